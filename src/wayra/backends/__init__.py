@@ -1,0 +1,1 @@
+"""Where a Program runs: one package or file per backend behind `backends.api`."""

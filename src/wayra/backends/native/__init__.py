@@ -1,0 +1,1 @@
+"""The native CPU backend: lowers a Program to the C++ executor."""

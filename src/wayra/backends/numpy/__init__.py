@@ -1,0 +1,1 @@
+"""The executable specification: every operation in NumPy, slow and readable."""

@@ -1,0 +1,1 @@
+"""What every room stands on: errors, weight formats, settings, logging. Imports nothing of wayra."""

@@ -1,0 +1,42 @@
+"""The only place that reads environment variables. Values are resolved once, by `from_environment`."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where wayra keeps things and what it may do.
+
+    cache_dir: models fetched by wayra, packed weights, indexes.
+    hub_offline: never touch the network for the hub (HF_HUB_OFFLINE).
+    isa: force one instruction set of the native backend ("avx512", "avx2", "portable"); None picks the best.
+    threads: force the number of compute threads; None asks affinity and cgroup.
+    no_color: plain terminal output (NO_COLOR).
+    """
+
+    cache_dir: Path
+    hub_offline: bool = False
+    isa: str | None = None
+    threads: int | None = None
+    no_color: bool = False
+
+
+def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
+    """Resolve settings from WAYRA_CACHE, XDG_CACHE_HOME, HF_HUB_OFFLINE, WAYRA_ISA, WAYRA_THREADS, NO_COLOR."""
+    env = os.environ if environ is None else environ
+    if explicit := env.get("WAYRA_CACHE"):
+        cache_dir = Path(explicit).expanduser()
+    else:
+        base = env.get("XDG_CACHE_HOME")
+        cache_dir = (Path(base) if base else Path.home() / ".cache") / "wayra"
+    threads = env.get("WAYRA_THREADS", "")
+    return Settings(
+        cache_dir=cache_dir,
+        hub_offline=env.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"},
+        isa=env.get("WAYRA_ISA") or None,
+        threads=int(threads) if threads.isdigit() and int(threads) > 0 else None,
+        no_color=bool(env.get("NO_COLOR")),
+    )

@@ -1,0 +1,1 @@
+"""Requests in, token ids out: scheduling, paged KV, prefix cache, sampling parameters. Knows no text."""

@@ -1,0 +1,1 @@
+"""One file per model family: its weight slots and its forward."""

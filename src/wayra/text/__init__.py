@@ -1,0 +1,1 @@
+"""Between characters and token ids: tokenizers, chat templates, incremental detokenisation, stop strings."""
