@@ -15,6 +15,7 @@ class Settings:
     isa: force one instruction set of the native backend ("avx512", "avx2", "portable"); None picks the best.
     threads: force the number of compute threads; None asks affinity and cgroup.
     no_color: plain terminal output (NO_COLOR).
+    debug: show tracebacks (WAYRA_DEBUG, or --debug).
     """
 
     cache_dir: Path
@@ -22,10 +23,14 @@ class Settings:
     isa: str | None = None
     threads: int | None = None
     no_color: bool = False
+    debug: bool = False
 
 
 def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
-    """Resolve settings from WAYRA_CACHE, XDG_CACHE_HOME, HF_HUB_OFFLINE, WAYRA_ISA, WAYRA_THREADS, NO_COLOR."""
+    """Resolve settings from the environment.
+
+    Reads WAYRA_CACHE, XDG_CACHE_HOME, HF_HUB_OFFLINE, WAYRA_ISA, WAYRA_THREADS, WAYRA_DEBUG and NO_COLOR.
+    """
     env = os.environ if environ is None else environ
     if explicit := env.get("WAYRA_CACHE"):
         cache_dir = Path(explicit).expanduser()
@@ -39,4 +44,5 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
         isa=env.get("WAYRA_ISA") or None,
         threads=int(threads) if threads.isdigit() and int(threads) > 0 else None,
         no_color=bool(env.get("NO_COLOR")),
+        debug=env.get("WAYRA_DEBUG", "").lower() in {"1", "true", "yes", "on"},
     )
