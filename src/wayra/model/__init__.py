@@ -1,1 +1,1 @@
-"""What a model is: its spec, its forward over the operation table, and the recorded Program. Knows no weights, no text."""
+"""What a model is: its spec, its forward over the operation table, its recorded Program. Knows no weights, no text."""
