@@ -65,6 +65,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             folder = item.path.relative_to(TESTS).parts[0]
             if folder in MARKER_OF_FOLDER:
                 item.add_marker(MARKER_OF_FOLDER[folder])
+        if _is_fuzz(item):
+            item.add_marker("fuzz")
+
+
+def _is_fuzz(item: pytest.Item) -> bool:
+    if not isinstance(item, pytest.Function):
+        return False
+    return "fuzz_cases" in item.fixturenames or getattr(item.obj, "is_hypothesis_test", False)
 
 
 @pytest.fixture(scope="session")
