@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path, PurePosixPath
 
+from generated_page import write_or_check
 from purpose import purpose_of
 
 LAYOUT = Path("docs/layout.md")
@@ -91,17 +92,5 @@ def layout() -> str:
     return head() + "\n" + "\n".join(lines).rstrip() + "\n"
 
 
-def main() -> int:
-    text = layout()
-    if "--check" in sys.argv[1:]:
-        if LAYOUT.exists() and LAYOUT.read_text(encoding="utf-8") == text:
-            return 0
-        print(f"{LAYOUT} is out of date; run python tools/make_layout.py and commit it")
-        return 1
-    LAYOUT.parent.mkdir(exist_ok=True)
-    LAYOUT.write_text(text, encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_check(LAYOUT, layout(), sys.argv[1:]))
