@@ -44,7 +44,7 @@ class AttrRule:
 
 @dataclass(frozen=True, slots=True)
 class CallShapes:
-    """What a shape rule or a cost formula sees of a call. Weights and inputs are None where an optional one is absent."""
+    """What a shape rule or a cost formula sees of a call; None where an optional input or weight is absent."""
 
     inputs: tuple[Shape | None, ...]
     weights: tuple[tuple[int, ...] | None, ...]
@@ -131,7 +131,7 @@ class Op:
 
 
 def visible_pairs(query_len: int, kv_len: int, window: int | None) -> int:
-    """How many (query, key) pairs causal attention computes for one sequence whose last queries are `query_len` long."""
+    """How many (query, key) pairs causal attention computes when a sequence's last `query_len` tokens are queries."""
     first = kv_len - query_len
     full = query_len * first + query_len * (query_len + 1) // 2
     if window is None or kv_len <= window:
@@ -253,10 +253,9 @@ def _attention_cost(s: CallShapes, outputs: tuple[Shape, ...], step: StepSize) -
 
 def _swiglu_shapes(s: CallShapes) -> tuple[Shape, ...]:
     tokens, width = s.input(0)
-    _fail_unless(
-        isinstance(width, int) and width % 2 == 0, f"gate and up together have {width} features; need an even number"
-    )
-    return ((tokens, int(width) // 2),)
+    if not isinstance(width, int) or width % 2:
+        raise ShapeError(f"gate and up together have {width} features; expected an even number")
+    return ((tokens, width // 2),)
 
 
 def _swiglu_cost(s: CallShapes, outputs: tuple[Shape, ...], step: StepSize) -> OpCost:

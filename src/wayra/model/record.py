@@ -13,7 +13,7 @@ from wayra.model.vocabulary import Ops
 
 
 def record(spec: ModelSpec) -> Program:
-    """The verified Program of a model. Raises UnsupportedModel on an unknown family, ShapeError on disagreeing shapes."""
+    """The verified Program of a model. Raises UnsupportedModel on an unknown family, ShapeError if shapes disagree."""
     recorder = Recorder(spec)
     inputs = {
         "token_ids": recorder.new_array(("tokens",), "i32"),
@@ -48,7 +48,9 @@ class Recorder(Ops[ArrayRef]):
     ) -> tuple[ArrayRef, ...]:
         entry = TABLE[op]
         shapes = CallShapes(
-            tuple(a and a.shape for a in inputs), tuple(w and self._weight_shape(op, w) for w in weights), attrs
+            tuple(None if a is None else a.shape for a in inputs),
+            tuple(None if w is None else self._weight_shape(op, w) for w in weights),
+            attrs,
         )
         out_shapes = entry.shapes(shapes)
         outputs = tuple(self.new_array(s, o.dtype) for s, o in zip(out_shapes, entry.outputs, strict=True))

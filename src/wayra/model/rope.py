@@ -18,8 +18,8 @@ def rope_frequencies(spec: RopeSpec, context_len: int) -> tuple[Frequencies, flo
     Source: Chen et al. 2023 (linear), Peng et al. 2023 (yarn), Llama 3.1 (llama3); as in Hugging Face transformers.
     """
     exponents = np.arange(0, spec.rotary_dim, 2, dtype=np.float32) / np.float32(spec.rotary_dim)
-    periods = np.power(np.float32(spec.theta), exponents)
-    inv_freq = np.float32(1) / periods
+    periods: Frequencies = np.power(np.float32(spec.theta), exponents, dtype=np.float32)
+    inv_freq: Frequencies = np.reciprocal(periods)
     original_len = spec.original_context_len or context_len
     if spec.scaling == "linear":
         return inv_freq / np.float32(spec.factor), 1.0

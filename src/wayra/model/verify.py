@@ -3,7 +3,7 @@
 from wayra.base.errors import ShapeError
 from wayra.model import families
 from wayra.model.ops import TABLE, CallShapes, Op, Operand
-from wayra.model.program import ArrayRef, Call, Program
+from wayra.model.program import ArrayRef, Attr, Call, Program
 
 INPUTS = {"token_ids": ("tokens",), "positions": ("tokens",), "logit_rows": ("rows",)}
 
@@ -18,7 +18,7 @@ def verify(program: Program) -> None:
     _check_inputs(program)
     slots = {slot.name: slot for slot in families.slots(program.spec)}
     defined: dict[int, ArrayRef] = {ref.id: ref for ref in program.inputs.values()}
-    written: set[tuple[str, int]] = set()
+    stored: dict[tuple[str, Attr], tuple[Attr, Attr]] = {}
     for index, call in enumerate(program.calls):
         where = f"call {index} ({call.op})"
         entry = TABLE.get(call.op)
@@ -39,7 +39,7 @@ def verify(program: Program) -> None:
             if ref.id in defined:
                 raise ShapeError(f"{where}: defines value {ref.id} a second time")
             defined[ref.id] = ref
-        _check_effects(where, call, entry, written)
+        _check_effects(where, call, entry, stored)
     _check_output(program, defined)
 
 
@@ -96,19 +96,20 @@ def _check_outputs(where: str, call: Call, entry: Op, weights: tuple[tuple[int, 
             raise ShapeError(f"{where}: output {operand.name} is {ref.dtype}, expected {operand.dtype}")
 
 
-def _check_effects(where: str, call: Call, entry: Op, written: set[tuple[str, int]]) -> None:
-    """written: (effect, layer) of the calls so far; updated with this one."""
+def _check_effects(where: str, call: Call, entry: Op, stored: dict[tuple[str, Attr], tuple[Attr, Attr]]) -> None:
+    """stored: for (effect, layer) of the calls so far, the KV heads and their size; updated with this call."""
     if call.effects != entry.writes:
         raise ShapeError(f"{where}: declares effects {call.effects}, the table says {entry.writes}")
-    layer = call.attrs.get("layer")
+    layer, heads = call.attrs.get("layer"), (call.attrs.get("num_kv_heads"), call.attrs.get("head_dim"))
     for effect in entry.reads:
-        if (effect, layer) not in written:
+        if (effect, layer) not in stored:
             raise ShapeError(f"{where}: reads the {effect} of layer {layer} before anything writes it")
+        if stored[effect, layer] != heads:
+            raise ShapeError(f"{where}: reads {effect} as (heads, size) {heads}, written as {stored[effect, layer]}")
     for effect in entry.writes:
-        if (effect, layer) in written:
+        if (effect, layer) in stored:
             raise ShapeError(f"{where}: writes the {effect} of layer {layer} a second time")
-        if isinstance(layer, int):
-            written.add((effect, layer))
+        stored[effect, layer] = heads
 
 
 def _check_output(program: Program, defined: dict[int, ArrayRef]) -> None:
