@@ -1,0 +1,189 @@
+"""From a model's name to a loaded engine: resolve, open, record, check memory, load; the tokenizer is built meanwhile."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from wayra.backends.api import Backend, BackendOptions, MemoryReport, Model
+from wayra.base.errors import BackendError
+from wayra.base.settings import Settings
+from wayra.engine.engine import Engine
+from wayra.engine.settings import EngineSettings
+from wayra.llm.memory import KVPlan, available_bytes, plan_kv
+from wayra.llm.options import LLMOptions
+from wayra.llm.tokenizers import load_template, load_tokenizer
+from wayra.model.record import record
+from wayra.model.spec import ModelSpec
+from wayra.text.chat import ChatTemplate
+from wayra.text.tokenizer import Tokenizer
+from wayra.weights.loader import load_weights, model_spec, open_checkpoint
+from wayra.weights.tensors import Checkpoint, ModelWeights
+
+if TYPE_CHECKING:
+    from wayra.weights.sources import Progress
+
+LEAST_STEP_TOKENS = 512
+
+T = TypeVar("T")
+
+
+class Later(Generic[T]):
+    """A value computed in a thread of its own while the caller goes on; its exception is raised by `get`."""
+
+    def __init__(self, compute: Callable[[], T]) -> None:
+        self._value: list[T] = []
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(compute,), name="wayra-load", daemon=True)
+        self._thread.start()
+
+    def _run(self, compute: Callable[[], T]) -> None:
+        try:
+            self._value.append(compute())
+        except BaseException as error:
+            self._error = error
+
+    def wait(self) -> None:
+        """Until it is done, whatever came of it."""
+        self._thread.join()
+
+    def get(self) -> T:
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._value[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Everything the facade needs of one model.
+
+    release: frees the model; call it once, when the engine is at rest. load_s: what `load` took.
+    """
+
+    name: str
+    source: str
+    spec: ModelSpec
+    tokenizer: Tokenizer
+    template: ChatTemplate | None
+    engine: Engine
+    plan: KVPlan
+    memory: Callable[[], MemoryReport]
+    release: Callable[[], None]
+    load_s: float
+
+
+def load(name: str, settings: Settings, options: LLMOptions, progress: "Progress | None" = None) -> Loaded:
+    """Load a model by path, alias, hub repository or package.
+
+    Raises WayraError: ModelNotFound, SourceError, FileFormatError, UnsupportedModel, InvalidParameter, OutOfMemory,
+    BackendError. Nothing stays open when it raises.
+    """
+    from wayra.weights.sources import resolve
+
+    started = time.perf_counter()
+    backend = make_backend(options.backend, settings)
+    local = resolve(name, settings, progress=progress, offline=settings.hub_offline)
+    checkpoint = open_checkpoint(local.path)
+    try:
+        tokenizer = Later(lambda: load_tokenizer(checkpoint, settings.cache_dir))
+        try:
+            model, plan = _load_model(checkpoint, backend, settings, options)
+        except BaseException:
+            tokenizer.wait()  # it reads the checkpoint, which is about to be closed
+            raise
+        try:
+            engine = Engine(model, _engine_settings(plan, options), tokenizer.get().eos_ids)
+            template = load_template(checkpoint, tokenizer.get())
+        except BaseException:
+            model.close()
+            raise
+    except BaseException:
+        checkpoint.close()
+        raise
+
+    def release() -> None:
+        model.close()
+        checkpoint.close()
+
+    return Loaded(
+        name=local.name,
+        source=local.source,
+        spec=model.spec,
+        tokenizer=tokenizer.get(),
+        template=template,
+        engine=engine,
+        plan=plan,
+        memory=model.memory,
+        release=release,
+        load_s=time.perf_counter() - started,
+    )
+
+
+def load_text(name: str, settings: Settings, progress: "Progress | None" = None) -> Tokenizer:
+    """Only the tokenizer of a model: no weights are read. Raises as `load`."""
+    from wayra.weights.sources import resolve
+
+    local = resolve(name, settings, progress=progress, offline=settings.hub_offline)
+    checkpoint = open_checkpoint(local.path)
+    try:
+        return load_tokenizer(checkpoint, settings.cache_dir)
+    finally:
+        checkpoint.close()
+
+
+def make_backend(name: str, settings: Settings) -> Backend:
+    """Raises BackendError when it is not available here. Never takes a slower one instead."""
+    if name == "null":
+        from wayra.backends.null import NullBackend
+
+        return NullBackend()
+    if name == "numpy":
+        from wayra.backends.numpy.backend import NumpyBackend
+
+        return NumpyBackend()
+    try:
+        from wayra.backends.native.backend import NativeBackend
+    except ImportError as error:
+        raise BackendError(
+            f"the native library cannot be loaded ({error}); reinstall wayra with a C++ compiler, "
+            "or choose the slow backend with backend='numpy' (--backend numpy)"
+        ) from error
+    return NativeBackend()
+
+
+def _load_model(
+    checkpoint: Checkpoint, backend: Backend, settings: Settings, options: LLMOptions
+) -> tuple[Model, KVPlan]:
+    spec = model_spec(checkpoint)
+    program = record(spec)
+    weights = load_weights(checkpoint, spec)
+    plan = plan_kv(spec, options, weights_bytes(weights, options.backend), available_bytes())
+    backend_options = BackendOptions(
+        max_step_tokens=max(LEAST_STEP_TOKENS, options.max_batch),
+        max_step_seqs=options.max_batch,
+        kv_dtype=options.kv_dtype,
+        threads=options.threads or settings.threads,
+        isa=options.isa or settings.isa,
+    )
+    return backend.load(program, weights, backend_options), plan
+
+
+def weights_bytes(weights: ModelWeights, backend: str) -> int:
+    """Memory the matrices will take: as stored, four bytes a weight in the specification, nothing without maths."""
+    parts = [part for weight in weights.matrices.values() for part in weight.parts]
+    if backend == "null":
+        return 0
+    if backend == "numpy":
+        return sum(part.rows * part.cols * 4 for part in parts)
+    return sum(part.tensor.data.nbytes for part in parts)
+
+
+def _engine_settings(plan: KVPlan, options: LLMOptions) -> EngineSettings:
+    return EngineSettings(
+        max_context=plan.context_len,
+        kv_blocks=plan.num_blocks,
+        prefix_cache=options.prefix_cache,
+        max_running=options.max_batch,
+    )

@@ -1,0 +1,67 @@
+"""How a model is to be loaded: one frozen dataclass, validated when made."""
+
+from dataclasses import dataclass
+from typing import TypedDict
+
+from wayra.base.errors import InvalidParameter
+
+KV_DTYPES = ("f16", "bf16", "f32")
+BACKENDS = ("native", "numpy", "null")
+MAX_BATCH = 1024
+
+
+class OptionFields(TypedDict, total=False):
+    """The keyword arguments of `LLM`, for type checkers and editors: the fields of LLMOptions."""
+
+    backend: str
+    context_len: int | None
+    threads: int | None
+    kv_dtype: str
+    max_batch: int
+    prefix_cache: bool
+    isa: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LLMOptions:
+    """backend: "native" (C++), "numpy" (the slow specification) or "null" (no maths, for tests of what stands above).
+
+    context_len: prompt and answer together, in tokens; None takes the model's own, at most 8192, less when memory is
+    short.
+    threads, isa: compute threads and instruction set; None lets settings, then the backend, choose.
+    kv_dtype: "f16", "bf16" or "f32". max_batch: requests computed side by side.
+    prefix_cache: keep the keys and values of past prompts so that a repeated beginning costs nothing.
+    """
+
+    backend: str = "native"
+    context_len: int | None = None
+    threads: int | None = None
+    kv_dtype: str = "f16"
+    max_batch: int = 16
+    prefix_cache: bool = True
+    isa: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.backend not in BACKENDS:
+            raise InvalidParameter(f"backend is {self.backend!r}, expected one of {', '.join(BACKENDS)}")
+        if self.kv_dtype not in KV_DTYPES:
+            raise InvalidParameter(f"kv_dtype is {self.kv_dtype!r}, expected one of {', '.join(KV_DTYPES)}")
+        _in_range("context_len", self.context_len, 1, 2**31 - 1)
+        _in_range("threads", self.threads, 1, 4096)
+        _in_range("max_batch", self.max_batch, 1, MAX_BATCH)
+
+
+def _in_range(name: str, value: int | None, least: int, most: int) -> None:
+    if value is None:
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise InvalidParameter(f"{name} is {value!r}, expected a whole number from {least} to {most}")
+
+
+def options_from(fields: OptionFields) -> LLMOptions:
+    """LLMOptions from keyword arguments. Raises InvalidParameter naming an unknown one."""
+    known = LLMOptions.__dataclass_fields__
+    for name in fields:
+        if name not in known:
+            raise InvalidParameter(f"LLM has no option {name!r}; it has {', '.join(known)}")
+    return LLMOptions(**fields)

@@ -1,0 +1,108 @@
+"""What callers may pass as prompts, and how it becomes token ids."""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeGuard
+
+from wayra.base.errors import InvalidParameter, TemplateError
+from wayra.engine.request import SamplingParams
+from wayra.text.chat import ChatTemplate
+from wayra.text.tokenizer import Tokenizer
+
+Prompt = str | Sequence[int]
+Message = Mapping[str, object]
+Conversation = Sequence[Message]
+
+
+class PromptReader:
+    """Turns texts, token ids and conversations into checked token ids. Thread-safe.
+
+    vocab_size: of the model, which may be larger than the tokenizer's.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, template: ChatTemplate | None, vocab_size: int) -> None:
+        self._tokenizer = tokenizer
+        self._template = template
+        self._vocab_size = vocab_size
+
+    def read(self, prompt: Prompt | Conversation) -> tuple[int, ...]:
+        """Text is encoded as the model file says, control tokens written in it recognised; conversations are rendered.
+
+        Raises InvalidParameter for anything else, an empty prompt or ids outside the vocabulary, TemplateError.
+        """
+        if isinstance(prompt, str):
+            ids = self._tokenizer.encode(prompt, parse_special=True)
+        elif is_conversation(prompt):
+            # The template writes BOS itself where the model wants one.
+            ids = self._tokenizer.encode(self.render(prompt), add_bos=False, parse_special=True)
+        else:
+            ids = self._checked(prompt)
+        if not ids:
+            raise InvalidParameter("the prompt has no tokens; give at least one")
+        return tuple(ids)
+
+    def render(self, messages: Conversation, **template_values: object) -> str:
+        """The text of a conversation up to where the model is to go on. Raises TemplateError."""
+        if self._template is None:
+            raise TemplateError(
+                "this model has no chat template, it only continues text; use generate (--raw), or a chat model"
+            )
+        return self._template.render(messages, **template_values)
+
+    def _checked(self, prompt: object) -> list[int]:
+        if not isinstance(prompt, Sequence) or isinstance(prompt, bytes | bytearray):
+            raise InvalidParameter(f"a prompt is a {type(prompt).__name__}, expected text, token ids or messages")
+        ids: list[int] = []
+        for token in prompt:
+            if not isinstance(token, int) or isinstance(token, bool):
+                raise InvalidParameter(
+                    f"a prompt holds a {type(token).__name__}, expected text, token ids or messages (role and content)"
+                )
+            if not 0 <= token < self._vocab_size:
+                raise InvalidParameter(f"token id {token} is outside the vocabulary, 0 to {self._vocab_size - 1:,}")
+            ids.append(token)
+        return ids
+
+
+def is_conversation(prompt: object) -> TypeGuard[Conversation]:
+    """Whether it is a list of messages."""
+    return (
+        isinstance(prompt, Sequence)
+        and not isinstance(prompt, str)
+        and bool(prompt)
+        and all(isinstance(m, Mapping) for m in prompt)
+    )
+
+
+def as_prompts(prompts: str | Sequence[Prompt]) -> list[Prompt]:
+    """One text or several prompts, as a list. Raises InvalidParameter for bare token ids, which could be either."""
+    if isinstance(prompts, str):
+        return [prompts]
+    if any(isinstance(p, int) for p in prompts):
+        raise InvalidParameter("the prompts are bare token ids; wrap one prompt of ids in a list: [[1, 2, 3]]")
+    return list(prompts)
+
+
+def as_conversations(messages: Conversation | Sequence[Conversation]) -> list[Conversation]:
+    """One conversation or several, as a list. Raises InvalidParameter for anything else."""
+    if is_conversation(messages):
+        return [messages]
+    conversations: list[Conversation] = []
+    for conversation in messages:
+        if not is_conversation(conversation):
+            raise InvalidParameter(
+                "expected messages such as [{'role': 'user', 'content': 'Hello'}], or a list of such lists; "
+                f"found a {type(conversation).__name__}"
+            )
+        conversations.append(conversation)
+    return conversations
+
+
+def as_params(params: SamplingParams | Sequence[SamplingParams] | None, num_prompts: int) -> list[SamplingParams]:
+    """One SamplingParams a prompt. Raises InvalidParameter when their number disagrees."""
+    if params is None:
+        params = SamplingParams()
+    if isinstance(params, SamplingParams):
+        return [params] * num_prompts
+    if len(params) != num_prompts:
+        raise InvalidParameter(f"{len(params)} sampling params for {num_prompts} prompts; give one, or one a prompt")
+    return list(params)
