@@ -7,6 +7,7 @@ so the one rounding left, that of the final subtraction or addition, is the same
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +16,12 @@ from wayra.base import formats
 from wayra.base.errors import ShapeError
 from wayra.base.formats import WeightFormat
 
-Bytes = NDArray[np.uint8]
-Floats = NDArray[np.float32]
+# NumPy's stubs widen the type of every product; the arrays are uint8 and float32 throughout.
+Bytes = NDArray[np.integer[Any]]
+Floats = NDArray[np.floating[Any]]
 
 
-def dequantise(fmt: WeightFormat, data: Bytes, count: int) -> Floats:
+def dequantise(fmt: WeightFormat, data: NDArray[np.uint8], count: int) -> NDArray[np.float32]:
     """Decode `count` weights stored in `fmt`.
 
     data: uint8, one-dimensional, exactly the bytes of those weights. Returns a new float32 array [count].
@@ -31,7 +33,7 @@ def dequantise(fmt: WeightFormat, data: Bytes, count: int) -> Floats:
     if data.ndim != 1 or data.size != expected:
         raise ShapeError(f"{count} {fmt.name} weights take {expected} bytes, got {data.size}")
     blocks = np.ascontiguousarray(data).reshape(-1, fmt.block_bytes)
-    return _DECODERS[fmt.name](blocks).reshape(count)
+    return _DECODERS[fmt.name](blocks).reshape(count).astype(np.float32, copy=False)
 
 
 def _half(blocks: Bytes, start: int) -> Floats:
@@ -46,7 +48,7 @@ def _nibbles(packed: Bytes) -> Bytes:
 
 def _fifth_bits(blocks: Bytes, start: int) -> Bytes:
     """Bit j of the little-endian 32-bit word at `start`, shifted to the fifth place: [blocks, 32]."""
-    return np.unpackbits(blocks[:, start : start + 4], axis=1, bitorder="little") << 4
+    return np.unpackbits(blocks[:, start : start + 4].astype(np.uint8, copy=False), axis=1, bitorder="little") << 4
 
 
 def _from_f32(blocks: Bytes) -> Floats:

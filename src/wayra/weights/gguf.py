@@ -30,7 +30,9 @@ class GgufTensors(Mapping[str, RawTensor]):
         for file, header in parts:
             for info in header.tensors:
                 if info.name in self._places:
-                    raise FileFormatError(f"{file.path}: tensor {info.name!r} is in another split too; fetch both again")
+                    raise FileFormatError(
+                        f"{file.path}: tensor {info.name!r} is in another split too; fetch both again"
+                    )
                 self._places[info.name] = (file, info)
 
     def __getitem__(self, name: str) -> RawTensor:
@@ -66,7 +68,7 @@ class GgufCheckpoint:
         self.metadata: Mapping[str, object] = headers[0].metadata
         self.tensors: Mapping[str, RawTensor] = GgufTensors(list(zip(files, headers, strict=True)))
         self.digest = identity_digest(
-            files, [file.data[: header.num_bytes] for file, header in zip(files, headers, strict=True)]
+            files, [file.data[: header.num_bytes].data for file, header in zip(files, headers, strict=True)]
         )
 
     def close(self) -> None:

@@ -95,7 +95,7 @@ class _Cursor:
     def __init__(self, file: MappedFile) -> None:
         self.path = file.path
         self.data = file.data
-        self.buffer = memoryview(file.data)
+        self.buffer = file.data.data
         self.size = file.size
         self.position = 0
         self.text_bytes = 0

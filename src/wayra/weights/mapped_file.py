@@ -66,7 +66,7 @@ def read_small_file(path: Path, max_bytes: int) -> bytes:
         mapped.close()
 
 
-def identity_digest(files: Sequence[MappedFile], headers: Sequence[bytes | NDArray[np.uint8]]) -> str:
+def identity_digest(files: Sequence[MappedFile], headers: Sequence[bytes | memoryview]) -> str:
     """64 hex digits over the resolved path, size, time of writing and header of each file.
 
     Cheap: the tensors are not read, so it tells a file that was replaced or rewritten, not one tampered with in place
