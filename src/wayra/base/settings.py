@@ -46,3 +46,8 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
         no_color=bool(env.get("NO_COLOR")),
         debug=env.get("WAYRA_DEBUG", "").lower() in {"1", "true", "yes", "on"},
     )
+
+
+def child_environment(**changes: str) -> dict[str, str]:
+    """This process's environment with `changes`, to be handed to a program it starts."""
+    return {**os.environ, **changes}

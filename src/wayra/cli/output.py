@@ -59,13 +59,14 @@ def _jsonable(value: object) -> object:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return dict(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        return dict(value)
     if isinstance(value, frozenset | set):
-        return sorted(value, key=str)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        return sorted(value, key=str)
     if isinstance(value, Path):
         return str(value)
-    if hasattr(value, "item"):
-        return value.item()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType] (a NumPy scalar)
+    item = getattr(value, "item", None)
+    if item is not None:
+        return item()
     raise TypeError(f"cannot print a {type(value).__name__} as JSON")
 
 
@@ -163,7 +164,9 @@ def _explain(error: Exception, as_json: bool, debug: bool) -> int:
 
         traceback.print_exception(error)
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    report_error(f"internal error ({what}); please report it, with what `wayra --debug ...` prints", "InternalError", as_json)
+    report_error(
+        f"internal error ({what}); please report it, with what `wayra --debug ...` prints", "InternalError", as_json
+    )
     return EXIT_BUG
 
 
