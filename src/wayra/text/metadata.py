@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, cast
 
 from wayra.base.errors import FileFormatError
@@ -32,12 +32,16 @@ def read_flag(metadata: Mapping[str, object], key: str) -> bool | None:
 
 
 def read_token_id(metadata: Mapping[str, object], key: str, vocab_size: int) -> int | None:
-    """The token id under `key`, None when it is absent or out of range (some converters write -1 for none)."""
+    """The token id under `key`, None when it is absent or -1 (written as such or as an unsigned number)."""
     value = metadata.get(key)
     if value is None:
         return None
     token_id = _as_index(key, value)
-    return token_id if 0 <= token_id < vocab_size else None
+    if token_id in (-1, 0xFFFFFFFF):
+        return None
+    if not 0 <= token_id < vocab_size:
+        raise FileFormatError(f"{key} is {token_id}, the vocabulary has {vocab_size} entries; fetch the model again")
+    return token_id
 
 
 def read_strings(metadata: Mapping[str, object], key: str) -> list[str]:
@@ -80,11 +84,13 @@ def _read_array(metadata: Mapping[str, object], key: str) -> list[object]:
     value = metadata.get(key)
     if value is None:
         raise FileFormatError(f"{key} is missing; the file holds no complete tokenizer, fetch the model again")
-    if isinstance(value, str | bytes | Mapping) or not (hasattr(value, "__len__") and hasattr(value, "__iter__")):
-        raise _wrong(key, value, "an array")
-    if len(cast(Any, value)) > MAX_VOCAB_SIZE:
-        raise FileFormatError(f"{key} has {len(cast(Any, value))} entries, limit is {MAX_VOCAB_SIZE}")
-    return list(cast(Iterable[object], value))
+    is_array = hasattr(value, "__len__") and hasattr(value, "__iter__")
+    if isinstance(value, str | bytes | Mapping) or not is_array:
+        raise _wrong(key, cast(object, value), "an array")
+    array = cast(Collection[object], value)
+    if len(array) > MAX_VOCAB_SIZE:
+        raise FileFormatError(f"{key} has {len(array)} entries, limit is {MAX_VOCAB_SIZE}; fetch the model again")
+    return list(array)
 
 
 def _sized(key: str, values: list[object], count: int) -> list[object]:

@@ -5,9 +5,9 @@ loads faster than the file it came from, because pieces and merges need no furth
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 import tokenizers
@@ -63,7 +63,7 @@ class Recipe(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def library_errors(what: str) -> Iterator[None]:
+def library_errors(what: str) -> Generator[None, None, None]:
     """Turn whatever the tokenizers library raises, its panics included, into FileFormatError."""
     try:
         yield
@@ -112,7 +112,7 @@ def build_backend(recipe: Recipe, what: str) -> tokenizers.Tokenizer:
         if piece is not None and piece not in vocab:
             vocab[piece] = token_id
     unknown = None if recipe.unknown_id is None else recipe.pieces[recipe.unknown_id]
-    shell = {
+    shell: dict[str, object] = {
         "version": "1.0",
         "truncation": None,
         "padding": None,
@@ -137,8 +137,8 @@ def build_backend(recipe: Recipe, what: str) -> tokenizers.Tokenizer:
 
 
 def _merge_pairs(pieces: Sequence[str | None], merges: Sequence[int], what: str) -> list[tuple[str, str]]:
-    left = [pieces[token_id] for token_id in merges[0::2]]
-    right = [pieces[token_id] for token_id in merges[1::2]]
-    if None in left or None in right:
-        raise FileFormatError(f"{what} has a merge of a token without a piece")
-    return list(zip(left, right, strict=True))  # type: ignore[arg-type]
+    parts = [pieces[token_id] for token_id in merges]
+    if None in parts:
+        raise FileFormatError(f"{what} has a merge of a token without a piece; fetch the model again")
+    texts = cast(list[str], parts)
+    return list(zip(texts[0::2], texts[1::2], strict=True))

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import tokenizers
+from msgspec import structs
 
 from wayra.base.errors import InvalidParameter, WayraError
-from wayra.text.pieces import piece_bytes
+from wayra.text.pieces import PieceKind, piece_bytes
 from wayra.text.recipe import AddedToken, Recipe, build_backend, check_recipe, decode_recipe, encode_recipe
 from wayra.text.specials import AddedTokenFinder
 
@@ -24,8 +25,9 @@ class Tokenizer:
         """Build from a recipe. Raises FileFormatError, naming `what`, when the recipe contradicts itself."""
         check_recipe(recipe, what)
         self._backend = build_backend(recipe, what)
-        self._kind = recipe.kind
-        self._rules = _without_vocabulary(recipe)
+        self._kind: PieceKind = recipe.kind
+        # The backend holds the bulk.
+        self._rules = structs.replace(recipe, pieces=[], merges=[])
         self.vocab_size = len(recipe.pieces)
         self.bos_id = recipe.bos_id
         self.eos_ids = frozenset(recipe.eos_ids)
@@ -52,9 +54,7 @@ class Tokenizer:
         for token_id, piece in self._repeated.items():
             pieces[token_id] = piece
         merges = [vocab[part] for pair in model["merges"] for part in pair]
-        rules = self._rules
-        fields = {name: getattr(rules, name) for name in rules.__struct_fields__}
-        return encode_recipe(Recipe(**(fields | {"pieces": pieces, "merges": merges})))
+        return encode_recipe(structs.replace(self._rules, pieces=pieces, merges=merges))
 
     def encode(self, text: str, *, add_bos: bool | None = None, parse_special: bool = False) -> list[int]:
         """Token ids of `text`.
@@ -123,12 +123,6 @@ class Tokenizer:
             else:
                 problem = f"cannot be tokenized ({' '.join(str(error).split())[:200]}); shorten it"
             raise InvalidParameter(f"the text {problem}") from error
-
-
-def _without_vocabulary(recipe: Recipe) -> Recipe:
-    """The recipe less its bulk, which the backend holds."""
-    fields = {name: getattr(recipe, name) for name in recipe.__struct_fields__}
-    return Recipe(**(fields | {"pieces": [], "merges": []}))
 
 
 def _repeated_pieces(recipe: Recipe, backend: tokenizers.Tokenizer) -> dict[int, str]:
