@@ -1,0 +1,70 @@
+"""The plan of a step as the flat arrays a backend reads. Runs in every step, so lists first and one conversion each."""
+
+from collections.abc import Sequence as SequenceOf
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wayra.backends.api import KV_BLOCK_LEN, StepBatch
+from wayra.engine.sampling import SamplingBuilder
+from wayra.engine.scheduler import Chunk
+from wayra.engine.sequence import Sequence
+
+
+class BatchBuilder:
+    """tables: the KV cache's block tables, int32 [max_running, blocks], read anew in each step."""
+
+    def __init__(self, tables: NDArray[np.int32], vocab_size: int) -> None:
+        self._tables = tables
+        self._sampling = SamplingBuilder(vocab_size)
+
+    def build(self, plan: SequenceOf[Chunk]) -> StepBatch:
+        """The batch of a plan; the rows of a chunk follow those of the chunks before it."""
+        token_ids: list[int] = []
+        positions: list[int] = []
+        query_starts = [0]
+        kv_lens: list[int] = []
+        slots: list[int] = []
+        logit_rows: list[int] = []
+        rows: list[Sequence | None] = []
+        draws: list[int] = []
+        is_scored = False
+        for seq, start, count, num_rows in plan:
+            end = start + count
+            if count == 1:
+                token_ids.append(seq.token_ids[start])
+                positions.append(start)
+            else:
+                token_ids += seq.token_ids[start:end]
+                positions += range(start, end)
+            num_tokens = len(token_ids)
+            query_starts.append(num_tokens)
+            kv_lens.append(end)
+            slots.append(seq.slot)
+            if num_rows:
+                logit_rows += range(num_tokens - num_rows, num_tokens)
+                draws += range(end - num_rows + 1, end + 1)
+                rows += [None] * (num_rows - 1)
+                rows.append(seq if end == len(seq.token_ids) else None)
+                is_scored = is_scored or seq.prompt_logprobs is not None
+        num_blocks = -(-max(kv_lens) // KV_BLOCK_LEN)
+        samples = any(seq is not None for seq in rows)
+        return StepBatch(
+            token_ids=np.array(token_ids, dtype=np.int32),
+            positions=np.array(positions, dtype=np.int32),
+            query_starts=np.array(query_starts, dtype=np.int32),
+            kv_lens=np.array(kv_lens, dtype=np.int32),
+            block_tables=self._tables[slots, :num_blocks],
+            logit_rows=np.array(logit_rows, dtype=np.int32),
+            targets=_targets(plan) if is_scored else None,
+            sampling=self._sampling.build(rows, draws) if samples else None,
+        )
+
+
+def _targets(plan: SequenceOf[Chunk]) -> NDArray[np.int32]:
+    """The token that follows each row's; 0 where it is not known yet or nobody asks."""
+    targets: list[int] = []
+    for seq, start, count, num_rows in plan:
+        following = seq.token_ids[start + count - num_rows + 1 : start + count + 1]
+        targets += following + [0] * (num_rows - len(following))
+    return np.array(targets, dtype=np.int32)

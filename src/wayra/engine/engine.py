@@ -1,0 +1,224 @@
+"""The step loop: plan, build, run, commit. Token ids in, token ids out; one caller, no threads, no text."""
+
+import math
+import secrets
+
+from wayra.backends.api import Model, StepResult
+from wayra.base.errors import BackendError, InvalidParameter, WayraError
+from wayra.engine.batch import BatchBuilder
+from wayra.engine.kv_cache import KvCache
+from wayra.engine.metrics import Counters, EngineMetrics
+from wayra.engine.request import FinishReason, Output, Request, TokenLogprob
+from wayra.engine.sampling import all_allowed, step_mask
+from wayra.engine.scheduler import Chunk, Scheduler
+from wayra.engine.sequence import Sequence
+from wayra.engine.settings import EngineSettings, Limits, resolve
+from wayra.engine.validation import check_request
+
+
+class Engine:
+    """Continuous batching over one loaded model. Not thread-safe: one caller adds, steps and cancels.
+
+    eos_ids: end a sequence and are never part of its output.
+    Effects: allocates the model's KV cache; the model stays the caller's to close.
+    Raises: InvalidParameter when the settings contradict the model, OutOfMemory.
+    """
+
+    def __init__(self, model: Model, settings: EngineSettings, eos_ids: frozenset[int] = frozenset()) -> None:
+        self._model = model
+        self._vocab_size = model.spec.vocab_size
+        self._eos_ids = frozenset(i for i in eos_ids if 0 <= i < self._vocab_size)
+        self._limits = resolve(settings, model)
+        model.allocate_kv(self._limits.kv_blocks)
+        self._kv = KvCache(self._limits)
+        self._scheduler = Scheduler(self._limits, self._kv)
+        self._builder = BatchBuilder(self._kv.tables, self._vocab_size)
+        self._all_allowed = all_allowed(self._vocab_size)
+        self._live: dict[str, Sequence] = {}
+        # Collected here, not in a local, so that Ctrl-C inside a step loses no output.
+        self._outputs: list[Output] = []
+        self._counters = Counters()
+
+    def add(self, request: Request) -> None:
+        """Queue a request. Raises ContextOverflow or InvalidParameter at once, and then nothing has changed."""
+        check_request(request, self._limits, self._vocab_size, self._eos_ids)
+        if request.id in self._live or any(request.id == output.request_id for output in self._outputs):
+            raise InvalidParameter(f"request id {request.id!r} is in use; give each request its own")
+        seed = secrets.randbits(64) if request.params.seed is None else int(request.params.seed) % (1 << 64)
+        seq = Sequence(request, seed, self._limits, self._eos_ids)
+        self._live[request.id] = seq
+        self._scheduler.add(seq)
+        self._counters.requests += 1
+        self._counters.prompt_tokens += seq.prompt_len
+
+    def cancel(self, request_id: str) -> None:
+        """End a request and free its blocks now; the next step reports it. Unknown and finished ids are ignored."""
+        if (seq := self._live.get(request_id)) is not None:
+            self._counters.cancelled_requests += 1
+            self._finish(seq, "cancelled")
+
+    def has_work(self) -> bool:
+        """Whether `step` has something to compute or to report."""
+        return bool(self._live or self._outputs)
+
+    def step(self) -> list[Output]:
+        """Run one step; report new tokens and endings. A request that fails ends with "error", the others go on."""
+        if self._live:
+            plan = self._with_masks(self._scheduler.plan())
+            for chunks, result in self._run(plan):
+                row = 0
+                for chunk in chunks:
+                    self._commit(chunk, result, row)
+                    row += chunk.num_rows
+        outputs, self._outputs = self._outputs, []
+        return outputs
+
+    def _with_masks(self, plan: list[Chunk]) -> list[Chunk]:
+        """Set the masks of the sequences about to sample; without those whose constraint is at fault."""
+        masked = [chunk for chunk in plan if chunk.samples and chunk.seq.needs_mask]
+        failed: set[str] = set()
+        for chunk in masked:
+            try:
+                chunk.seq.mask = step_mask(chunk.seq, self._all_allowed)
+            except Exception as cause:
+                self._fail(chunk.seq, cause)
+                failed.add(chunk.seq.id)
+        return [chunk for chunk in plan if chunk.seq.id not in failed] if failed else plan
+
+    def _run(self, plan: list[Chunk]) -> list[tuple[list[Chunk], StepResult]]:
+        """Run the plan in one backend step, or chunk by chunk when that fails, to find out whose fault it is."""
+        if not plan:
+            return []
+        self._counters.steps += 1
+        try:
+            result = self._model.step(self._builder.build(plan))
+            _check_result(result, sum(chunk.num_rows for chunk in plan))
+            return [(plan, result)]
+        except Exception as cause:
+            if len(plan) == 1:
+                self._fail(plan[0].seq, cause)
+                return []
+        # Repeating is harmless: nothing was committed, and a KV slot is written with the same value again.
+        return [done for chunk in plan for done in self._run([chunk])]
+
+    def _commit(self, chunk: Chunk, result: StepResult, row: int) -> None:
+        """Take over what the step gave one sequence; its rows start at `row`."""
+        seq = chunk.seq
+        samples = chunk.samples
+        last_row = row + chunk.num_rows - 1
+        if samples:
+            token_id, logprob = int(result.token_ids[last_row]), float(result.logprobs[last_row])
+            # Before anything is published: what produced this must not reach other requests.
+            if not 0 <= token_id < self._vocab_size or math.isnan(logprob):
+                self._fail(seq, BackendError(f"the model gave token {token_id} with log-probability {logprob}"))
+                return
+        else:
+            token_id, logprob = -1, 0.0
+        seq.num_computed += chunk.count
+        self._kv.publish(seq)
+        if seq.prompt_logprobs is not None and result.target_logprobs is not None:
+            num_scored = min(chunk.count, seq.prompt_len - 1 - chunk.start)
+            seq.prompt_logprobs += result.target_logprobs[row : row + max(0, num_scored)].tolist()
+        if samples:
+            self._take_token(seq, token_id, self._logprobs(seq, result, last_row, token_id, logprob))
+
+    def _logprobs(
+        self, seq: Sequence, result: StepResult, row: int, token_id: int, logprob: float
+    ) -> tuple[TokenLogprob, ...]:
+        if seq.params.logprobs is None:
+            return ()
+        num = seq.params.logprobs
+        top = zip(result.top_ids[row, :num].tolist(), result.top_logprobs[row, :num].tolist(), strict=True)
+        return (TokenLogprob(token_id, logprob, tuple(top)),)
+
+    def _take_token(self, seq: Sequence, token_id: int, logprobs: tuple[TokenLogprob, ...]) -> None:
+        """Append a sampled token and decide whether the sequence goes on."""
+        if seq.params.max_tokens == 0:
+            self._finish(seq, "length")
+            return
+        if token_id in seq.stop_ids:
+            self._finish(seq, "stop")
+            return
+        seq.mask = None
+        if seq.constraint is not None:
+            try:
+                seq.constraint.accept(token_id)
+            except Exception as cause:
+                self._fail(seq, cause)
+                return
+        seq.append(token_id)
+        self._counters.generated_tokens += 1
+        if len(seq.token_ids) >= seq.max_len:
+            self._finish(seq, "length", (token_id,), logprobs)
+        else:
+            self._report(seq, (token_id,), logprobs)
+
+    def _fail(self, seq: Sequence, cause: Exception) -> None:
+        self._counters.failed_requests += 1
+        text = str(cause) if isinstance(cause, WayraError) else f"{type(cause).__name__}: {cause}"
+        self._finish(seq, "error", error=text)
+
+    def _finish(
+        self,
+        seq: Sequence,
+        reason: FinishReason,
+        token_ids: tuple[int, ...] = (),
+        logprobs: tuple[TokenLogprob, ...] = (),
+        error: str | None = None,
+    ) -> None:
+        """Free what a sequence holds and report its end."""
+        del self._live[seq.id]
+        self._scheduler.remove(seq)
+        self._report(seq, token_ids, logprobs, reason, error)
+
+    def _report(
+        self,
+        seq: Sequence,
+        token_ids: tuple[int, ...],
+        logprobs: tuple[TokenLogprob, ...],
+        reason: FinishReason | None = None,
+        error: str | None = None,
+    ) -> None:
+        prompt_logprobs: tuple[float, ...] | None = None
+        cached_tokens = 0
+        if not seq.has_answered:
+            seq.has_answered = True
+            cached_tokens = seq.cached_tokens
+            self._counters.cached_prompt_tokens += cached_tokens
+            if seq.prompt_logprobs is not None and len(seq.prompt_logprobs) == seq.prompt_len - 1:
+                prompt_logprobs = tuple(seq.prompt_logprobs)
+        self._outputs.append(Output(seq.id, token_ids, logprobs, prompt_logprobs, cached_tokens, reason, error))
+
+    @property
+    def limits(self) -> Limits:
+        """The settings as resolved."""
+        return self._limits
+
+    def metrics(self) -> EngineMetrics:
+        """What is going on and what has been done so far."""
+        counters = self._counters
+        return EngineMetrics(
+            running=len(self._scheduler.running),
+            waiting=len(self._scheduler.waiting),
+            paused=self._scheduler.num_paused,
+            kv_blocks=self._limits.kv_blocks,
+            kv_blocks_used=self._limits.kv_blocks - self._kv.free_blocks(),
+            kv_blocks_cached=self._kv.cached_blocks(),
+            requests=counters.requests,
+            failed_requests=counters.failed_requests,
+            cancelled_requests=counters.cancelled_requests,
+            prompt_tokens=counters.prompt_tokens,
+            cached_prompt_tokens=counters.cached_prompt_tokens,
+            generated_tokens=counters.generated_tokens,
+            steps=counters.steps,
+        )
+
+    def check_integrity(self) -> None:
+        """Raises IntegrityError unless every block is accounted for. For tests and idle moments, between steps."""
+        self._scheduler.check(list(self._live.values()))
+        self._kv.check(self._scheduler.running, self._scheduler.waiting)
+
+
+def _check_result(result: StepResult, num_rows: int) -> None:
+    if len(result.token_ids) not in (0, num_rows) or len(result.logprobs) != len(result.token_ids):
+        raise BackendError(f"the backend answered {len(result.token_ids)} rows, expected {num_rows}")
