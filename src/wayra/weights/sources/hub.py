@@ -153,7 +153,7 @@ def _hub_file(repo: str, name: str, revision: str, offline: bool) -> Path:
     import huggingface_hub
 
     # The library's own annotation is partly unknown; this is the part of it that is used.
-    download: Callable[..., str] = huggingface_hub.hf_hub_download  # pyright: ignore[reportUnknownMemberType]
+    download: Callable[..., str] = huggingface_hub.hf_hub_download  # pyright: ignore
     return Path(download(repo, name, revision=revision, local_files_only=offline))
 
 
