@@ -22,7 +22,8 @@ from wayra.backends.api import (
     StepBatch,
     StepResult,
 )
-from wayra.base.errors import ShapeError
+from wayra.backends.check_batch import check_batch
+from wayra.backends.numpy.sample import RowSampling
 from wayra.model.program import Program
 from wayra.model.spec import ModelSpec, RopeSpec
 from wayra.weights.tensors import ModelWeights
@@ -79,7 +80,7 @@ class NullModel:
 
     def step(self, batch: StepBatch) -> StepResult:
         """Store the batch's ids, hash what the tables lead to, choose. Raises ShapeError on a malformed batch."""
-        self._check(batch)
+        check_batch(batch, self._spec, self._options, len(self._kv))
         favourites = np.zeros(len(batch.token_ids), dtype=np.int64)
         spans = list(zip(batch.query_starts[:-1].tolist(), batch.query_starts[1:].tolist(), strict=True))
         # All writes before all reads, as in a real step, where every sequence shares one pass over the layers.
@@ -125,52 +126,10 @@ class NullModel:
         )
 
     def _choose(self, sampling: SamplingBatch, row: int, favourite: int) -> int:
-        """Sample one row in the order that SamplingBatch gives."""
         if _is_plain_greedy(sampling, row):
             return favourite
-        vocab_size = self._spec.vocab_size
-        logits = self._logits[(np.arange(vocab_size) - favourite) % vocab_size].astype(np.float64)
-        span = slice(sampling.bias_starts[row], sampling.bias_starts[row + 1])
-        np.add.at(logits, sampling.bias_ids[span], sampling.bias_values[span])
-        span = slice(sampling.history_starts[row], sampling.history_starts[row + 1])
-        seen, counts = sampling.history_ids[span], sampling.history_counts[span]
-        penalty = float(sampling.repetition_penalty[row])
-        logits[seen] = np.where(logits[seen] > 0, logits[seen] / penalty, logits[seen] * penalty)
-        logits[seen] -= sampling.frequency_penalty[row] * counts + sampling.presence_penalty[row] * (counts > 0)
-        if sampling.allowed is not None:
-            bits = np.unpackbits(sampling.allowed[row].astype("<u4").view(np.uint8), bitorder="little")
-            logits[bits[:vocab_size] == 0] = -np.inf
-        if sampling.temperature[row] == 0:
-            return int(logits.argmax())
-        return _draw(logits, sampling, row)
-
-    def _check(self, batch: StepBatch) -> None:
-        starts = batch.query_starts
-        num_tokens, num_seqs = len(batch.token_ids), len(batch.kv_lens)
-        if len(starts) != num_seqs + 1 or starts[0] != 0 or starts[-1] != num_tokens or (np.diff(starts) < 1).any():
-            raise ShapeError(f"query_starts {starts.tolist()} do not divide {num_tokens} tokens among {num_seqs}")
-        if num_tokens > self._options.max_step_tokens or num_seqs > self._options.max_step_seqs:
-            raise ShapeError(f"a step of {num_tokens} tokens and {num_seqs} sequences is over the loaded limits")
-        expected = np.concatenate(
-            [np.arange(n - (e - s), n) for n, s, e in zip(batch.kv_lens, starts, starts[1:], strict=False)]
-        )
-        if not np.array_equal(batch.positions, expected) or expected.min() < 0:
-            raise ShapeError("positions are not consecutive up to the sequence's kv_len")
-        if batch.token_ids.min() < 0 or batch.token_ids.max() >= self._spec.vocab_size:
-            raise ShapeError("a token id is outside the vocabulary")
-        for s, kv_len in enumerate(batch.kv_lens):
-            used = batch.block_tables[s, : -(-int(kv_len) // KV_BLOCK_LEN)]
-            if len(used) * KV_BLOCK_LEN < kv_len or used.min() < 0 or used.max() >= len(self._kv):
-                raise ShapeError(f"the block table {used.tolist()} does not hold {kv_len} keys")
-        rows = batch.logit_rows
-        if len(rows) and (rows.min() < 0 or rows.max() >= num_tokens):
-            raise ShapeError(f"logit_rows {rows.tolist()} are not among {num_tokens} tokens")
-        if batch.targets is not None and len(batch.targets) != len(rows):
-            raise ShapeError(f"{len(batch.targets)} targets for {len(rows)} rows")
-        if batch.sampling is not None and not len(batch.sampling.temperature) == len(rows) <= (
-            self._options.max_step_seqs
-        ):
-            raise ShapeError(f"sampling for {len(batch.sampling.temperature)} rows, the batch has {len(rows)}")
+        distances = (np.arange(self._spec.vocab_size) - favourite) % self._spec.vocab_size
+        return RowSampling(sampling, row).choose(self._logits[distances])
 
 
 def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -194,19 +153,3 @@ def _is_plain_greedy(sampling: SamplingBatch, row: int) -> bool:
         and sampling.bias_starts[row] == sampling.bias_starts[row + 1]
         and sampling.history_starts[row] == sampling.history_starts[row + 1]
     )
-
-
-def _draw(logits: NDArray[np.float64], sampling: SamplingBatch, row: int) -> int:
-    order = np.argsort(-logits, kind="stable")
-    logits = logits[order]
-    probs = np.exp((logits - logits[0]) / float(sampling.temperature[row]))
-    if sampling.top_k[row] > 0:
-        probs[int(sampling.top_k[row]) :] = 0
-    probs /= probs.sum()
-    # A token stays while those before it have not yet reached top_p; the first always does.
-    before = np.cumsum(probs) - probs
-    probs[1:][(before[1:] >= sampling.top_p[row]) | (probs[1:] < sampling.min_p[row] * probs[0])] = 0
-    number = _mix(_mix(sampling.seeds[row : row + 1]) + sampling.draws[row : row + 1])[0]
-    uniform = float(number >> np.uint64(11)) / (1 << 53)
-    chosen = int(np.searchsorted(np.cumsum(probs), uniform * probs.sum(), side="right"))
-    return int(order[min(chosen, int(np.flatnonzero(probs)[-1]))])

@@ -64,7 +64,7 @@ class BatchBuilder:
 def _targets(plan: SequenceOf[Chunk]) -> NDArray[np.int32]:
     """The token that follows each row's; 0 where it is not known yet or nobody asks."""
     targets: list[int] = []
-    for seq, start, count, num_rows in plan:
-        following = seq.token_ids[start + count - num_rows + 1 : start + count + 1]
+    for seq, start, num_tokens, num_rows in plan:
+        following = seq.token_ids[start + num_tokens - num_rows + 1 : start + num_tokens + 1]
         targets += following + [0] * (num_rows - len(following))
     return np.array(targets, dtype=np.int32)

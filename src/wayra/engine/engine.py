@@ -114,10 +114,10 @@ class Engine:
                 return
         else:
             token_id, logprob = -1, 0.0
-        seq.num_computed += chunk.count
+        seq.num_computed += chunk.num_tokens
         self._kv.publish(seq)
         if seq.prompt_logprobs is not None and result.target_logprobs is not None:
-            num_scored = min(chunk.count, seq.prompt_len - 1 - chunk.start)
+            num_scored = min(chunk.num_tokens, seq.prompt_len - 1 - chunk.start)
             seq.prompt_logprobs += result.target_logprobs[row : row + max(0, num_scored)].tolist()
         if samples:
             self._take_token(seq, token_id, self._logprobs(seq, result, last_row, token_id, logprob))

@@ -7,8 +7,7 @@ negative count or a list without end.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Integral, Real
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,6 +98,11 @@ class SamplingParams:
     def is_greedy(self) -> bool:
         return self.temperature == 0.0
 
+    def all_stop_ids(self, eos_ids: frozenset[int]) -> frozenset[int]:
+        """The tokens that end an answer of a model with these end-of-sequence ids."""
+        stop_ids = frozenset(self.stop_token_ids)
+        return stop_ids if self.ignore_eos else stop_ids | eos_ids
+
     @property
     def has_penalties(self) -> bool:
         return self.repetition_penalty != 1.0 or self.presence_penalty != 0.0 or self.frequency_penalty != 0.0
@@ -143,19 +147,28 @@ class Output:
     error: str | None = None
 
 
-def _check_int(name: str, value: object, low: int, high: int) -> None:
+def _is_int(value: object) -> bool:
     # bool is an int to Python; here it is a mistake.
-    if isinstance(value, bool) or not isinstance(value, Integral):
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _is_real(value: object) -> bool:
+    return _is_int(value) or isinstance(value, float | np.floating)
+
+
+def _check_int(name: str, value: object, low: int, high: int) -> None:
+    if not _is_int(value):
         raise InvalidParameter(f"{name} is {_shown(value)}, expected an integer from {low:,} to {high:,}")
-    if not low <= int(value) <= high:
+    if not low <= cast(int, value) <= high:
         raise InvalidParameter(f"{name} is {_shown(value)}, expected {low:,} to {high:,}")
 
 
 def _check_real(name: str, value: object, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, Real):
+    if not _is_real(value):
         raise InvalidParameter(f"{name} is {_shown(value)}, expected a number from {low:g} to {high:g}")
     # Compared before any conversion: an integer of a thousand digits does not fit a float.
-    if not low <= value <= high or not math.isfinite(value):
+    number = cast(float, value)
+    if not low <= number <= high or not math.isfinite(number):
         raise InvalidParameter(f"{name} is {_shown(value)}, expected {low:g} to {high:g}")
 
 
@@ -171,37 +184,37 @@ def _checked_stops(value: object) -> tuple[str, ...]:
     for stop in stops:
         if not isinstance(stop, str) or not 1 <= len(stop) <= MAX_STOP_LEN:
             raise InvalidParameter(f"a stop is {_shown(stop)}, expected a string of 1 to {MAX_STOP_LEN:,} characters")
-    return tuple(s for s in stops if isinstance(s, str))
+    return tuple(cast(list[str], stops))
 
 
 def _checked_stop_ids(value: object) -> tuple[int, ...]:
     ids = _checked_list("stop_token_ids", value, MAX_STOP_TOKEN_IDS)
     for token_id in ids:
         _check_int("a stop token id", token_id, 0, MAX_TOKEN_ID)
-    return tuple(int(i) for i in ids if isinstance(i, Integral))
+    return tuple(int(cast(int, token_id)) for token_id in ids)
 
 
 def _checked_bias(value: object) -> dict[int, float]:
     if not isinstance(value, Mapping):
         raise InvalidParameter(f"logit_bias is {_shown(value)}, expected a mapping of token ids to numbers")
-    items = list[tuple[object, object]](value.items())
+    items = list(cast(Mapping[object, object], value).items())
     if len(items) > MAX_BIASES:
         raise InvalidParameter(f"logit_bias has {len(items):,} entries, at most {MAX_BIASES:,} are taken")
     checked: dict[int, float] = {}
     for token_id, bias in items:
         _check_int("a logit_bias token id", token_id, 0, MAX_TOKEN_ID)
         _check_real("a logit bias", bias, -100.0, 100.0)
-        if isinstance(token_id, Integral) and isinstance(bias, Real):
-            checked[int(token_id)] = float(bias)
+        checked[int(cast(int, token_id))] = float(cast(float, bias))
     return checked
 
 
 def _checked_list(name: str, value: object, max_len: int) -> list[object]:
     if isinstance(value, str | bytes) or not isinstance(value, Sequence):
         raise InvalidParameter(f"{name} is {_shown(value)}, expected a list")
-    if len(value) > max_len:
-        raise InvalidParameter(f"{name} has {len(value):,} entries, at most {max_len:,} are taken")
-    return list[object](value)
+    entries = list(cast(Sequence[object], value))
+    if len(entries) > max_len:
+        raise InvalidParameter(f"{name} has {len(entries):,} entries, at most {max_len:,} are taken")
+    return entries
 
 
 def _shown(value: object) -> str:

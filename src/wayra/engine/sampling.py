@@ -17,6 +17,9 @@ from wayra.engine.sequence import Sequence
 # Below this the division by the temperature overflows float32, and the result is greedy to every printed digit anyway.
 _MIN_TEMPERATURE = 1e-4
 
+# Nothing left to choose from is not what a top_p of 0 means: the first token always stays.
+_MIN_TOP_P = 1e-20
+
 _GREEDY = SamplingParams(temperature=0.0)
 
 
@@ -58,14 +61,15 @@ class SamplingBuilder:
     def __init__(self, vocab_size: int) -> None:
         self._all_allowed = all_allowed(vocab_size)
         self._rows: list[Sequence | None] = []
-        self._static = _static_batch([])
+        self._vocab_size = vocab_size
+        self._static = _static_batch([], vocab_size)
         self._has_history = False
 
     def build(self, rows: list[Sequence | None], positions: list[int]) -> SamplingBatch:
         """rows: the sequence a row samples for, None for a row that is only scored. positions: of the tokens chosen."""
         if rows != self._rows:
             self._rows = rows
-            self._static = _static_batch(rows)
+            self._static = _static_batch(rows, self._vocab_size)
             self._has_history = any(seq is not None and seq.history is not None for seq in rows)
         static = self._static
         starts, ids, counts = static.history_starts, static.history_ids, static.history_counts
@@ -98,14 +102,14 @@ class SamplingBuilder:
         return np.stack([self._all_allowed if mask is None else mask for mask in masks])
 
 
-def _static_batch(rows: SequenceOf[Sequence | None]) -> SamplingBatch:
+def _static_batch(rows: SequenceOf[Sequence | None], vocab_size: int) -> SamplingBatch:
     params = [_GREEDY if seq is None else seq.params for seq in rows]
     temperatures = [p.temperature if p.temperature >= _MIN_TEMPERATURE else 0.0 for p in params]
     biases = [list(p.logit_bias.items()) for p in params]
     return SamplingBatch(
         temperature=np.array(temperatures, dtype=np.float32),
         top_k=np.array([p.top_k for p in params], dtype=np.int32),
-        top_p=np.array([p.top_p for p in params], dtype=np.float32),
+        top_p=np.array([max(p.top_p, _MIN_TOP_P) for p in params], dtype=np.float32),
         min_p=np.array([p.min_p for p in params], dtype=np.float32),
         seeds=np.array([0 if seq is None else seq.seed for seq in rows], dtype=np.uint64),
         draws=np.zeros(len(rows), dtype=np.uint64),
@@ -119,7 +123,7 @@ def _static_batch(rows: SequenceOf[Sequence | None]) -> SamplingBatch:
         bias_ids=np.array([token_id for b in biases for token_id, _ in b], dtype=np.int32),
         bias_values=np.array([value for b in biases for _, value in b], dtype=np.float32),
         allowed=None,
-        num_logprobs=max((p.logprobs or 0 for p in params), default=0),
+        num_logprobs=min(vocab_size, max((p.logprobs or 0 for p in params), default=0)),
     )
 
 

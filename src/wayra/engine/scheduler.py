@@ -14,17 +14,17 @@ _MAX_OVERTAKEN = 16
 
 
 class Chunk(NamedTuple):
-    """Tokens start .. start + count of a sequence; the logits of its last `num_rows` tokens are wanted."""
+    """Tokens start .. start + num_tokens of a sequence; the logits of its last `num_rows` tokens are wanted."""
 
     seq: Sequence
     start: int
-    count: int
+    num_tokens: int
     num_rows: int
 
     @property
     def samples(self) -> bool:
         """Whether its last row chooses the sequence's next token."""
-        return self.start + self.count == len(self.seq.token_ids)
+        return self.start + self.num_tokens == len(self.seq.token_ids)
 
 
 class Scheduler:

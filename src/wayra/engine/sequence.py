@@ -84,7 +84,7 @@ class Sequence:
         self.prompt_logprobs: list[float] | None = [] if params.prompt_logprobs else None
         self.wants_logprobs = params.logprobs is not None
         self.seed = seed
-        self.stop_ids = frozenset(params.stop_token_ids) | (frozenset() if params.ignore_eos else eos_ids)
+        self.stop_ids = params.all_stop_ids(eos_ids)
         self.history = TokenHistory(self.token_ids) if params.has_penalties else None
         self.mask: NDArray[np.uint32] | None = None
         self.has_answered = False

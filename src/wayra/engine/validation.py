@@ -28,8 +28,7 @@ def check_request(request: Request, limits: Limits, vocab_size: int, eos_ids: fr
     params = request.params
     _check_known("a stop token id", params.stop_token_ids, vocab_size)
     _check_known("a logit_bias token id", tuple(params.logit_bias), vocab_size)
-    stop_ids = frozenset(params.stop_token_ids) | (frozenset() if params.ignore_eos else eos_ids)
-    if params.min_tokens and len(stop_ids) >= vocab_size:
+    if params.min_tokens and len(params.all_stop_ids(eos_ids)) >= vocab_size:
         raise InvalidParameter("min_tokens is set, but every token of the vocabulary is a stop token; name fewer")
 
 
