@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Self, Unpack
+from typing import TYPE_CHECKING, Self, Unpack, overload
 
 from wayra.backends.api import MemoryReport
 from wayra.base.errors import BackendError, InvalidParameter
@@ -30,10 +30,10 @@ from wayra.llm.runner import EngineRunner, Event, Job
 from wayra.llm.scoring import Perplexity, Score, Window, half_windows, sliding_windows
 from wayra.llm.streams import AsyncEvents, AsyncTokenStream, TokenStream
 from wayra.model.spec import ModelSpec
-from wayra.text.chat import ChatTemplate
 from wayra.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
+    from wayra.text.chat import ChatTemplate
     from wayra.weights.sources import Progress
 
 LONG_TEXT_CHARS = 20_000
@@ -44,7 +44,7 @@ class LLM:
     """A loaded model.
 
         with LLM("smollm2") as llm:
-            print(llm.chat([{"role": "user", "content": "Hi"}])[0].text)
+            print(llm.chat([{"role": "user", "content": "Hi"}]).text)
 
     Every method may be called from any thread; requests of all callers share the engine's batches. Answers do not
     depend on what else runs. Use it as a context manager or call `close`; a forgotten one is closed when collected.
@@ -54,7 +54,7 @@ class LLM:
     source: str
     spec: ModelSpec
     tokenizer: Tokenizer
-    template: ChatTemplate | None
+    template: "ChatTemplate | None"
     context_len: int
     load_s: float
 
@@ -99,13 +99,22 @@ class LLM:
         """
         return self._complete(as_prompts(prompts), params)
 
+    @overload
+    def chat(self, messages: Conversation, params: SamplingParams | None = None) -> Completion: ...
+
+    @overload
+    def chat(
+        self, messages: Sequence[Conversation], params: SamplingParams | Sequence[SamplingParams] | None = None
+    ) -> list[Completion]: ...
+
     def chat(
         self,
         messages: Conversation | Sequence[Conversation],
         params: SamplingParams | Sequence[SamplingParams] | None = None,
-    ) -> list[Completion]:
-        """Answer one conversation, or each of several; always a list. Raises as generate, and TemplateError."""
-        return self._complete(as_conversations(messages), params)
+    ) -> Completion | list[Completion]:
+        """Answer one conversation, or each of a list of conversations. Raises as generate, and TemplateError."""
+        completions = self._complete(as_conversations(messages), params)
+        return completions[0] if is_conversation(messages) else completions
 
     def stream(self, prompt: Prompt | Conversation, params: SamplingParams | None = None) -> TokenStream:
         """The answer chunk by chunk: to text or ids as generate, to messages as chat. Starts at once.
@@ -123,13 +132,22 @@ class LLM:
         """As generate, without blocking the event loop. Cancelling the task cancels the requests."""
         return await self._acomplete(as_prompts(prompts), params)
 
+    @overload
+    async def achat(self, messages: Conversation, params: SamplingParams | None = None) -> Completion: ...
+
+    @overload
+    async def achat(
+        self, messages: Sequence[Conversation], params: SamplingParams | Sequence[SamplingParams] | None = None
+    ) -> list[Completion]: ...
+
     async def achat(
         self,
         messages: Conversation | Sequence[Conversation],
         params: SamplingParams | Sequence[SamplingParams] | None = None,
-    ) -> list[Completion]:
+    ) -> Completion | list[Completion]:
         """As chat, without blocking the event loop. Cancelling the task cancels the requests."""
-        return await self._acomplete(as_conversations(messages), params)
+        completions = await self._acomplete(as_conversations(messages), params)
+        return completions[0] if is_conversation(messages) else completions
 
     def astream(self, prompt: Prompt | Conversation, params: SamplingParams | None = None) -> AsyncTokenStream:
         """As stream: `async for chunk in llm.astream(...)`. Starts when the first chunk is asked for."""

@@ -1,4 +1,4 @@
-"""From a model's name to a loaded engine: resolve, open, record, check memory, load; the tokenizer is built meanwhile."""
+"""From a model's name to a loaded engine: resolve, open, record, check memory, load. Text is read meanwhile."""
 
 import threading
 import time
@@ -16,12 +16,12 @@ from wayra.llm.options import LLMOptions
 from wayra.llm.tokenizers import load_template, load_tokenizer
 from wayra.model.record import record
 from wayra.model.spec import ModelSpec
-from wayra.text.chat import ChatTemplate
 from wayra.text.tokenizer import Tokenizer
 from wayra.weights.loader import load_weights, model_spec, open_checkpoint
 from wayra.weights.tensors import Checkpoint, ModelWeights
 
 if TYPE_CHECKING:
+    from wayra.text.chat import ChatTemplate
     from wayra.weights.sources import Progress
 
 LEAST_STEP_TOKENS = 512
@@ -66,7 +66,7 @@ class Loaded:
     source: str
     spec: ModelSpec
     tokenizer: Tokenizer
-    template: ChatTemplate | None
+    template: "ChatTemplate | None"
     engine: Engine
     plan: KVPlan
     memory: Callable[[], MemoryReport]
@@ -103,10 +103,8 @@ def load(name: str, settings: Settings, options: LLMOptions, progress: "Progress
         checkpoint.close()
         raise
 
-    def release() -> None:
-        model.close()
-        checkpoint.close()
-
+    # The weights are packed, or held by the arrays that need them: an open mapping would only count twice.
+    checkpoint.close()
     return Loaded(
         name=local.name,
         source=local.source,
@@ -116,7 +114,7 @@ def load(name: str, settings: Settings, options: LLMOptions, progress: "Progress
         engine=engine,
         plan=plan,
         memory=model.memory,
-        release=release,
+        release=model.close,
         load_s=time.perf_counter() - started,
     )
 

@@ -1,12 +1,14 @@
 """What callers may pass as prompts, and how it becomes token ids."""
 
 from collections.abc import Mapping, Sequence
-from typing import TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
 from wayra.base.errors import InvalidParameter, TemplateError
 from wayra.engine.request import SamplingParams
-from wayra.text.chat import ChatTemplate
 from wayra.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from wayra.text.chat import ChatTemplate
 
 Prompt = str | Sequence[int]
 Message = Mapping[str, object]
@@ -19,7 +21,7 @@ class PromptReader:
     vocab_size: of the model, which may be larger than the tokenizer's.
     """
 
-    def __init__(self, tokenizer: Tokenizer, template: ChatTemplate | None, vocab_size: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, template: "ChatTemplate | None", vocab_size: int) -> None:
         self._tokenizer = tokenizer
         self._template = template
         self._vocab_size = vocab_size

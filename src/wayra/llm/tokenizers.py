@@ -10,12 +10,14 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from wayra.base.errors import FileFormatError
-from wayra.text.chat import ChatTemplate
 from wayra.text.tokenizer import Tokenizer
 from wayra.weights.tensors import Checkpoint
+
+if TYPE_CHECKING:
+    from wayra.text.chat import ChatTemplate
 
 CACHE_FORMAT = "1"
 HASH_BYTES = 32
@@ -97,8 +99,10 @@ def _write(path: Path, body: bytes) -> None:
                 os.unlink(partial)
 
 
-def load_template(checkpoint: Checkpoint, tokenizer: Tokenizer) -> ChatTemplate | None:
+def load_template(checkpoint: Checkpoint, tokenizer: Tokenizer) -> "ChatTemplate | None":
     """The checkpoint's chat template, None when it has none. Raises TemplateError when it cannot be compiled."""
+    from wayra.text.chat import ChatTemplate
+
     if checkpoint.kind == "gguf":
         source = checkpoint.metadata.get("tokenizer.chat_template")
         eos_id = checkpoint.metadata.get("tokenizer.ggml.eos_token_id")

@@ -1,0 +1,146 @@
+"""What `run`, `chat` and `perplexity` share: options for the model and the sampling, loading it, and the figures.
+
+Nothing heavy is imported until a model is loaded, so that `--help` stays quick.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from wayra.base.errors import WayraError
+from wayra.base.settings import Settings
+from wayra.cli.output import human_bytes
+
+if TYPE_CHECKING:
+    from wayra.engine.request import SamplingParams
+    from wayra.llm import LLM, Completion
+
+DEFAULT_MODEL = "smollm2"
+DEFAULT_MAX_TOKENS = 2048
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_CONTROL = {code: f"\\x{code:02x}" for code in [*range(32), *range(127, 160)] if chr(code) not in "\t\n"}
+
+MODEL_OPTIONS = (
+    click.option("-m", "--model", metavar="NAME", default=DEFAULT_MODEL, show_default=True,
+                 help="Model: a path, an alias, org/repo[:QUANT] or pypi:..."),
+    click.option("--context", type=click.IntRange(min=1), metavar="TOKENS",
+                 help="Context: prompt and answer together.  [default: the model's, at most 8192]"),
+    click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Compute threads.  [default: all allowed]"),
+    click.option("--backend", type=click.Choice(["native", "numpy", "null"]), default="native", show_default=True,
+                 help="native is fast; numpy the slow specification; null computes nothing."),
+    click.option("--kv-dtype", type=click.Choice(["f16", "bf16", "f32"]), default="f16", show_default=True,
+                 help="How keys and values are kept."),
+)  # fmt: skip
+
+SAMPLING_OPTIONS = (
+    click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", default=DEFAULT_MAX_TOKENS, show_default=True,
+                 help="Longest answer."),
+    click.option("-t", "--temperature", type=float, default=0.0, show_default=True,
+                 help="0 always takes the likeliest token, so that answers repeat; 0.7 varies."),
+    click.option("--top-k", type=int, default=0, metavar="K", help="Only the K likeliest tokens."),
+    click.option("--top-p", type=float, default=1.0, metavar="P", help="Only the likeliest that add up to P."),
+    click.option("--min-p", type=float, default=0.0, metavar="P", help="Only those of P times the likeliest's."),
+    click.option("--repetition-penalty", type=float, default=1.0, metavar="X", help="Above 1 avoids what was said."),
+    click.option("--presence-penalty", type=float, default=0.0, metavar="X", help="Above 0 avoids what was answered."),
+    click.option("--frequency-penalty", type=float, default=0.0, metavar="X", help="The same, by how often."),
+    click.option("--seed", type=int, metavar="N", help="Makes a temperature above 0 repeatable."),
+    click.option("--stop", multiple=True, metavar="TEXT", help="End before this text; may be given several times."),
+)  # fmt: skip
+
+_SAMPLING_FIELDS = (
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "seed",
+    "max_tokens",
+    "stop",
+)
+
+
+def with_options(*groups: Sequence[Callable[[Command], Command]]) -> Callable[[Command], Command]:
+    """A decorator that adds groups of options in the order written."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed([option for group in groups for option in group]):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def sampling_params(options: Mapping[str, Any]) -> "SamplingParams":
+    """From the options of SAMPLING_OPTIONS. Raises InvalidParameter for a value out of range."""
+    from wayra.engine.request import SamplingParams
+
+    return SamplingParams(**{name: options[name] for name in _SAMPLING_FIELDS})
+
+
+def load_model(
+    settings: Settings, options: Mapping[str, Any], *, max_batch: int = 1, prefix_cache: bool = False
+) -> "LLM":
+    """Load what MODEL_OPTIONS name, showing downloads on a terminal. Raises WayraError."""
+    from wayra.llm import LLM
+
+    return LLM(
+        options["model"],
+        settings=settings,
+        backend=options["backend"],
+        context_len=options["context"],
+        threads=options["threads"],
+        kv_dtype=options["kv_dtype"],
+        max_batch=max_batch,
+        prefix_cache=prefix_cache,
+    )
+
+
+def for_terminal(text: str) -> str:
+    """`text` with control characters but tab and newline escaped, so that an answer cannot drive the terminal."""
+    return text.translate(_CONTROL)
+
+
+def decoded(content: bytes, what: str) -> str:
+    """UTF-8 text. Raises WayraError naming the first byte that is not."""
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise WayraError(f"{what} is not UTF-8 text (byte {error.start:,}); convert it first") from error
+
+
+def report(llm: "LLM", completion: "Completion") -> dict[str, object]:
+    """The figures of one answer, for --json."""
+    memory = llm.memory()
+    return {
+        "model": llm.name,
+        "text": completion.text,
+        "finish_reason": completion.finish_reason,
+        "usage": completion.usage,
+        "timings": completion.timings,
+        "load_s": llm.load_s,
+        "memory": memory,
+    }
+
+
+def stats_lines(llm: "LLM", completion: "Completion") -> list[str]:
+    """The figures of one answer, for people."""
+    usage, timings, memory = completion.usage, completion.timings, llm.memory()
+    first = "none" if timings.ttft_s is None else f"after {timings.ttft_s:.3f} s"
+    cached = f", {usage.cached_tokens:,} of them cached" if usage.cached_tokens else ""
+    return [
+        f"load         {llm.load_s:.3f} s, {llm.name}, context of {llm.context_len:,} tokens",
+        f"prompt       {usage.prompt_tokens:,} tokens{cached}{_rate(timings.prefill_tokens_per_s)}",
+        f"first token  {first}",
+        f"answer       {usage.completion_tokens:,} tokens{_rate(timings.decode_tokens_per_s)}",
+        f"memory       {human_bytes(memory.weights_bytes)} weights, {human_bytes(memory.kv_bytes)} keys and values, "
+        f"{human_bytes(memory.activation_bytes)} activations",
+    ]
+
+
+def _rate(tokens_per_s: float | None) -> str:
+    return "" if tokens_per_s is None else f", {tokens_per_s:,.1f} tokens/s"

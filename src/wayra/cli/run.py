@@ -1,0 +1,117 @@
+"""`wayra run`: one prompt in, one answer out, streamed as it comes."""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wayra.base.errors import InvalidParameter
+from wayra.base.settings import Settings
+from wayra.cli.generation import (
+    MODEL_OPTIONS,
+    SAMPLING_OPTIONS,
+    decoded,
+    for_terminal,
+    load_model,
+    report,
+    sampling_params,
+    stats_lines,
+    with_options,
+)
+from wayra.cli.output import emit, json_option, note, write_text
+
+if TYPE_CHECKING:
+    from wayra.llm import LLM, Completion
+    from wayra.llm.prompts import Conversation
+
+EPILOG = """\b
+Examples:
+  wayra run "Why is the sky blue?"
+  wayra run -m llama3.2:1b --system "Answer in Spanish." "What is a kernel?"
+  cat notes.txt | wayra run "Summarise this in three lines:"
+  wayra run --raw --max-tokens 64 "Once upon a time"
+  wayra run --stats -t 0.7 --seed 1 "Tell me a story"
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("prompt", nargs=-1)
+@with_options(MODEL_OPTIONS[:1])
+@click.option("--system", metavar="TEXT", help="Instructions that come before the prompt.")
+@click.option("--raw", is_flag=True, help="Continue the text as it is, without the model's chat template.")
+@with_options(SAMPLING_OPTIONS, MODEL_OPTIONS[1:])
+@click.option("--stats", is_flag=True, help="Times, rates and memory afterwards, on stderr.")
+@json_option
+@click.pass_obj
+def run(settings: Settings, prompt: Sequence[str], as_json: bool, **options: Any) -> None:
+    """Answer PROMPT, with what comes on standard input after it.
+
+    Several words make one prompt. Without PROMPT, standard input is the prompt. The answer is streamed to standard
+    output; Ctrl-C ends it with exit code 130. With --raw, control tokens written in the text are recognised.
+    """
+    if options["raw"] and options["system"]:
+        raise click.UsageError("--raw has no system message; leave out --system or --raw")
+    params = sampling_params(options)
+    text = _prompt_text(prompt)
+    with load_model(settings, options) as llm:
+        if as_json:
+            completion = _answer(llm, text, params, options, show=False)
+        else:
+            completion = _answer(llm, text, params, options, show=True)
+        emit(report(llm, completion), as_json, lambda: None)
+        if completion.finish_reason == "length":
+            note(_cut_notice(llm, completion, params.max_tokens))
+        if options["stats"]:
+            click.echo("\n".join(stats_lines(llm, completion)), err=True)
+
+
+def _prompt_text(words: Sequence[str]) -> str:
+    """The words, then standard input when something is piped in."""
+    asked = " ".join(words)
+    piped = "" if sys.stdin is None or sys.stdin.isatty() else decoded(sys.stdin.buffer.read(), "standard input")
+    if not asked.strip() and not piped.strip():
+        raise click.UsageError('nothing to answer; give a prompt, as in: wayra run "Why is the sky blue?"')
+    if asked and piped.strip():
+        return f"{asked}\n\n{piped}"
+    return asked or piped
+
+
+def _request(llm: "LLM", text: str, options: dict[str, Any]) -> "str | Conversation":
+    if options["raw"]:
+        return text
+    if llm.template is None:
+        if options["system"]:
+            raise InvalidParameter(f"{llm.name} has no chat template and takes no --system; use a chat model")
+        note(f"{llm.name} has no chat template: it continues the text as it is (--raw)")
+        return text
+    system = [{"role": "system", "content": options["system"]}] if options["system"] else []
+    return [*system, {"role": "user", "content": text}]
+
+
+def _answer(llm: "LLM", text: str, params: Any, options: dict[str, Any], show: bool) -> "Completion":
+    """Stream the answer to the terminal or pipe. On Ctrl-C the line is ended before the interrupt goes on."""
+    on_terminal = sys.stdout.isatty()
+    shown = ""
+    with llm.stream(_request(llm, text, options), params) as stream:
+        try:
+            for chunk in stream:
+                if show and chunk.text:
+                    shown = for_terminal(chunk.text) if on_terminal else chunk.text
+                    write_text(shown)
+        except KeyboardInterrupt:
+            if show:
+                write_text("\n")
+            raise
+    if show and not shown.endswith("\n"):
+        write_text("\n")
+    if stream.completion is None:
+        raise RuntimeError("the stream ended without a completion")
+    return stream.completion
+
+
+def _cut_notice(llm: "LLM", completion: "Completion", max_tokens: int | None) -> str:
+    count = completion.usage.completion_tokens
+    if max_tokens is not None and count >= max_tokens:
+        return f"[cut after {count:,} tokens; --max-tokens allows more]"
+    return f"[the context of {llm.context_len:,} tokens is full; --context allows more]"
