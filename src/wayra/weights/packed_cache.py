@@ -22,6 +22,7 @@ from typing import IO
 import msgspec
 
 from wayra.base.errors import CacheError, IntegrityError, InvalidParameter
+from wayra.base.settings import Settings
 
 MAGIC = b"WAYRAPCK"
 VERSION = 1
@@ -267,6 +268,22 @@ class PackedCache:
             with contextlib.suppress(OSError), path.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 path.unlink()
+
+
+def default_root(settings: Settings) -> Path:
+    """Where the packed weights of this user are kept."""
+    return settings.cache_dir / "packed"
+
+
+def remove_checkpoint(root: Path, digest: str) -> int:
+    """Delete every layout of one checkpoint, as when the model itself is deleted; returns the bytes freed."""
+    freed_bytes = 0
+    for path in root.glob(f"{digest}-*{SUFFIX}"):
+        with contextlib.suppress(OSError):
+            size = path.stat().st_size
+            path.unlink()
+            freed_bytes += size
+    return freed_bytes
 
 
 def _header(payload_bytes: int, index: bytes) -> bytes:

@@ -3,7 +3,40 @@
 Knows nothing of what is in the files; the parsers of `wayra.weights` judge that.
 """
 
+from wayra.weights.sources.aliases import ALIASES, DEFAULT_MODEL, Alias, short_name
 from wayra.weights.sources.progress import Progress, Silent
-from wayra.weights.sources.resolve import LocalModel, pull, resolve
+from wayra.weights.sources.resolve import (
+    FileCheck,
+    LocalModel,
+    check_files,
+    find,
+    pull,
+    remembered,
+    remove,
+    resolve,
+    understand,
+)
+from wayra.weights.sources.store import ModelStore, Record, StoredFile, StoredModel, sha256_of
 
-__all__ = ["LocalModel", "Progress", "Silent", "pull", "resolve"]
+__all__ = [
+    "ALIASES",
+    "DEFAULT_MODEL",
+    "Alias",
+    "FileCheck",
+    "LocalModel",
+    "ModelStore",
+    "Progress",
+    "Record",
+    "Silent",
+    "StoredFile",
+    "StoredModel",
+    "check_files",
+    "find",
+    "pull",
+    "remembered",
+    "remove",
+    "resolve",
+    "sha256_of",
+    "short_name",
+    "understand",
+]

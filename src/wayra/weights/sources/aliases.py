@@ -137,6 +137,12 @@ _ROWS: tuple[Alias, ...] = (
 
 ALIASES: Mapping[str, Alias] = MappingProxyType({row.name: row for row in _ROWS})
 
+
+def short_name(canonical_name: str) -> str:
+    """The alias of a canonical name where it has one, else the name itself."""
+    return next((row.name for row in _ROWS if row.target == canonical_name), canonical_name)
+
+
 KNOWN_WHEELS: Mapping[str, WheelHash] = MappingProxyType(
     {
         _SMOLLM2_TARGET: WheelHash(

@@ -20,7 +20,7 @@ class Progress(Protocol):
         ...
 
     def ended(self) -> None:
-        """The step is over, done or failed."""
+        """The step is over, done or failed. May be called when none is under way."""
         ...
 
 

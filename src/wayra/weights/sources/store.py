@@ -173,8 +173,9 @@ class ModelStore:
     def workspace(self, slug: str) -> Generator[Path, None, None]:
         """A private folder beside the model's files. Needs the lock. Clears what earlier fetches left, and itself."""
         folder = self.folder(slug)
-        clear_leftovers(folder)
         with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            clear_leftovers(folder)
             space = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
         try:
             yield space
@@ -211,14 +212,13 @@ def clear_leftovers(folder: Path) -> None:
     """Remove what interrupted fetches left: partial folders, and files no record speaks of. Needs the lock."""
     stored = _read_record(folder)
     kept = {RECORD_NAME} | ({file.path for file in stored.record.files} if stored is not None else set[str]())
-    with writing(folder):
-        for path in folder.iterdir():
-            if path.name in kept and not path.name.startswith(".partial-"):
-                continue
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+    for path in folder.iterdir():
+        if path.name in kept and not path.name.startswith(".partial-"):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _take(handle: int, waiting: Callable[[], None]) -> None:
