@@ -86,11 +86,13 @@ def load_model(
     settings: Settings, options: Mapping[str, Any], *, max_batch: int = 1, prefix_cache: bool = False
 ) -> "LLM":
     """Load what MODEL_OPTIONS name, showing downloads on a terminal. Raises WayraError."""
+    from wayra.cli.progress import make_progress
     from wayra.llm import LLM
 
     return LLM(
         options["model"],
         settings=settings,
+        progress=make_progress(settings),
         backend=options["backend"],
         context_len=options["context"],
         threads=options["threads"],
