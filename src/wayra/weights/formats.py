@@ -33,7 +33,9 @@ def dequantise(fmt: WeightFormat, data: NDArray[np.uint8], count: int) -> NDArra
     if data.ndim != 1 or data.size != expected:
         raise ShapeError(f"{count} {fmt.name} weights take {expected} bytes, got {data.size}")
     blocks = np.ascontiguousarray(data).reshape(-1, fmt.block_bytes)
-    return _DECODERS[fmt.name](blocks).reshape(count).astype(np.float32, copy=False)
+    # A file may hold infinite or undefined scales; what they give is for the model to show, not a reason to warn.
+    with np.errstate(all="ignore"):
+        return _DECODERS[fmt.name](blocks).reshape(count).astype(np.float32, copy=False)
 
 
 def _half(blocks: Bytes, start: int) -> Floats:

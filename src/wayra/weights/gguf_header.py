@@ -205,7 +205,7 @@ def _read_array(cursor: _Cursor, key: str) -> StringArray | NumberArray:
     dtype = _DTYPES.get(type_id)
     if dtype is None:
         raise cursor.error(f"{key!r} is an array of the unknown type {type_id}", start)
-    count = cursor.count(f"numbers in {key!r}", cursor.size, min_bytes_each=dtype.itemsize)
+    count = cursor.count(f"numbers in {key!r}", MAX_ELEMENTS, min_bytes_each=dtype.itemsize)
     begin = cursor.take(count * dtype.itemsize, f"the array {key!r}")
     values = cursor.data[begin : cursor.position]
     if type_id == BOOL and count and int(values.max()) > 1:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from wayra.base import formats as weight_formats
 from wayra.base.errors import ShapeError
 from wayra.base.formats import WeightFormat
