@@ -83,7 +83,7 @@ def sampling_params(options: Mapping[str, Any]) -> "SamplingParams":
 
 
 def load_model(
-    settings: Settings, options: Mapping[str, Any], *, max_batch: int = 1, prefix_cache: bool = False
+    settings: Settings, options: Mapping[str, Any], *, max_batch: int, prefix_cache: bool, prepare_chat: bool
 ) -> "LLM":
     """Load what MODEL_OPTIONS name, showing downloads on a terminal. Raises WayraError."""
     from wayra.cli.progress import make_progress
@@ -99,6 +99,7 @@ def load_model(
         kv_dtype=options["kv_dtype"],
         max_batch=max_batch,
         prefix_cache=prefix_cache,
+        prepare_chat=prepare_chat,
     )
 
 

@@ -171,7 +171,7 @@ def _shown(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_shown(item)}" for key, item in _items(value))
     if isinstance(value, list | tuple):
-        return ", ".join(str(item) for item in value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        return ", ".join(str(item) for item in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)

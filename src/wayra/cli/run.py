@@ -54,7 +54,7 @@ def run(settings: Settings, prompt: Sequence[str], as_json: bool, **options: Any
         raise click.UsageError("--raw has no system message; leave out --system or --raw")
     params = sampling_params(options)
     text = _prompt_text(prompt)
-    with load_model(settings, options) as llm:
+    with load_model(settings, options, max_batch=1, prefix_cache=False, prepare_chat=not options["raw"]) as llm:
         if as_json:
             completion = _answer(llm, text, params, options, show=False)
         else:

@@ -39,12 +39,12 @@ def tokenize(settings: Settings, text: Sequence[str], as_json: bool, **options: 
     As the model would see it: BOS first where the model wants one, control tokens written in the text recognised.
     With --decode, TEXT is ids separated by spaces or commas, and their text is printed.
     """
-    from wayra.llm.load import load_text
+    from wayra.llm.load import load_tokenizer_of
 
     content = " ".join(text) if text else decoded(sys.stdin.buffer.read(), "standard input")
     special = not options["no_special"]
     wanted = _ids(content) if options["decode"] else None
-    tokenizer = load_text(str(options["model"]), settings)
+    tokenizer = load_tokenizer_of(str(options["model"]), settings)
     if wanted is not None:
         _check(wanted, tokenizer)
         decoded_text = tokenizer.decode(wanted, skip_special=not special)

@@ -87,15 +87,15 @@ def load(name: str, settings: Settings, options: LLMOptions, progress: "Progress
     local = resolve(name, settings, progress=progress, offline=settings.hub_offline)
     checkpoint = open_checkpoint(local.path)
     try:
-        tokenizer = Later(lambda: load_tokenizer(checkpoint, settings.cache_dir))
+        text = Later(lambda: _load_text(checkpoint, settings, options))
         try:
             model, plan = _load_model(checkpoint, backend, settings, options)
         except BaseException:
-            tokenizer.wait()  # it reads the checkpoint, which is about to be closed
+            text.wait()  # it reads the checkpoint, which is about to be closed
             raise
         try:
-            engine = Engine(model, _engine_settings(plan, options), tokenizer.get().eos_ids)
-            template = load_template(checkpoint, tokenizer.get())
+            tokenizer, template = text.get()
+            engine = Engine(model, _engine_settings(plan, options), tokenizer.eos_ids)
         except BaseException:
             model.close()
             raise
@@ -103,23 +103,28 @@ def load(name: str, settings: Settings, options: LLMOptions, progress: "Progress
         checkpoint.close()
         raise
 
+    def release() -> None:
+        model.close()
+        if template is not None:
+            template.close()
+
     # The weights are packed, or held by the arrays that need them: an open mapping would only count twice.
     checkpoint.close()
     return Loaded(
         name=local.name,
         source=local.source,
         spec=model.spec,
-        tokenizer=tokenizer.get(),
+        tokenizer=tokenizer,
         template=template,
         engine=engine,
         plan=plan,
         memory=model.memory,
-        release=model.close,
+        release=release,
         load_s=time.perf_counter() - started,
     )
 
 
-def load_text(name: str, settings: Settings, progress: "Progress | None" = None) -> Tokenizer:
+def load_tokenizer_of(name: str, settings: Settings, progress: "Progress | None" = None) -> Tokenizer:
     """Only the tokenizer of a model: no weights are read. Raises as `load`."""
     from wayra.weights.sources import resolve
 
@@ -129,6 +134,16 @@ def load_text(name: str, settings: Settings, progress: "Progress | None" = None)
         return load_tokenizer(checkpoint, settings.cache_dir)
     finally:
         checkpoint.close()
+
+
+def _load_text(
+    checkpoint: Checkpoint, settings: Settings, options: LLMOptions
+) -> "tuple[Tokenizer, ChatTemplate | None]":
+    tokenizer = load_tokenizer(checkpoint, settings.cache_dir)
+    template = load_template(checkpoint, tokenizer)
+    if template is not None and options.prepare_chat:
+        template.prepare()
+    return tokenizer, template
 
 
 def make_backend(name: str, settings: Settings) -> Backend:

@@ -20,6 +20,7 @@ class OptionFields(TypedDict, total=False):
     max_batch: int
     prefix_cache: bool
     isa: str | None
+    prepare_chat: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class LLMOptions:
     threads, isa: compute threads and instruction set; None lets settings, then the backend, choose.
     kv_dtype: "f16", "bf16" or "f32". max_batch: requests computed side by side.
     prefix_cache: keep the keys and values of past prompts so that a repeated beginning costs nothing.
+    prepare_chat: start the renderer of chat templates while the weights load, so that the first chat need not wait.
     """
 
     backend: str = "native"
@@ -40,6 +42,7 @@ class LLMOptions:
     max_batch: int = 16
     prefix_cache: bool = True
     isa: str | None = None
+    prepare_chat: bool = False
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:

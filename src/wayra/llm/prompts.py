@@ -42,13 +42,13 @@ class PromptReader:
             raise InvalidParameter("the prompt has no tokens; give at least one")
         return tuple(ids)
 
-    def render(self, messages: Conversation, **template_values: object) -> str:
+    def render(self, messages: Conversation) -> str:
         """The text of a conversation up to where the model is to go on. Raises TemplateError."""
         if self._template is None:
             raise TemplateError(
                 "this model has no chat template, it only continues text; use generate (--raw), or a chat model"
             )
-        return self._template.render(messages, **template_values)
+        return self._template.render(messages)
 
     def _checked(self, prompt: object) -> list[int]:
         if not isinstance(prompt, Sequence) or isinstance(prompt, bytes | bytearray):

@@ -5,14 +5,12 @@ A cached tokenizer is only ever a shortcut: missing, damaged or unwritable, it i
 
 import contextlib
 import hashlib
-import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from wayra.base.errors import FileFormatError
+from wayra.base.errors import FileFormatError, TemplateError
 from wayra.text.tokenizer import Tokenizer
 from wayra.weights.tensors import Checkpoint
 
@@ -28,7 +26,6 @@ FOLDER_FILES = (
     "special_tokens_map.json",
     "generation_config.json",
 )
-MAX_CONFIG_BYTES = 64 * 1024**2
 
 
 def load_tokenizer(checkpoint: Checkpoint, cache_dir: Path | None) -> Tokenizer:
@@ -100,58 +97,12 @@ def _write(path: Path, body: bytes) -> None:
 
 
 def load_template(checkpoint: Checkpoint, tokenizer: Tokenizer) -> "ChatTemplate | None":
-    """The checkpoint's chat template, None when it has none. Raises TemplateError when it cannot be compiled."""
-    from wayra.text.chat import ChatTemplate
+    """The checkpoint's chat template, None when it is no chat model. Raises FileFormatError when it is malformed."""
+    from wayra.text.chat_sources import chat_template_from_folder, chat_template_from_gguf
 
-    if checkpoint.kind == "gguf":
-        source = checkpoint.metadata.get("tokenizer.chat_template")
-        eos_id = checkpoint.metadata.get("tokenizer.ggml.eos_token_id")
-        eos = _text_of(tokenizer, eos_id if isinstance(eos_id, int) else None)
-        bos = _text_of(tokenizer, tokenizer.bos_id)
-        return ChatTemplate(source, bos_token=bos, eos_token=eos) if isinstance(source, str) else None
-    folder = checkpoint.paths[0].parent
-    config = _config(folder / "tokenizer_config.json")
-    source = _folder_template(folder, config)
-    if source is None:
-        return None
-    bos, eos = (_token_text(config.get(name)) for name in ("bos_token", "eos_token"))
-    return ChatTemplate(source, bos_token=bos or _text_of(tokenizer, tokenizer.bos_id), eos_token=eos)
-
-
-def _text_of(tokenizer: Tokenizer, token_id: int | None) -> str:
-    return "" if token_id is None or token_id < 0 else tokenizer.token_bytes(token_id).decode("utf-8", "replace")
-
-
-def _folder_template(folder: Path, config: Mapping[str, object]) -> str | None:
-    """chat_template.jinja comes first, then tokenizer_config.json: one template, or the one named "default"."""
-    with contextlib.suppress(FileNotFoundError):
-        return _small_file(folder / "chat_template.jinja").decode("utf-8", "replace")
-    found = config.get("chat_template")
-    if isinstance(found, Sequence) and not isinstance(found, str):
-        named = [cast(Mapping[str, object], entry) for entry in found if isinstance(entry, Mapping)]
-        found = next((entry.get("template") for entry in named if entry.get("name") == "default"), None)
-    return found if isinstance(found, str) else None
-
-
-def _token_text(value: object) -> str:
-    if isinstance(value, Mapping):
-        value = cast(Mapping[str, object], value).get("content")
-    return value if isinstance(value, str) else ""
-
-
-def _config(path: Path) -> Mapping[str, object]:
     try:
-        content = json.loads(_small_file(path))
-    except FileNotFoundError:
-        return {}
-    except (ValueError, RecursionError) as error:
-        raise FileFormatError(f"{path} is not valid JSON; fetch the model again") from error
-    if not isinstance(content, dict):
-        raise FileFormatError(f"{path} holds a {type(content).__name__}, expected an object; fetch the model again")
-    return cast(dict[str, object], content)
-
-
-def _small_file(path: Path) -> bytes:
-    if path.stat().st_size > MAX_CONFIG_BYTES:
-        raise FileFormatError(f"{path} is larger than {MAX_CONFIG_BYTES >> 20} MB; it cannot be what its name says")
-    return path.read_bytes()
+        if checkpoint.kind == "gguf":
+            return chat_template_from_gguf(checkpoint.metadata, tokenizer)
+        return chat_template_from_folder(checkpoint.paths[0].parent, tokenizer)
+    except TemplateError:
+        return None
