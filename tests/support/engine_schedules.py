@@ -50,7 +50,7 @@ class Answer:
 def random_schedule(seed: int, vocab_size: int, max_requests: int = 10) -> Schedule:
     """One schedule out of many, the same for the same seed."""
     rng = random.Random(seed)
-    max_context = rng.randint(2, 6 * KV_BLOCK_LEN)
+    max_context = rng.choice([rng.randint(2, 64), rng.randint(64, 200), rng.randint(64, 200)])
     step_tokens = rng.choice([1, 2, 7, 31, 32, 33, MAX_STEP_TOKENS])
     context_blocks = blocks_for(max_context)
     settings = EngineSettings(
@@ -70,7 +70,8 @@ def random_schedule(seed: int, vocab_size: int, max_requests: int = 10) -> Sched
         length = rng.choice([1, rng.randint(1, max_context), KV_BLOCK_LEN * rng.randint(1, 6) + rng.randint(-1, 1)])
         prompt = stem[: max(1, min(length, max_context - 1))]
         if rng.random() < 0.5:
-            prompt[rng.randrange(len(prompt)) :] = [rng.randrange(vocab_size)]
+            fork = rng.randrange(len(prompt))
+            prompt[fork:] = [rng.randrange(vocab_size) for _ in prompt[fork:]]
         step = rng.randint(0, last_arrival)
         cancel_step = step + rng.randint(0, 30) if rng.random() < 0.2 else None
         request = Request(f"r{number}", tuple(prompt), params, salt=rng.choice(["", "", "other"]))
