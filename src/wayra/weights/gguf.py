@@ -67,6 +67,9 @@ class GgufCheckpoint:
         self.paths = tuple(file.path for file in files)
         self.metadata: Mapping[str, object] = headers[0].metadata
         self.tensors: Mapping[str, RawTensor] = GgufTensors(list(zip(files, headers, strict=True)))
+        self.shapes: Mapping[str, tuple[int, ...]] = {
+            tensor.name: tensor.shape for header in headers for tensor in header.tensors
+        }
         self.digest = identity_digest(
             files, [file.data[: header.num_bytes].data for file, header in zip(files, headers, strict=True)]
         )

@@ -52,7 +52,7 @@ def model_spec(checkpoint: Checkpoint) -> ModelSpec:
     from wayra.model.spec_hf import spec_from_hf
 
     if checkpoint.kind == "gguf":
-        return spec_from_gguf(checkpoint.metadata, checkpoint.tensors)
+        return spec_from_gguf(checkpoint.metadata, tensor_shapes=checkpoint.shapes)
     return spec_from_hf(checkpoint.metadata)
 
 

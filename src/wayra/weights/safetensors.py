@@ -83,6 +83,7 @@ class SafetensorsCheckpoint:
         self.paths = tuple(file.path for file in files)
         self.metadata: Mapping[str, object] = metadata
         self.tensors: Mapping[str, RawTensor] = SafeTensors(places)
+        self.shapes: Mapping[str, tuple[int, ...]] = {name: place.shape for name, place in places.items()}
         self.digest = digest
 
     def close(self) -> None:

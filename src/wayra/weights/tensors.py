@@ -29,6 +29,8 @@ class Checkpoint(Protocol):
     """An opened, checked model file (or folder, or set of splits). Holds the mappings open until closed.
 
     metadata: GGUF key-values, or the decoded config.json.
+    tensors: looking one up raises UnsupportedModel when it is stored in a type we do not read.
+    shapes: row-major shape of every tensor, those of unreadable types included.
     digest: 64 hex digits that change when the content may have changed (used to key caches).
     """
 
@@ -36,6 +38,7 @@ class Checkpoint(Protocol):
     paths: tuple[Path, ...]
     metadata: Mapping[str, object]
     tensors: Mapping[str, RawTensor]
+    shapes: Mapping[str, tuple[int, ...]]
     digest: str
 
     def close(self) -> None: ...
