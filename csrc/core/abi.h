@@ -1,0 +1,157 @@
+// The border between the executor (compiled for any CPU of the architecture) and the kernel libraries (one per
+// instruction set, loaded at run time). Plain data and function pointers only.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace wayra {
+
+// Weight formats by their GGML id.
+enum class Format : int32_t {
+  kF32 = 0,
+  kF16 = 1,
+  kQ4_0 = 2,
+  kQ4_1 = 3,
+  kQ5_0 = 6,
+  kQ5_1 = 7,
+  kQ8_0 = 8,
+  kQ2_K = 10,
+  kQ3_K = 11,
+  kQ4_K = 12,
+  kQ5_K = 13,
+  kQ6_K = 14,
+  kBF16 = 30,
+};
+
+enum class KvType : int32_t { kF32 = 0, kF16 = 1, kBF16 = 2 };
+
+constexpr int kLanes = 16;       // weight rows interleaved in a panel
+constexpr int kGroup = 32;       // consecutive k that share an activation scale
+constexpr int kKvBlock = 32;     // tokens in a KV block
+constexpr int kSplitKeys = 256;  // keys in an attention split; splits start at multiples of it
+
+// A packed matrix: ceil(rows / 16) panels of panel_bytes; a panel holds its codes, then (at scale_offset) its scales.
+struct PackedMatrix {
+  Format format;
+  int32_t rows;
+  int32_t cols;
+  int64_t panel_bytes;
+  int64_t scale_offset;
+  const uint8_t* data;  // 64-byte aligned, not owned
+};
+
+// Rows of activations. f32 serves float formats, the rest serves quantised ones; what no consumer needs is null.
+struct ActRows {
+  const float* f32;    // [rows][cols]
+  int8_t* q;           // [rows][cols]
+  float* scale;        // [rows][groups]
+  float* sum;          // [rows][groups] scale times the sum of the group's q
+  int32_t* neg_sum;    // [rows][groups] minus the sum of the group's q
+  int32_t* neg_sum16;  // [rows][2 * groups] the same for each half group
+  int32_t cols;
+  int32_t groups;
+};
+
+struct LinearArgs {
+  const PackedMatrix* weight;
+  const ActRows* x;
+  const float* bias;   // [rows of weight] or null
+  float* out;          // element (row of x, row of weight) at out[row * out_stride + weight_row]
+  int64_t out_stride;  // in floats
+  int32_t panel_begin, panel_end;
+  int32_t row_begin, row_end;
+};
+
+// One KV head of one layer: block b at base + b * block_stride (bytes); K first ([2][head_dim][16 keys]), then V
+// ([32 keys][padded_dim]).
+struct KvView {
+  uint8_t* base;
+  int64_t block_stride;
+  int64_t v_offset;  // bytes from K to V within a block
+  int32_t head_dim;
+  int32_t padded_dim;  // head_dim rounded up to 16
+  KvType type;
+};
+
+// Attention of `rows` query rows (token-major: row r is token r / ratio, head r % ratio of the KV head) over one split.
+struct AttentionArgs {
+  KvView kv;
+  const int32_t* block_table;
+  const float* q;          // row r at q + (r / ratio) * token_stride + (r % ratio) * head_dim
+  int64_t q_token_stride;  // in floats
+  int32_t ratio;
+  int32_t row_begin;       // first row
+  int32_t rows;            // at most kMaxAttentionRows
+  int32_t first_position;  // position of row 0's token
+  int32_t window;          // keys seen by a query, 0 for all
+  int32_t split;           // index of the split
+  float scale;
+  float* scores;  // scratch [kMaxAttentionRows][kSplitKeys]
+  float* max;     // [rows] out: maximum of the scores, -inf when the row sees none of the split
+  float* sum;     // [rows] out
+  float* acc;     // [rows][padded_dim] out
+};
+constexpr int kMaxAttentionRows = 8;
+
+struct RopeStoreArgs {
+  const float* qkv;  // [(heads + 2 * kv_heads) * head_dim] of one token
+  const float* cos_sin;  // [2][rotary_dim / 2] of its position: cosines, then sines
+  float* q_out;          // [heads * head_dim]
+  KvView kv;             // of KV head 0; KV head h at base + h * head_stride
+  int64_t kv_head_stride;
+  int64_t block;  // KV block of the token
+  int32_t slot;   // place in the block
+  int32_t num_heads, num_kv_heads, rotary_dim;
+};
+
+// Sampling of one logits row. Null arrays and zero counts switch a feature off.
+struct SampleArgs {
+  float* logits;  // [vocab], overwritten
+  int32_t vocab;
+  float temperature;
+  int32_t top_k;
+  float top_p, min_p;
+  uint64_t seed, draw;
+  float repetition_penalty, presence_penalty, frequency_penalty;
+  const int32_t* history_ids;
+  const int32_t* history_counts;
+  int32_t history_len;
+  const int32_t* bias_ids;
+  const float* bias_values;
+  int32_t bias_len;
+  const uint32_t* allowed;  // [ceil(vocab / 32)] or null
+  int32_t num_logprobs;
+  int32_t target;          // token to score, -1 for none
+  bool sample;             // false: only score and report
+  void* scratch;           // sample_scratch_bytes(vocab)
+  int32_t token_id;        // out
+  float logprob;           // out, of token_id
+  float target_logprob;    // out
+  int32_t* top_ids;        // [num_logprobs] out
+  float* top_logprobs;     // [num_logprobs] out
+};
+
+// The operations of one instruction set. Every function is free of state and of allocation.
+struct KernelTable {
+  const char* name;
+  void (*linear)(const LinearArgs&);
+  // Fills q, scale, sums of row `row` of x from src [cols], for groups [group_begin, group_end).
+  void (*quantise)(const ActRows& x, int64_t row, const float* src, int32_t group_begin, int32_t group_end);
+  // x += delta (when not null), h = x / rms(x) * weight.
+  void (*add_rms_norm)(float* x, const float* delta, const float* weight, float eps, int32_t n, float* h);
+  void (*embed)(const PackedMatrix& m, int32_t row, float* out);
+  void (*rope_store)(const RopeStoreArgs&);
+  void (*attention)(const AttentionArgs&);
+  // Merges a split's (max, sum, acc) into the running ones, in order of splits; `first` copies.
+  void (*merge)(float* max, float* sum, float* acc, float split_max, float split_sum, const float* split_acc,
+                int32_t padded_dim);
+  void (*scale_row)(const float* acc, float factor, int32_t n, float* out);
+  void (*swiglu)(const float* gate, const float* up, int32_t n, float* out);
+  void (*sample)(SampleArgs&);
+};
+
+size_t sample_scratch_bytes(int32_t vocab);
+
+}  // namespace wayra
+
+extern "C" const wayra::KernelTable* wayra_kernels();

@@ -1,0 +1,110 @@
+// Runs a lowered Program: one call a step, every thread walking the same list of operations, a barrier after each.
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/memory.h"
+#include "core/plan.h"
+#include "core/threads.h"
+
+namespace wayra {
+
+class Executor {
+ public:
+  Executor(const KernelTable* kernels, int threads, Limits limits, KvShape kv);
+
+  int add_matrix(const PackedMatrix& m);
+  int add_vector(std::vector<float> v);
+  int add_buffer(int cols, bool per_row, bool f32, bool quantised, int shares);
+  void add_op(Op op) { ops_.push_back(std::move(op)); }
+  void set_logits(LogitsOp op) { logits_ = op; }
+  void set_rope(int inv_freq_vector, float magnitude);
+  // Checks every index and width, then allocates the activations. Throws std::invalid_argument.
+  void finish();
+
+  // Throws std::bad_alloc.
+  void allocate_kv(int64_t num_blocks);
+  int64_t kv_bytes_per_block() const { return kv_.block_bytes() * kv_.num_layers; }
+  int64_t activation_bytes() const;
+
+  // Throws std::invalid_argument when the arrays do not fit each other, the limits or the KV pool.
+  void step(const StepInput& in, const SampleInput& out);
+
+ private:
+  // Query rows of one sequence and KV head; split >= 0 restricts it to one split, whose partial result goes to `slot`.
+  struct AttentionItem {
+    int seq, kv_head, row_begin, rows, split, slot;
+  };
+  // A sequence's rows whose splits were computed apart and are merged in a second phase.
+  struct MergeItem {
+    int seq, kv_head, rows, first_slot, splits;
+  };
+  struct Scratch {
+    std::vector<float> row;       // widest buffer
+    std::vector<float> scores;    // [kMaxAttentionRows][kSplitKeys]
+    std::vector<float> split;     // [kMaxAttentionRows][2 + padded_dim]
+    std::vector<float> running;   // the same
+    std::vector<uint64_t> sample;  // sample_scratch_bytes
+  };
+
+  static void run_thread(void* self, int thread);
+  void check(const StepInput& in, const SampleInput& out) const;
+  void check_buffer(int index, int cols, const char* what) const;
+  void check_linear(int in, const std::vector<int>& parts, bool quantise_input, const char* what) const;
+  void lay_out();
+  void plan_attention();
+
+  void run_positions(int thread);
+  void run(const EmbedOp& op, int thread);
+  void run(const NormOp& op, int thread);
+  void run(const LinearOp& op, int thread);
+  void run(const RopeStoreOp& op, int thread);
+  void run(const AttentionOp& op, int thread);
+  void run(const SwigluOp& op, int thread);
+  void run(const TakeRowsOp& op, int thread);
+  void run_logits(int thread);
+  void sample_row(int row, float* logits, int thread);
+
+  void multiply(const std::vector<int>& parts, const ActRows& x, int row_begin, int rows, const float* bias, float* out,
+                int64_t out_stride, Claims& claims);
+  void quantise_rows(const Buffer& b, int rows, Claims& claims);
+  void emit_row(const Buffer& out, int64_t row, const float* values);
+  void attend(const AttentionOp& op, const AttentionItem& item, Scratch& s);
+  void merge(const AttentionOp& op, const MergeItem& item, Scratch& s);
+  void write_heads(const AttentionOp& op, int seq, int kv_head, int row_begin, int rows, const float* running);
+  KvView kv_view(int layer, int kv_head) const;
+  int rows_of(const Buffer& b) const { return b.per_row ? in_.rows : in_.tokens; }
+  Claims& next_claims(int thread);
+  void barrier() { pool_.barrier(); }
+
+  const KernelTable* kernels_;
+  const Limits limits_;
+  const KvShape kv_;
+  std::vector<PackedMatrix> matrices_;
+  std::vector<std::vector<float>> vectors_;
+  std::vector<Buffer> buffers_;
+  std::vector<int> shares_;  // buffer whose memory a buffer uses, or itself
+  std::vector<Op> ops_;
+  LogitsOp logits_;
+  int inv_freq_ = -1;
+  float magnitude_ = 1.0f;
+
+  Memory arena_;
+  Memory kv_memory_;
+  int64_t kv_blocks_ = 0;
+  std::vector<float> cos_sin_;        // [tokens][rotary_dim]
+  std::vector<float> logit_scratch_;  // [kLogitRows][vocab]
+  std::vector<float> partials_;       // [slots][kMaxAttentionRows][2 + padded_dim]
+  std::vector<AttentionItem> items_;
+  std::vector<MergeItem> merges_;
+  std::vector<Scratch> scratch_;
+  std::vector<Claims> claims_;
+  std::vector<size_t> cursor_;  // next claim counter of each thread, padded
+  int rotary_dim_ = 0;
+  StepInput in_{};
+  SampleInput out_{};
+  ThreadPool pool_;  // last: its threads end before the rest goes
+};
+
+}  // namespace wayra

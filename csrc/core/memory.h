@@ -1,0 +1,39 @@
+// Page-aligned memory straight from the system, zeroed, with huge pages where asked; and hashed reading of files.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace wayra {
+
+class Memory {
+ public:
+  Memory() = default;
+  // Throws std::bad_alloc. huge_pages asks for them (never required): they raise read bandwidth for weights.
+  Memory(size_t bytes, bool huge_pages);
+  ~Memory();
+  Memory(Memory&& other) noexcept;
+  Memory& operator=(Memory&& other) noexcept;
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
+
+  uint8_t* data() const { return data_; }
+  size_t size() const { return size_; }
+
+ private:
+  uint8_t* data_ = nullptr;
+  size_t size_ = 0;
+  void* mapping_ = nullptr;
+  size_t mapped_ = 0;
+};
+
+// A fast 64-bit hash (not cryptographic): detects damaged cache files.
+uint64_t hash64(const uint8_t* data, size_t size);
+
+// Reads size bytes at offset of a file into out with `threads` threads, hashing chunks of chunk_bytes as they arrive.
+// Returns an empty string, or what went wrong. expected: one hash a chunk; empty to skip the check.
+std::string read_checked(const std::string& path, uint64_t offset, size_t size, uint8_t* out, size_t chunk_bytes,
+                         const std::vector<uint64_t>& expected, int threads);
+
+}  // namespace wayra

@@ -1,0 +1,56 @@
+// A persistent pool. The caller is thread 0; a job runs on every thread; inside a job threads meet at barriers and
+// claim work from counters, so that a thread that loses its core does not hold up the others' share.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <thread>
+#include <vector>
+
+namespace wayra {
+
+class ThreadPool {
+ public:
+  explicit ThreadPool(int size);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int size() const { return size_; }
+
+  // Runs job(context, thread) on every thread and returns when all have finished. The job must not throw.
+  using Job = void (*)(void* context, int thread);
+  void run(Job job, void* context);
+
+  // Called by every thread of a job. Spins, then yields: other work may share the cores.
+  void barrier();
+
+ private:
+  void worker(int thread);
+
+  const int size_;
+  std::vector<std::thread> threads_;
+  Job job_ = nullptr;
+  void* context_ = nullptr;
+  alignas(64) std::atomic<uint32_t> generation_{0};
+  alignas(64) std::atomic<int> sleeping_{0};
+  alignas(64) std::atomic<int> running_{0};
+  alignas(64) std::atomic<int> arrived_{0};
+  alignas(64) std::atomic<uint32_t> phase_{0};
+  std::atomic<bool> stop_{false};
+};
+
+// A counter from which threads claim chunks of [0, total).
+struct alignas(64) Claims {
+  std::atomic<int64_t> next{0};
+
+  bool claim(int64_t total, int64_t chunk, int64_t* begin, int64_t* end) {
+    if (next.load(std::memory_order_relaxed) >= total) return false;
+    const int64_t at = next.fetch_add(chunk, std::memory_order_relaxed);
+    if (at >= total) return false;
+    *begin = at;
+    *end = at + chunk < total ? at + chunk : total;
+    return true;
+  }
+};
+
+}  // namespace wayra

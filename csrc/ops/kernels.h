@@ -1,0 +1,17 @@
+// The functions every instruction set's library defines, one file an operation; ops/table.cpp lists them.
+#pragma once
+#include "core/abi.h"
+
+namespace wayra {
+void linear(const LinearArgs&);
+void quantise(const ActRows& x, int64_t row, const float* src, int32_t group_begin, int32_t group_end);
+void add_rms_norm(float* x, const float* delta, const float* weight, float eps, int32_t n, float* h);
+void embed(const PackedMatrix& m, int32_t row, float* out);
+void rope_store(const RopeStoreArgs&);
+void attention(const AttentionArgs&);
+void merge_split(float* max, float* sum, float* acc, float split_max, float split_sum, const float* split_acc,
+                 int32_t padded_dim);
+void scale_row(const float* acc, float factor, int32_t n, float* out);
+void swiglu(const float* gate, const float* up, int32_t n, float* out);
+void sample(SampleArgs&);
+}  // namespace wayra

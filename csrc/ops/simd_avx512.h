@@ -1,0 +1,96 @@
+// Sixteen lanes on AVX-512 with VNNI: one register each.
+#pragma once
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace simd {
+constexpr int kMaxRows = 8;  // activation rows in a GEMM tile: 8 accumulators, 8 weight registers, room for temporaries
+constexpr const char* kName = "avx512";
+
+using F = __m512;
+using I = __m512i;
+using B = __m512i;  // 64 bytes: lane r holds four consecutive k of row r
+
+inline F load(const float* p) { return _mm512_loadu_ps(p); }
+inline void store(float* p, F v) { _mm512_storeu_ps(p, v); }
+inline void store_first(float* p, F v, int n) { _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1), v); }
+inline F load_first(const float* p, int n) { return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1), p); }
+inline F set1(float x) { return _mm512_set1_ps(x); }
+inline F zero() { return _mm512_setzero_ps(); }
+inline F add(F a, F b) { return _mm512_add_ps(a, b); }
+inline F sub(F a, F b) { return _mm512_sub_ps(a, b); }
+inline F mul(F a, F b) { return _mm512_mul_ps(a, b); }
+inline F div(F a, F b) { return _mm512_div_ps(a, b); }
+inline F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+inline F max(F a, F b) { return _mm512_max_ps(a, b); }
+inline F min(F a, F b) { return _mm512_min_ps(a, b); }
+inline F abs(F a) { return _mm512_abs_ps(a); }
+inline F load_f16(const uint16_t* p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+inline F load_bf16(const uint16_t* p) {
+  const __m512i x = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(x, 16));
+}
+inline void store_f16(uint16_t* p, F v) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+}
+inline float reduce_add(F v) {
+  const __m256 a = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+  const __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  const __m128 c = _mm_add_ps(b, _mm_movehl_ps(b, b));
+  return _mm_cvtss_f32(_mm_add_ss(c, _mm_shuffle_ps(c, c, 1)));
+}
+inline float reduce_max(F v) { return _mm512_reduce_max_ps(v); }
+
+inline I set1i(int32_t x) { return _mm512_set1_epi32(x); }
+inline I zeroi() { return _mm512_setzero_si512(); }
+inline I addi(I a, I b) { return _mm512_add_epi32(a, b); }
+inline I muli(I a, I b) { return _mm512_mullo_epi32(a, b); }
+template <int N>
+inline I slli(I a) {
+  return _mm512_slli_epi32(a, N);
+}
+inline F to_float(I a) { return _mm512_cvtepi32_ps(a); }
+inline I round_to_int(F a) { return _mm512_cvtps_epi32(a); }
+inline I load_u8(const uint8_t* p) {
+  return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+inline I load_s8(const int8_t* p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+inline void store_s8(int8_t* p, I v) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v));
+}
+inline int32_t reduce_addi(I v) { return _mm512_reduce_add_epi32(v); }
+inline F pow2(I n) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n, _mm512_set1_epi32(127)), 23)); }
+
+inline B load_bytes(const uint8_t* p) { return _mm512_loadu_si512(p); }
+inline B and_bytes(B a, uint8_t m) { return _mm512_and_si512(a, _mm512_set1_epi8(static_cast<char>(m))); }
+inline B or_bytes(B a, B b) { return _mm512_or_si512(a, b); }
+template <int N>
+inline B shift_right(B a) {
+  return _mm512_srli_epi16(a, N);
+}
+template <int N>
+inline B shift_left(B a) {
+  return _mm512_slli_epi16(a, N);
+}
+// acc + dot of unsigned codes (at most 63) with the four activations at a.
+inline I dot(I acc, B codes, const int8_t* a) {
+  int32_t four;
+  __builtin_memcpy(&four, a, 4);
+  return _mm512_dpbusd_epi32(acc, codes, _mm512_set1_epi32(four));
+}
+// The same for eight-bit codes offset by 128; start from dot8_init.
+inline I dot8_init(int32_t neg_sum) { return _mm512_slli_epi32(_mm512_set1_epi32(neg_sum), 7); }
+inline I dot8(I acc, B codes, const int8_t* a) { return dot(acc, codes, a); }
+
+// Lanes lo <= i < hi of v, elsewhere `other`.
+inline F select_range(F v, int lo, int hi, float other) {
+  const uint32_t below_hi = hi >= 16 ? 0xffffu : hi <= 0 ? 0u : (1u << hi) - 1;
+  const uint32_t below_lo = lo >= 16 ? 0xffffu : lo <= 0 ? 0u : (1u << lo) - 1;
+  return _mm512_mask_mov_ps(_mm512_set1_ps(other), static_cast<__mmask16>(below_hi & ~below_lo), v);
+}
+// Bit i: a[i] > b[i].
+inline uint32_t greater(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
+}  // namespace simd
