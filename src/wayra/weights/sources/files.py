@@ -19,7 +19,7 @@ COMPANIONS = (
 )  # fmt: skip
 
 _QUANT = re.compile(
-    r"(?<![A-Za-z0-9])((?:UD-)?(?:I?Q\d(?:_[A-Z0-9]{1,2})*|TQ\d_\d|MXFP\d(?:_MOE)?|NVFP\d|BF16|FP?16|FP?32))(?![A-Za-z0-9])",
+    r"(?<![A-Za-z0-9])((?:UD-)?(?:I?Q\d(?:_[A-Z0-9]{1,3})*|TQ\d_\d|MXFP\d(?:_MOE)?|NVFP\d|BF16|FP?16|FP?32))(?![A-Za-z0-9])",
     re.IGNORECASE,
 )
 _SPLIT = re.compile(r"^(?P<stem>.*)-(?P<part>\d{5})-of-(?P<count>\d{5})\.gguf$", re.IGNORECASE)

