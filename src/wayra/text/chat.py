@@ -111,7 +111,7 @@ def _checked_content(content: object, number: int) -> str:
         fields = cast(Mapping[str, object], part if isinstance(part, Mapping) else {})
         text = fields.get("text")
         if fields.get("type", "text") != "text" or not isinstance(text, str):
-            kind = str(fields.get("type", type(part).__name__))
+            kind = str(fields.get("type", type(cast(object, part)).__name__))
             raise InvalidParameter(f"messages[{number}].content has a part of type {kind[:40]!r}, supported is 'text'")
         texts.append(text)
     return "\n".join(texts)

@@ -25,7 +25,7 @@ MAX_CONFIG_BYTES = 16 << 20
 
 class _Model(msgspec.Struct):
     vocab: dict[str, int]
-    merges: list[str] | list[tuple[str, str]]
+    merges: list[str | tuple[str, str]]
     type: str = "BPE"
     unk_token: str | None = None
     byte_fallback: bool | None = None
