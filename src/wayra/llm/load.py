@@ -158,12 +158,13 @@ def make_backend(name: str, settings: Settings) -> Backend:
         return NumpyBackend()
     try:
         from wayra.backends.native.backend import NativeBackend
+        from wayra.weights.packed_cache import default_root
     except ImportError as error:
         raise BackendError(
             f"the native library cannot be loaded ({error}); reinstall wayra with a C++ compiler, "
             "or choose the slow backend with backend='numpy' (--backend numpy)"
         ) from error
-    return NativeBackend()
+    return NativeBackend(default_root(settings))
 
 
 def _load_model(
@@ -174,8 +175,8 @@ def _load_model(
     weights = load_weights(checkpoint, spec)
     plan = plan_kv(spec, options, weights_bytes(weights, options.backend), available_bytes())
     backend_options = BackendOptions(
-        max_step_tokens=max(LEAST_STEP_TOKENS, options.max_batch),
-        max_step_seqs=options.max_batch,
+        max_step_tokens=max(LEAST_STEP_TOKENS, options.max_batch, options.score_rows),
+        max_step_seqs=max(options.max_batch, options.score_rows),
         kv_dtype=options.kv_dtype,
         threads=options.threads or settings.threads,
         isa=options.isa or settings.isa,

@@ -1,0 +1,143 @@
+"""The native backend behind `backends.api`: packs or maps the weights, lowers the Program, runs steps."""
+
+from pathlib import Path
+
+import numpy as np
+
+from wayra.backends.api import BackendOptions, MemoryReport, SamplingBatch, StepBatch, StepResult
+from wayra.backends.check_batch import check_batch
+from wayra.backends.native import _native
+from wayra.backends.native.isa import choose_isa, choose_threads, describe
+from wayra.backends.native.lower import lower
+from wayra.backends.native.packing import fill_arena, plan_spans
+from wayra.base.errors import BackendError, OutOfMemory
+from wayra.model.program import Program
+from wayra.model.spec import ModelSpec
+from wayra.model.verify import verify
+from wayra.weights.tensors import ModelWeights
+
+__all__ = ["NativeBackend", "NativeModel", "describe"]
+
+KV_TYPES = {"f32": 0, "f16": 1, "bf16": 2}
+_NO_IDS = np.empty(0, np.int32)
+_NO_LOGPROBS = np.empty(0, np.float32)
+
+
+class NativeBackend:
+    """cache_root: folder of packed weights; None keeps none."""
+
+    name = "native"
+
+    def __init__(self, cache_root: Path | None = None) -> None:
+        self._cache_root = cache_root
+
+    def load(self, program: Program, weights: ModelWeights, options: BackendOptions) -> "NativeModel":
+        """Raises BackendError naming the operation or type it lacks, OutOfMemory when the weights do not fit."""
+        verify(program)
+        if options.kv_dtype not in KV_TYPES:
+            raise BackendError(f"kv_dtype {options.kv_dtype!r} is unknown; expected one of {', '.join(KV_TYPES)}")
+        spec = program.spec
+        choice = choose_isa(options.isa)
+        threads = choose_threads(options.threads)
+        spans, size = plan_spans(weights)
+        arena = fill_arena(weights, spans, size, self._cache_root if options.packed_cache else None, threads)
+        limits = [options.max_step_tokens, options.max_step_seqs, spec.vocab_size]
+        kv = [spec.num_layers, spec.num_kv_heads, spec.head_dim, KV_TYPES[options.kv_dtype]]
+        model = _native.Model(str(choice.library), threads, limits, kv, arena)
+        lower(program, weights, spans, model)
+        return NativeModel(program, options, model, size)
+
+
+class NativeModel:
+    """A Program on the executor. Not thread-safe."""
+
+    def __init__(self, program: Program, options: BackendOptions, model: _native.Model, weights_bytes: int) -> None:
+        self._spec = program.spec
+        self._options = options
+        self._model: _native.Model | None = model
+        self._weights_bytes = weights_bytes
+        self._num_blocks = 0
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self._spec
+
+    @property
+    def options(self) -> BackendOptions:
+        return self._options
+
+    def kv_bytes_per_block(self) -> int:
+        return self._native().kv_bytes_per_block()
+
+    def allocate_kv(self, num_blocks: int) -> None:
+        """Zeroed blocks; the system gives their pages as they are first written. Raises OutOfMemory."""
+        try:
+            self._native().allocate_kv(num_blocks)
+        except MemoryError:
+            need_mb = num_blocks * self.kv_bytes_per_block() / 1e6
+            raise OutOfMemory(f"{num_blocks} KV blocks need {need_mb:,.0f} MB; ask for a shorter context") from None
+        self._num_blocks = num_blocks
+
+    def step(self, batch: StepBatch) -> StepResult:
+        """Run the Program once. Writes the KV slots of the batch's tokens. Raises ShapeError on a malformed batch."""
+        check_batch(batch, self._spec, self._options, self._num_blocks)
+        rows = len(batch.logit_rows)
+        sampling = batch.sampling
+        num_top = 0 if sampling is None else sampling.num_logprobs
+        top_ids = np.empty((rows, num_top), np.int32)
+        top_logprobs = np.empty((rows, num_top), np.float32)
+        token_ids = _NO_IDS if sampling is None else np.empty(rows, np.int32)
+        logprobs = _NO_LOGPROBS if sampling is None else np.empty(rows, np.float32)
+        target_logprobs = None if batch.targets is None else np.empty(rows, np.float32)
+        logits = np.empty((rows, self._spec.vocab_size), np.float32) if batch.return_logits else None
+        self._native().step(
+            batch.token_ids,
+            batch.positions,
+            batch.query_starts,
+            batch.kv_lens,
+            batch.block_tables,
+            batch.logit_rows,
+            batch.targets,
+            target_logprobs,
+            logits,
+            None if sampling is None else _sampling(sampling),
+            top_ids,
+            top_logprobs,
+            token_ids,
+            logprobs,
+        )
+        return StepResult(token_ids, logprobs, top_ids, top_logprobs, target_logprobs, logits)
+
+    def memory(self) -> MemoryReport:
+        kv_bytes = self._num_blocks * self.kv_bytes_per_block()
+        return MemoryReport(self._weights_bytes, kv_bytes, self._native().activation_bytes())
+
+    def close(self) -> None:
+        """Free weights, cache and threads."""
+        self._model = None
+
+    def _native(self) -> _native.Model:
+        if self._model is None:
+            raise BackendError("the model has been closed; load it again")
+        return self._model
+
+
+def _sampling(s: SamplingBatch) -> _native.Sampling:
+    return _native.Sampling(
+        s.temperature,
+        s.top_k,
+        s.top_p,
+        s.min_p,
+        s.seeds,
+        s.draws,
+        s.repetition_penalty,
+        s.presence_penalty,
+        s.frequency_penalty,
+        s.history_starts,
+        s.history_ids,
+        s.history_counts,
+        s.bias_starts,
+        s.bias_ids,
+        s.bias_values,
+        s.allowed,
+    )

@@ -1,0 +1,106 @@
+"""Packed weights in memory: read from the packed cache when it holds them, else packed from the file and kept."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from wayra.backends.native import _native
+from wayra.base.errors import CacheError, OutOfMemory
+from wayra.weights.packed_cache import PackedCache, PackedFile, PackedKey
+from wayra.weights.tensors import Matrix, ModelWeights
+
+LAYOUT = "native 1: panels of 16 rows, groups of 32"
+HASH_NAME = "wayra64-1"
+ALIGN_BYTES = 64
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where a packed matrix lies in the arena. offset, size: bytes."""
+
+    matrix: Matrix
+    offset: int
+    size: int
+
+    @property
+    def format_id(self) -> int:
+        return self.matrix.tensor.fmt.ggml_id
+
+
+def plan_spans(weights: ModelWeights) -> tuple[dict[str, Span], int]:
+    """Spans by name ("slot/part"), in the order of the slots, and the bytes they take together."""
+    spans: dict[str, Span] = {}
+    end = 0
+    for slot, weight in weights.matrices.items():
+        for number, part in enumerate(weight.parts):
+            offset = -(-end // ALIGN_BYTES) * ALIGN_BYTES
+            size = _native.packed_bytes(part.tensor.fmt.ggml_id, part.rows, part.cols)
+            spans[span_name(slot, number)] = Span(part, offset, size)
+            end = offset + size
+    return spans, end
+
+
+def span_name(slot: str, part: int) -> str:
+    return f"{slot}/{part}"
+
+
+def fill_arena(
+    weights: ModelWeights, spans: Mapping[str, Span], size: int, cache_root: Path | None, threads: int
+) -> _native.Arena:
+    """Memory holding every span. cache_root None neither reads nor writes the cache.
+
+    A damaged cache file is packed again; a cache that cannot be written is a warning. Raises OutOfMemory.
+    """
+    try:
+        arena = _native.Arena(size, True)
+    except MemoryError:
+        raise OutOfMemory(f"no room for {size / 1e6:,.0f} MB of packed weights; take a smaller model") from None
+    if cache_root is None:
+        _pack(arena, spans, threads)
+        return arena
+    cache = PackedCache(cache_root, hash_chunk=_hash_chunk, hash_name=HASH_NAME)
+    key = PackedKey(weights.digest, LAYOUT)
+    packed = cache.open(key)
+    if packed is not None and _matches(packed, spans, size):
+        problem = arena.read(
+            str(packed.path), packed.payload_offset, size, packed.chunk_bytes, list(packed.chunk_hashes), threads
+        )
+        if not problem:
+            return arena
+        log.warning("packing the weights again: %s", problem)
+        cache.discard(key)
+    _pack(arena, spans, threads)
+    _keep(cache, key, arena, spans)
+    return arena
+
+
+def _hash_chunk(chunk: memoryview) -> int:
+    return _native.hash64(np.frombuffer(chunk, np.uint8))
+
+
+def _matches(packed: PackedFile, spans: Mapping[str, Span], size: int) -> bool:
+    """Whether the file holds exactly these spans at these places."""
+    if packed.payload_size != size or packed.entries.keys() != spans.keys():
+        return False
+    return all((packed.entries[name].offset, packed.entries[name].size) == (s.offset, s.size) for name, s in spans.items())
+
+
+def _pack(arena: _native.Arena, spans: Mapping[str, Span], threads: int) -> None:
+    for span in spans.values():
+        matrix = span.matrix
+        out = arena.view(span.offset, span.size)
+        _native.pack(span.format_id, matrix.rows, matrix.cols, matrix.tensor.data, matrix.row_order, out, threads)
+
+
+def _keep(cache: PackedCache, key: PackedKey, arena: _native.Arena, spans: Mapping[str, Span]) -> None:
+    try:
+        with cache.writer(key) as writer:
+            for name, span in spans.items():
+                writer.append(name, memoryview(arena.view(span.offset, span.size)))
+    except CacheError as error:
+        log.warning("%s; the next start will pack the weights again", error)
