@@ -25,7 +25,7 @@ MAX_ELEMENTS = (1 << 63) - 1
 # Far above any real file (tens of keys, thousands of tensors, a vocabulary of 262k with 515k merges); they keep the
 # memory a lying file can make us use within a small multiple of its own size.
 MAX_KEYS = 1 << 14
-MAX_KEY_BYTES = 1 << 16
+MAX_NAME_BYTES = 1 << 10
 MAX_TENSORS = 1 << 16
 MAX_STRINGS = 1_200_000
 MAX_TEXT_BYTES = 32 << 20
@@ -143,7 +143,7 @@ class _Cursor:
 
     def name(self, what: str) -> str:
         start = self.position
-        stored = self.text(what, MAX_KEY_BYTES)
+        stored = self.text(what, MAX_NAME_BYTES)
         try:
             name = stored.decode("utf-8")
         except UnicodeDecodeError:

@@ -23,6 +23,7 @@ MAX_HEADER_BYTES = 100_000_000
 MAX_CONFIG_BYTES = 4 << 20
 MAX_INDEX_BYTES = 64 << 20
 MAX_SHARDS = 1000
+MAX_NAMES_LEN = 1 << 10
 MAX_DIMENSIONS = 8
 MAX_ELEMENTS = (1 << 63) - 1
 
@@ -158,8 +159,8 @@ def _weight_map(path: Path, index: Mapping[str, object]) -> dict[str, str]:
         raise FileFormatError(f"{path} has no weight_map; fetch it again")
     weight_map: dict[str, str] = {}
     for tensor, shard in stored.items():  # pyright: ignore[reportUnknownVariableType]
-        if not isinstance(tensor, str) or not isinstance(shard, str):
-            raise FileFormatError(f"{path} maps {tensor!r} to {shard!r}, expected the name of a file")
+        if not isinstance(tensor, str) or not isinstance(shard, str) or len(tensor) + len(shard) > MAX_NAMES_LEN:
+            raise FileFormatError(f"{path} maps {repr(tensor)[:80]} to {repr(shard)[:80]}, expected the name of a file")
         if "\0" in shard or "\\" in shard or os.path.basename(shard) != shard or not shard.endswith(".safetensors"):
             raise FileFormatError(
                 f"{path} maps {tensor!r} to {shard!r}, expected the plain name of a .safetensors file; do not trust "

@@ -13,6 +13,7 @@ import msgspec
 from wayra.base.errors import FileFormatError
 
 MAX_KEYS = 1 << 20
+MAX_NAME_LEN = 1 << 10
 _T = TypeVar("_T")
 
 # A string, and the colon that makes it a key. Only applied to what is known to be sound JSON.
@@ -45,6 +46,11 @@ def decode_header(source: Path, text: bytes) -> dict[str, TensorEntry]:
     raw_entries = _decode(source, text, dict[str, msgspec.Raw])
     notes_text = raw_entries.pop("__metadata__", None)
     notes = {} if notes_text is None else _decode(source, bytes(notes_text), dict[str, str])
+    for name in raw_entries:
+        if len(name) > MAX_NAME_LEN:
+            raise FileFormatError(
+                f"{source}: a tensor name of {len(name)} characters, at most {MAX_NAME_LEN} are accepted"
+            )
     entries = {name: _decode(source, bytes(raw), TensorEntry, name) for name, raw in raw_entries.items()}
     _refuse_repeated_keys(source, text, 4 * len(entries) + len(notes) + (notes_text is not None))
     return entries
