@@ -66,7 +66,7 @@ def chat(settings: Settings, name: str | None, as_json: bool, **options: Any) ->
         options["model"] = name
     params = sampling_params(options)
     messages = saved.load(options["load_path"]) if options["load_path"] else []
-    with load_model(settings, options, max_batch=1, prefix_cache=True, prepare_chat=True) as llm:
+    with load_model(settings, options, {"max_batch": 1, "score_rows": 1, "prepare_chat": True}) as llm:
         if llm.template is None:
             raise TemplateError(f'{llm.name} has no chat template; continue a text with: wayra run --raw -m NAME "..."')
         talk = Conversation(lambda sent: len(llm.prompt_ids(sent)), llm.context_len, params.max_tokens or 0)

@@ -15,6 +15,7 @@ from wayra.cli.output import human_bytes
 if TYPE_CHECKING:
     from wayra.engine.request import SamplingParams
     from wayra.llm import LLM, Completion
+    from wayra.llm.options import OptionFields
 
 DEFAULT_MODEL = "smollm2"
 DEFAULT_MAX_TOKENS = 2048
@@ -82,25 +83,19 @@ def sampling_params(options: Mapping[str, Any]) -> "SamplingParams":
     return SamplingParams(**{name: options[name] for name in _SAMPLING_FIELDS})
 
 
-def load_model(
-    settings: Settings, options: Mapping[str, Any], *, max_batch: int, prefix_cache: bool, prepare_chat: bool
-) -> "LLM":
-    """Load what MODEL_OPTIONS name, showing downloads on a terminal. Raises WayraError."""
+def load_model(settings: Settings, options: Mapping[str, Any], use: "OptionFields") -> "LLM":
+    """Load what MODEL_OPTIONS name, showing downloads on a terminal. use: what the verb itself needs."""
     from wayra.cli.progress import make_progress
     from wayra.llm import LLM
 
-    return LLM(
-        options["model"],
-        settings=settings,
-        progress=make_progress(settings),
-        backend=options["backend"],
-        context_len=options["context"],
-        threads=options["threads"],
-        kv_dtype=options["kv_dtype"],
-        max_batch=max_batch,
-        prefix_cache=prefix_cache,
-        prepare_chat=prepare_chat,
-    )
+    chosen: OptionFields = {
+        "backend": options["backend"],
+        "context_len": options["context"],
+        "threads": options["threads"],
+        "kv_dtype": options["kv_dtype"],
+        **use,
+    }
+    return LLM(options["model"], settings=settings, progress=make_progress(settings), **chosen)
 
 
 def for_terminal(text: str) -> str:

@@ -24,6 +24,7 @@ Examples:
 """
 
 DEFAULT_WINDOW = 512
+SCORE_ROWS = 128
 
 
 @click.command(epilog=EPILOG)
@@ -44,7 +45,7 @@ def perplexity(settings: Settings, file: Path, as_json: bool, **options: Any) ->
     second half of each window is scored. With --stride every token is scored once, with the context its window gives.
     """
     text = _text(file, options["limit_bytes"])
-    with load_model(settings, options, max_batch=2, prefix_cache=False, prepare_chat=False) as llm:
+    with load_model(settings, options, {"max_batch": 2, "score_rows": SCORE_ROWS, "prefix_cache": False}) as llm:
         with _display(settings, as_json) as on_window:
             result = llm.perplexity(text, context_len=options["context"], stride=options["stride"], on_window=on_window)
         emit(_report(llm, options, result), as_json, lambda: print_line(_sentence(result)))

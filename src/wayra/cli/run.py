@@ -2,9 +2,11 @@
 
 import sys
 from collections.abc import Sequence
+from os.path import exists
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from wayra.base.errors import InvalidParameter
 from wayra.base.settings import Settings
@@ -23,11 +25,13 @@ from wayra.cli.output import emit, json_option, note, write_text
 
 if TYPE_CHECKING:
     from wayra.llm import LLM, Completion
+    from wayra.llm.options import OptionFields
     from wayra.llm.prompts import Conversation
 
 EPILOG = """\b
 Examples:
   wayra run "Why is the sky blue?"
+  wayra run llama3.2:1b "Why is the sky blue?"
   wayra run -m llama3.2:1b --system "Answer in Spanish." "What is a kernel?"
   cat notes.txt | wayra run "Summarise this in three lines:"
   wayra run --raw --max-tokens 64 "Once upon a time"
@@ -36,25 +40,30 @@ Examples:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("prompt", nargs=-1)
+@click.argument("prompt", nargs=-1, metavar="[MODEL] PROMPT...")
 @with_options(MODEL_OPTIONS[:1])
 @click.option("--system", metavar="TEXT", help="Instructions that come before the prompt.")
 @click.option("--raw", is_flag=True, help="Continue the text as it is, without the model's chat template.")
 @with_options(SAMPLING_OPTIONS, MODEL_OPTIONS[1:])
 @click.option("--stats", is_flag=True, help="Times, rates and memory afterwards, on stderr.")
 @json_option
-@click.pass_obj
-def run(settings: Settings, prompt: Sequence[str], as_json: bool, **options: Any) -> None:
+@click.pass_context
+def run(ctx: click.Context, prompt: Sequence[str], as_json: bool, **options: Any) -> None:
     """Answer PROMPT, with what comes on standard input after it.
 
-    Several words make one prompt. Without PROMPT, standard input is the prompt. The answer is streamed to standard
-    output; Ctrl-C ends it with exit code 130. With --raw, control tokens written in the text are recognised.
+    Several words make one prompt; of exactly two, a first one that names a model (an alias, a model file) is the
+    model. Without PROMPT, standard input is the prompt. The answer is streamed to standard output; Ctrl-C ends it with
+    exit code 130. With --raw, control tokens written in the text are recognised.
     """
+    settings: Settings = ctx.obj
+    if len(prompt) == 2 and ctx.get_parameter_source("model") is ParameterSource.DEFAULT and _names_model(prompt[0]):
+        options["model"], prompt = prompt[0], prompt[1:]
     if options["raw"] and options["system"]:
         raise click.UsageError("--raw has no system message; leave out --system or --raw")
     params = sampling_params(options)
     text = _prompt_text(prompt)
-    with load_model(settings, options, max_batch=1, prefix_cache=False, prepare_chat=not options["raw"]) as llm:
+    use: OptionFields = {"max_batch": 1, "score_rows": 1, "prefix_cache": False, "prepare_chat": not options["raw"]}
+    with load_model(settings, options, use) as llm:
         if as_json:
             completion = _answer(llm, text, params, options, show=False)
         else:
@@ -64,6 +73,14 @@ def run(settings: Settings, prompt: Sequence[str], as_json: bool, **options: Any
             note(_cut_notice(llm, completion, params.max_tokens))
         if options["stats"]:
             click.echo("\n".join(stats_lines(llm, completion)), err=True)
+
+
+def _names_model(word: str) -> bool:
+    """Whether a word can only be meant as a model."""
+    from wayra.weights.sources.aliases import ALIASES
+    from wayra.weights.sources.names import looks_like_path
+
+    return word.lower() in ALIASES or word.startswith(("pypi:", "hf://")) or (looks_like_path(word) and exists(word))
 
 
 def _prompt_text(words: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ class OptionFields(TypedDict, total=False):
     prefix_cache: bool
     isa: str | None
     prepare_chat: bool
+    score_rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class LLMOptions:
     kv_dtype: "f16", "bf16" or "f32". max_batch: requests computed side by side.
     prefix_cache: keep the keys and values of past prompts so that a repeated beginning costs nothing.
     prepare_chat: start the renderer of chat templates while the weights load, so that the first chat need not wait.
+    score_rows: logits computed at a time for prompt log-probabilities and perplexity; more is faster and takes a
+    vocabulary of floats each.
     """
 
     backend: str = "native"
@@ -43,6 +46,7 @@ class LLMOptions:
     prefix_cache: bool = True
     isa: str | None = None
     prepare_chat: bool = False
+    score_rows: int = 64
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
@@ -52,6 +56,7 @@ class LLMOptions:
         _in_range("context_len", self.context_len, 1, 2**31 - 1)
         _in_range("threads", self.threads, 1, 4096)
         _in_range("max_batch", self.max_batch, 1, MAX_BATCH)
+        _in_range("score_rows", self.score_rows, 1, MAX_BATCH)
 
 
 def _in_range(name: str, value: int | None, least: int, most: int) -> None:
