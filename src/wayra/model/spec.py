@@ -1,6 +1,5 @@
 """What a model is, in numbers: made from config.json or GGUF metadata, validated when made, never mutated."""
 
-import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -125,5 +124,5 @@ class ModelSpec:
 
 
 def _between(what: str, value: float, low: float, high: float) -> None:
-    if not (math.isfinite(value) and low <= value <= high):
+    if not low <= value <= high:
         raise FileFormatError(f"{what} is {value}; expected {low:g} to {high:g}")

@@ -107,8 +107,8 @@ def keep_top_p(probabilities: Doubles, top_p: float) -> Doubles:
     if top_p >= 1:
         return probabilities
     order = most_likely(probabilities, len(probabilities))
-    reached = np.cumsum(probabilities[order])
-    num_kept = int(np.searchsorted(reached, top_p * reached[-1], side="left")) + 1
+    reached: Doubles = np.cumsum(probabilities[order])
+    num_kept = int(reached.searchsorted(float(top_p * reached[-1]), side="left")) + 1
     kept = np.zeros_like(probabilities)
     kept[order[:num_kept]] = probabilities[order[:num_kept]]
     return kept
