@@ -1,6 +1,5 @@
 """LLM: text in, text out, on any backend, from any number of threads and tasks at once."""
 
-import asyncio
 import itertools
 import time
 import weakref
@@ -218,6 +217,8 @@ class LLM:
 
     async def _arequest(self, prompt: Prompt | Conversation, params: SamplingParams) -> Request:
         if is_conversation(prompt) or len(prompt) > LONG_TEXT_CHARS:
+            import asyncio
+
             return await asyncio.to_thread(self._request, prompt, params)
         return self._request(prompt, params)
 

@@ -3,14 +3,16 @@
 Leaving early, by `close`, by an exception or by dropping the stream, cancels the request.
 """
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from queue import SimpleQueue
-from typing import Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from wayra.llm.results import Chunk, Completion
 from wayra.llm.runner import EngineRunner, Event
+
+if TYPE_CHECKING:
+    import asyncio
 
 T = TypeVar("T")
 
@@ -71,6 +73,8 @@ class AsyncEvents(Generic[T]):
     """The bridge from the engine's thread into the running event loop."""
 
     def __init__(self) -> None:
+        import asyncio  # 10 ms that only those who use it should pay
+
         self._loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[T] = asyncio.Queue()
 
