@@ -12,6 +12,8 @@ from wayra.model.families import slots
 from wayra.model.rope import rope_frequencies
 from wayra.model.slots import Slot
 from wayra.model.spec import ModelSpec
+from wayra.model.spec_gguf import spec_from_gguf
+from wayra.model.spec_hf import spec_from_hf
 from wayra.weights.formats import dequantise
 from wayra.weights.gguf import open_gguf
 from wayra.weights.names import ROPE_FACTORS, is_ignorable, tensor_names
@@ -48,9 +50,6 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
 def model_spec(checkpoint: Checkpoint) -> ModelSpec:
     """What the checkpoint's metadata say the model is. Raises UnsupportedModel, FileFormatError."""
-    from wayra.model.spec_gguf import spec_from_gguf
-    from wayra.model.spec_hf import spec_from_hf
-
     if checkpoint.kind == "gguf":
         return spec_from_gguf(checkpoint.metadata, tensor_shapes=checkpoint.shapes)
     return spec_from_hf(checkpoint.metadata)
@@ -146,9 +145,13 @@ class _Loader:
         tensor = self.stored[ROPE_FACTORS]
         self._check_shape(tensor, slot.shape)
         factors = dequantise(tensor.fmt, tensor.data, slot.shape[0])
-        if not (np.isfinite(factors).all() and (factors > 0).all()):
-            raise FileFormatError(f"{self.where}: {ROPE_FACTORS!r} holds factors that are not positive; fetch it again")
-        return inv_freq / factors
+        with np.errstate(all="ignore"):
+            divided = inv_freq / factors
+        if not (np.isfinite(factors).all() and (factors > 0).all() and np.isfinite(divided).all()):
+            raise FileFormatError(
+                f"{self.where}: {ROPE_FACTORS!r} holds factors that are not positive or far too small; fetch it again"
+            )
+        return divided
 
     def _refuse_unexpected(self, used: set[str]) -> None:
         unexpected = sorted(

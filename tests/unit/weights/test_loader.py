@@ -165,10 +165,10 @@ def test_rotary_factors_of_the_file_divide_the_frequencies(tmp_path: Path) -> No
     np.testing.assert_array_equal(load(path).vectors["rope_inv_freq"], plain)
 
 
-@pytest.mark.parametrize("factors", [[1, 0], [1, -1], [1, np.nan], [np.inf, 1]])
+@pytest.mark.parametrize("factors", [[1, 0], [1, -1], [1, np.nan], [np.inf, 1], [1e-44, 1]])
 def test_rotary_factors_that_are_no_divisors_are_refused(tmp_path: Path, factors: list[float]) -> None:
     path = tiny_gguf(TinyShape()).add_array("rope_freqs.weight", np.float32(factors)).write(tmp_path / "m.gguf")
-    with pytest.raises(FileFormatError, match="not positive"):
+    with pytest.raises(FileFormatError, match="not positive or far too small"):
         load(path)
 
 
