@@ -6,13 +6,10 @@ Leaving early, by `close`, by an exception or by dropping the stream, cancels th
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 from wayra.llm.results import Chunk, Completion
 from wayra.llm.runner import EngineRunner, Event
-
-if TYPE_CHECKING:
-    import asyncio
 
 T = TypeVar("T")
 
