@@ -71,8 +71,12 @@ def _jsonable(value: object) -> object:
 
 
 def to_json(result: object) -> str:
-    """One line of JSON. Dataclasses, mappings, sets, paths and NumPy scalars are understood."""
-    return json.dumps(result, default=_jsonable, ensure_ascii=False)
+    """One line of JSON: dataclasses, mappings, sets, paths, NumPy scalars. What is not finite becomes null."""
+    try:
+        return json.dumps(result, default=_jsonable, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        lenient = json.dumps(result, default=_jsonable)
+        return json.dumps(json.loads(lenient, parse_constant=lambda _name: None), ensure_ascii=False)
 
 
 def write_text(text: str) -> None:

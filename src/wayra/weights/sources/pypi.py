@@ -47,6 +47,15 @@ _NO_NETWORK = (
 _FULL_DISK = ("No space left on device", "Disk quota exceeded", "File too large")
 _NO_SUCH_PACKAGE = ("No matching distribution found", "Could not find a version that satisfies")
 
+# `python -m pip`, except that Linux ends it when this process is killed: an orphan would go on downloading into a
+# folder that the next fetch clears. 1 is PR_SET_PDEATHSIG, 9 is SIGKILL.
+_PIP_BOUND_TO_US = """
+import ctypes, runpy, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, 9)
+runpy.run_module("pip", run_name="__main__")
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class _Inner:
@@ -111,7 +120,7 @@ def _pip() -> list[str]:
     from importlib.util import find_spec
 
     if find_spec("pip") is not None:
-        return [sys.executable, "-m", "pip"]
+        return [sys.executable, "-c", _PIP_BOUND_TO_US]
     for name in ("pip3", "pip"):
         if found := shutil.which(name):
             return [found]
