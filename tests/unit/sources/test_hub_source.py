@@ -29,6 +29,7 @@ class Hub:
 
     files: dict[str, bytes] = field(default_factory=dict)
     lies: dict[str, str] = field(default_factory=dict)
+    commit: str = COMMIT
     gated: bool = False
     cut_after_bytes: int | None = None
     asked: list[str] = field(default_factory=list)
@@ -37,7 +38,7 @@ class Hub:
     url: str = ""
 
     def fetched(self) -> set[str]:
-        marker = f"/resolve/{COMMIT}/"
+        marker = f"/resolve/{self.commit}/"
         return {line.partition(marker)[2] for line in self.asked if line.startswith("GET") and marker in line}
 
 
@@ -62,14 +63,14 @@ def handler_of(hub: Hub) -> type[BaseHTTPRequestHandler]:
             hub.asked.append(f"{self.command} {self.path}")
             hub.tokens.add(self.headers.get("Authorization"))
             path = self.path.partition("?")[0]
-            name = path.partition(f"/{REPO}/resolve/{COMMIT}/")[2]
+            name = path.partition(f"/{REPO}/resolve/{hub.commit}/")[2]
             if hub.gated:
                 self.send(403, b"", {"X-Error-Code": "GatedRepo", "X-Error-Message": "gated"}, with_body)
             elif path == f"/api/models/{REPO}":
                 self.send(200, json.dumps(listing(hub)).encode(), {"Content-Type": "application/json"}, with_body)
             elif name in hub.files:
                 digest = hub.lies.get(name, sha256(hub.files[name]))
-                headers = {"ETag": f'"{digest}"', "X-Repo-Commit": COMMIT, "X-Linked-ETag": f'"{digest}"'}
+                headers = {"ETag": f'"{digest}"', "X-Repo-Commit": hub.commit, "X-Linked-ETag": f'"{digest}"'}
                 headers["X-Linked-Size"] = str(len(hub.files[name]))
                 self.send(200, hub.files[name], headers, with_body)
             else:
@@ -107,7 +108,15 @@ def listing(hub: Hub) -> dict[str, object]:
         }
         for name, content in hub.files.items()
     ]
-    return {"_id": "1", "id": REPO, "sha": COMMIT, "siblings": siblings, "private": False, "tags": [], "downloads": 0}
+    return {
+        "_id": "1",
+        "id": REPO,
+        "sha": hub.commit,
+        "siblings": siblings,
+        "private": False,
+        "tags": [],
+        "downloads": 0,
+    }
 
 
 @pytest.fixture
@@ -212,9 +221,21 @@ def test_only_the_quantisation_asked_for_is_fetched(tmp_path: Path, hub: Hub) ->
     assert Path(str(answer.result["path"])).read_bytes() == GGUFS["m-Q8_0.gguf"]
     assert hub.fetched() == {"m-Q8_0.gguf"}
     assert "Bearer hf_secret" in hub.tokens
+    for endpoint in (hub.url, "http://127.0.0.1:9"):
+        assert wayra(tmp_path, "pull", f"{REPO}:Q8_0", "--json", HF_ENDPOINT=endpoint).result["fetched"] is False
+
+
+def test_pull_fetches_a_newer_revision_and_only_what_changed(tmp_path: Path, hub: Hub) -> None:
+    hub.files.update({"config.json": b"{}", "model.safetensors": b"weights"})
+    assert wayra(tmp_path, "pull", REPO, HF_ENDPOINT=hub.url).code == 0
+    hub.commit, hub.files["config.json"] = "f" * 40, b'{"newer": 1}'
     hub.asked.clear()
-    assert wayra(tmp_path, "pull", f"{REPO}:Q8_0", "--json", HF_ENDPOINT=hub.url).result["fetched"] is False
-    assert hub.asked == []
+    answer = wayra(tmp_path, "pull", REPO, "--json", HF_ENDPOINT=hub.url)
+    assert answer.result["fetched"] is True
+    folder = Path(str(answer.result["path"]))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == hub.files
+    assert hub.fetched() == {"config.json"}
+    assert len(wayra(tmp_path, "ls", "--json").result["models"]) == 1
 
 
 def test_a_safetensors_repository_is_fetched_without_pickles_and_code(tmp_path: Path, hub: Hub) -> None:

@@ -75,6 +75,12 @@ def fetch_hub_model(ref: HubRef, store: ModelStore, progress: Progress) -> Store
         return store.publish(_record(ref, selection, root, files))
 
 
+def latest_revision(ref: HubRef) -> str:
+    """The revision the hub has now. Raises SourceError, ModelNotFound."""
+    with _explained(ref):
+        return _list_online(ref.repo).revision
+
+
 def find_in_hub_cache(ref: HubRef, store: ModelStore) -> StoredModel | None:
     """What the hub's cache holds for `ref`, complete, without any network; None when it holds no such model."""
     for snapshot in _snapshots(ref.repo):

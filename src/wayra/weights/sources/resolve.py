@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from wayra.weights.sources.files import QUANT_PREFERENCE, gguf_models, quant_of
 from wayra.weights.sources.names import HubRef, WheelRef, looks_like_path, parse_hub, parse_wheel
 from wayra.weights.sources.progress import Progress, Silent, step
 from wayra.weights.sources.store import ModelStore, StoredFile, StoredModel, sha256_of, slug_of
+
+MAX_NAME_LEN = 4096
 
 Reference = Path | HubRef | WheelRef
 
@@ -37,6 +40,14 @@ class FileCheck:
         return self.found == self.file.sha256
 
 
+@dataclass(frozen=True, slots=True)
+class _Outdated:
+    """A model that is here and must be fetched again, and which of its files are damaged."""
+
+    stored: StoredModel
+    damaged: tuple[StoredFile, ...]
+
+
 def resolve(name: str, settings: Settings, *, progress: Progress | None = None, offline: bool = False) -> LocalModel:
     """The model of that name, fetched first if it is not here. With `offline`, never touches a network.
 
@@ -54,31 +65,34 @@ def resolve(name: str, settings: Settings, *, progress: Progress | None = None, 
 
 
 def pull(name: str, settings: Settings, *, progress: Progress | None = None) -> tuple[StoredModel, bool]:
-    """Fetch a model, or re-hash it when it is here and fetch it again if it is damaged. True: something was fetched.
+    """Fetch a model. One that is here is hashed again, and fetched again if it is damaged or the hub has a newer one.
 
-    Raises what `resolve` raises; InvalidParameter for a path, which needs no fetching.
+    Returns the model, and whether anything was fetched. Raises what `resolve` raises; InvalidParameter for a path,
+    which needs no fetching.
     """
     reference = understand(name, settings)
     if isinstance(reference, Path):
         raise InvalidParameter(f"{name} is on this machine already; `wayra run -m {name}` uses it as it is")
     progress = progress or Silent()
     stored = find(reference, settings)
-    damaged: StoredModel | None = None
+    outdated: _Outdated | None = None
     if stored is not None:
-        if all(check.is_intact for check in check_files(stored, progress)):
+        damaged = tuple(check.file for check in check_files(stored, progress) if not check.is_intact)
+        # Without a quantisation in the name, the one that is here is meant.
+        reference = (parse_hub(stored.record.name) or reference) if isinstance(reference, HubRef) else reference
+        if not damaged and not _has_newer(reference, stored, settings):
             return stored, False
-        damaged = stored
+        outdated = _Outdated(stored, damaged)
     _require_network(reference, settings, offline=False)
-    return _fetch(reference, ModelStore(settings.cache_dir), progress, damaged), True
+    return _fetch(reference, ModelStore(settings.cache_dir), progress, outdated), True
 
 
 def understand(name: str, settings: Settings) -> Reference:
     """What a name means: an existing path, or where to fetch from. Raises ModelNotFound, InvalidParameter."""
-    if not name or "\0" in name or len(name) > 4096:
-        raise InvalidParameter("the model's name is empty or far too long; `wayra ls --available` lists names")
+    _check_name(name)
     if looks_like_path(name) and not name.startswith(("hf://", "pypi:")):
-        path = Path(name).expanduser()
-        if _exists(path) or _exists(Path(path.parts[0])) or parse_hub(name) is None:
+        path = _expanded(name)
+        if _exists(path) or _exists(Path(*path.parts[:1])) or parse_hub(name) is None:
             return _path(path, name)
     alias = ALIASES.get(name.lower())
     target = alias.target if alias is not None else name
@@ -135,23 +149,23 @@ def check_files(stored: StoredModel, progress: Progress) -> tuple[FileCheck, ...
 
 
 def _fetch(
-    reference: HubRef | WheelRef, store: ModelStore, progress: Progress, damaged: StoredModel | None
+    reference: HubRef | WheelRef, store: ModelStore, progress: Progress, outdated: _Outdated | None
 ) -> StoredModel:
     slug = slug_of(reference.repo if isinstance(reference, HubRef) else str(reference))
     waiting_for = f"waiting for another wayra, which fetches {reference}"
     try:
         with store.locked(slug, lambda: progress.began(waiting_for, None)):
             progress.ended()
-            return _fetch_locked(reference, store, progress, damaged)
+            return _fetch_locked(reference, store, progress, outdated)
     finally:
         progress.ended()
 
 
 def _fetch_locked(
-    reference: HubRef | WheelRef, store: ModelStore, progress: Progress, damaged: StoredModel | None
+    reference: HubRef | WheelRef, store: ModelStore, progress: Progress, outdated: _Outdated | None
 ) -> StoredModel:
-    if damaged is not None:
-        _drop_damaged(store, damaged)
+    if outdated is not None:
+        _drop_damaged(store, outdated)
     elif (stored := store.find(str(reference))) is not None:
         return stored  # another process fetched it while this one waited
     if isinstance(reference, WheelRef):
@@ -163,16 +177,26 @@ def _fetch_locked(
     return fetch_hub_model(reference, store, progress)
 
 
-def _drop_damaged(store: ModelStore, damaged: StoredModel) -> None:
-    if damaged.record.root is None:
-        store.remove(damaged)
-        return
-    for check in check_files(damaged, Silent()):
-        if not check.is_intact:
-            # The hub's library would keep a blob of the right name: it does not hash what it has.
-            path = damaged.root / check.file.path
-            path.resolve().unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
+def _drop_damaged(store: ModelStore, outdated: _Outdated) -> None:
+    if outdated.stored.record.root is None:
+        store.remove(outdated.stored)
+    for file in outdated.damaged:
+        # The hub's library would keep a blob of the right name: it does not hash what it has.
+        path = outdated.stored.root / file.path
+        path.resolve().unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+
+
+def _has_newer(reference: HubRef | WheelRef, stored: StoredModel, settings: Settings) -> bool:
+    """Whether the hub has another revision now. A hub that cannot be asked is no reason to complain."""
+    if isinstance(reference, WheelRef) or settings.hub_offline:
+        return False
+    from wayra.weights.sources.hub import latest_revision
+
+    try:
+        return latest_revision(reference) != stored.record.revision
+    except (SourceError, ModelNotFound):
+        return False
 
 
 def _require_network(reference: HubRef | WheelRef, settings: Settings, offline: bool) -> None:
@@ -202,6 +226,22 @@ def _adopted(reference: HubRef, store: ModelStore) -> StoredModel | None:
         with contextlib.suppress(CacheError), store.locked(slug_of(reference.repo), lambda: None):
             store.publish(stored.record)
     return stored
+
+
+def _check_name(name: str) -> None:
+    if not name or "\0" in name or len(name) > MAX_NAME_LEN:
+        raise InvalidParameter("the model's name is empty or far too long; `wayra ls --available` lists names")
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        raise InvalidParameter(f"{name!a} holds half a character; `wayra ls --available` lists names") from None
+
+
+def _expanded(name: str) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        raise ModelNotFound(f"{name} names the home folder of nobody here; write the path out") from None
 
 
 def _exists(path: Path) -> bool:
