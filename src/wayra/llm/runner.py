@@ -121,7 +121,7 @@ class EngineRunner:
     def _take_commands(self) -> bool:
         """Wait for something to do and apply what was asked. False when closing."""
         with self._wake:
-            while not (self._closing or self._submitted or self._cancelled or self._engine.has_work()):
+            while not (self._closing or self._submitted or self._cancelled or self._live or self._engine.has_work()):
                 self._wake.wait()
             if self._closing:
                 return False
