@@ -2,6 +2,7 @@
 
 import importlib.util
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,9 +15,11 @@ from engine_schedules import (
     is_identical,
     random_schedule,
 )
-from tiny_llama import tiny_spec, tiny_weights
+from tiny_llama import blocky_spec, tiny_spec, tiny_weights
 
 from wayra.backends.api import Backend, BackendOptions, Model
+from wayra.base.errors import BackendError
+from wayra.base.formats import F32, Q4_1, Q4_K, Q6_K, Q8_0, WeightFormat
 from wayra.engine.engine import Engine
 from wayra.engine.request import Request, SamplingParams
 from wayra.engine.settings import EngineSettings
@@ -25,25 +28,28 @@ from wayra.model.record import record
 VOCAB_SIZE = 251
 
 
-def load(backend: Backend, threads: int | None = None) -> Model:
-    spec = tiny_spec(VOCAB_SIZE)
-    options = BackendOptions(MAX_STEP_TOKENS, MAX_STEP_SEQS, kv_dtype="f32", threads=threads, packed_cache=False)
-    return backend.load(record(spec), tiny_weights(spec), options)
+def load(backend: Backend, options: BackendOptions, fmt: WeightFormat = F32) -> Model:
+    spec = tiny_spec(VOCAB_SIZE) if fmt is F32 else blocky_spec(VOCAB_SIZE)
+    options = replace(options, max_step_tokens=MAX_STEP_TOKENS, max_step_seqs=MAX_STEP_SEQS, packed_cache=False)
+    return backend.load(record(spec), tiny_weights(spec, fmt), options)
 
 
 @pytest.fixture(scope="module")
 def numpy_model() -> Model:
     from wayra.backends.numpy.backend import NumpyBackend
 
-    return load(NumpyBackend())
+    return load(NumpyBackend(), BackendOptions(kv_dtype="f32"))
 
 
-def native_model(threads: int) -> Model:
+def native_model(options: BackendOptions, fmt: WeightFormat = F32) -> Model:
     if importlib.util.find_spec("wayra.backends.native.backend") is None:
         pytest.skip("the native backend is not built here")
     from wayra.backends.native.backend import NativeBackend
 
-    return load(NativeBackend(), threads)
+    try:
+        return load(NativeBackend(), options, fmt)
+    except BackendError as lack:
+        pytest.skip(str(lack))
 
 
 def is_close(answer: Answer, expected: Answer) -> bool:
@@ -65,15 +71,30 @@ def test_numpy_answers_alike_in_any_company(numpy_model: Model, fuzz_cases: int)
         check_schedule(numpy_model, random_schedule(seed, VOCAB_SIZE, max_requests=5), is_close)
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
-def test_native_answers_bit_for_bit_alike_in_any_company(threads: int, fuzz_cases: int) -> None:
-    model = native_model(threads)
-    for seed in range(threads * 1000, threads * 1000 + max(5, fuzz_cases // 2)):
-        check_schedule(model, random_schedule(seed, VOCAB_SIZE), is_identical)
+@pytest.mark.parametrize(
+    ("threads", "isa", "kv_dtype", "fmt"),
+    [
+        (1, None, "f32", F32),
+        (1, None, "f16", Q4_1),
+        (2, None, "f16", Q8_0),
+        (1, None, "bf16", Q4_K),
+        (3, None, "f16", Q6_K),
+        (1, "avx2", "f16", Q4_1),
+        (1, "avx2", "bf16", Q4_K),
+        (1, "portable", "f16", Q4_1),
+    ],
+)
+def test_native_answers_bit_for_bit_alike_in_any_company(
+    threads: int, isa: str | None, kv_dtype: str, fmt: WeightFormat, fuzz_cases: int
+) -> None:
+    model = native_model(BackendOptions(threads=threads, isa=isa, kv_dtype=kv_dtype), fmt)
+    # More threads than free cores make single steps slow.
+    for seed in range(max(4, fuzz_cases // (10 if threads == 1 else 25))):
+        check_schedule(model, random_schedule(seed, VOCAB_SIZE, max_requests=6), is_identical)
 
 
 def test_native_answers_do_not_depend_on_the_number_of_threads(fuzz_cases: int) -> None:
-    one, three = native_model(1), native_model(3)
+    one, three = (native_model(BackendOptions(threads=n), Q4_1) for n in (1, 3))
     for seed in range(max(5, fuzz_cases // 10)):
         schedule = random_schedule(seed, VOCAB_SIZE)
         for arrival in schedule.arrivals:

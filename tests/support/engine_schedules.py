@@ -50,7 +50,7 @@ class Answer:
 def random_schedule(seed: int, vocab_size: int, max_requests: int = 10) -> Schedule:
     """One schedule out of many, the same for the same seed."""
     rng = random.Random(seed)
-    max_context = rng.choice([rng.randint(2, 64), rng.randint(64, 200), rng.randint(64, 200)])
+    max_context = rng.choice([rng.randint(2, 64), rng.randint(64, 200), rng.randint(130, 200)])
     step_tokens = rng.choice([1, 2, 7, 31, 32, 33, MAX_STEP_TOKENS])
     context_blocks = blocks_for(max_context)
     settings = EngineSettings(
@@ -60,21 +60,22 @@ def random_schedule(seed: int, vocab_size: int, max_requests: int = 10) -> Sched
         step_tokens=step_tokens,
         max_running=rng.randint(1, min(MAX_STEP_SEQS, step_tokens)),
     )
-    stems = [[rng.randrange(vocab_size) for _ in range(max_context)] for _ in range(rng.randint(1, 3))]
+    stems = [[rng.randrange(vocab_size) for _ in range(max_context)] for _ in range(rng.randint(1, 2))]
     last_arrival = rng.choice([0, 0, 5, 40])
     arrivals: list[Arrival] = []
     for number in range(rng.randint(1, max_requests)):
         params = random_params(rng, vocab_size)
         stem = rng.choice(stems)
         # Whole blocks, and one token more or less, are where sharing goes wrong.
-        length = rng.choice([1, rng.randint(1, max_context), KV_BLOCK_LEN * rng.randint(1, 6) + rng.randint(-1, 1)])
+        whole_blocks = KV_BLOCK_LEN * rng.randint(1, 6) + rng.randint(-1, 1)
+        length = rng.choice([1, rng.randint(1, max_context), whole_blocks, whole_blocks])
         prompt = stem[: max(1, min(length, max_context - 1))]
         if rng.random() < 0.5:
             fork = rng.randrange(len(prompt))
             prompt[fork:] = [rng.randrange(vocab_size) for _ in prompt[fork:]]
         step = rng.randint(0, last_arrival)
         cancel_step = step + rng.randint(0, 30) if rng.random() < 0.2 else None
-        request = Request(f"r{number}", tuple(prompt), params, salt=rng.choice(["", "", "other"]))
+        request = Request(f"r{number}", tuple(prompt), params, salt=rng.choice(["", "", "", "", "", "other"]))
         arrivals.append(Arrival(request, step, cancel_step))
     eos_ids = frozenset(rng.sample(range(vocab_size), vocab_size // 60))
     return Schedule(tuple(sorted(arrivals, key=lambda a: a.step)), settings, eos_ids)

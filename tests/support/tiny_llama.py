@@ -1,8 +1,10 @@
 """A random Llama small enough to step thousands of times: two layers, odd sizes, grouped heads."""
 
+from dataclasses import replace
+
 import numpy as np
 
-from wayra.base.formats import F32
+from wayra.base.formats import F32, Q4_1, Q4_K, Q6_K, Q8_0, WeightFormat
 from wayra.model import families
 from wayra.model.rope import rope_frequencies
 from wayra.model.spec import ModelSpec, RopeSpec
@@ -18,14 +20,28 @@ def tiny_spec(vocab_size: int = 251, context_len: int = 512) -> ModelSpec:
     )  # fmt: skip
 
 
-def tiny_weights(spec: ModelSpec, seed: int = 0) -> ModelWeights:
-    """Random F32 weights, large enough that different contexts give clearly different logits."""
+# Where a block keeps its half-precision scales, and how large they are for weights of unit size.
+SCALES_OF = {
+    Q8_0.name: {0: 0.015},
+    Q4_1.name: {0: 0.22, 2: -1.65},
+    Q4_K.name: {0: 0.004, 2: 0.02},
+    Q6_K.name: {208: 4e-4},
+}
+
+
+def blocky_spec(vocab_size: int = 251, context_len: int = 512) -> ModelSpec:
+    """The same with rows of whole 256-weight blocks, for the quantised formats."""
+    return replace(tiny_spec(vocab_size, context_len), hidden_size=256, num_heads=16, num_kv_heads=4, ffn_size=256)
+
+
+def tiny_weights(spec: ModelSpec, fmt: WeightFormat = F32, seed: int = 0) -> ModelWeights:
+    """Random weights, large enough that different contexts give clearly different logits."""
     rng = np.random.default_rng(seed)
     matrices: dict[str, Weight] = {}
     vectors: dict[str, np.ndarray] = {}
     for slot in families.slots(spec):
         if slot.kind == "matrix":
-            matrices[slot.name] = _matrix(slot.name, slot.shape, rng)
+            matrices[slot.name] = _matrix(slot.name, slot.shape, fmt, rng)
         elif slot.name == "rope_inv_freq":
             vectors[slot.name] = rope_frequencies(spec.rope, spec.context_len)[0]
         elif slot.name.endswith("_bias"):
@@ -35,8 +51,16 @@ def tiny_weights(spec: ModelSpec, seed: int = 0) -> ModelWeights:
     return ModelWeights(matrices, vectors, digest=f"{seed:064x}")
 
 
-def _matrix(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Weight:
+def _matrix(name: str, shape: tuple[int, ...], fmt: WeightFormat, rng: np.random.Generator) -> Weight:
     rows, cols = shape
-    values = rng.normal(0, 2.0 / np.sqrt(cols), shape).astype("<f4")
-    tensor = RawTensor(name, (rows, cols), F32, np.frombuffer(values.tobytes(), dtype=np.uint8))
+    spread = 2.0 / np.sqrt(cols)
+    if fmt is F32:
+        data = np.frombuffer(rng.normal(0, spread, shape).astype("<f4").tobytes(), dtype=np.uint8)
+    else:
+        blocks = rng.integers(0, 256, (rows * cols // fmt.block_len, fmt.block_bytes), dtype=np.uint8)
+        for offset, scale in SCALES_OF[fmt.name].items():
+            scales = (spread * scale * rng.uniform(0.5, 1.5, len(blocks))).astype("<f2")
+            blocks[:, offset : offset + 2] = scales[:, None].view(np.uint8)
+        data = blocks.reshape(-1)
+    tensor = RawTensor(name, (rows, cols), fmt, data)
     return Weight(name, (Matrix(tensor, rows, cols),))
