@@ -51,13 +51,13 @@ class StringArray(Sequence[str]):
 
     def _strings(self) -> list[str]:
         if self._decoded is None:
-            stored = self._span.tobytes()
+            stored = self._span.data
             length_at = _LENGTH.unpack_from
             strings: list[str] = []
             start = 0
             for _ in range(self._count):
                 end = start + 8 + length_at(stored, start)[0]
-                strings.append(stored[start + 8 : end].decode("utf-8", "surrogateescape"))
+                strings.append(str(stored[start + 8 : end], "utf-8", "surrogateescape"))
                 start = end
             self._decoded = strings
         return self._decoded

@@ -13,15 +13,15 @@ from wayra.base import formats
 from wayra.base.errors import FileFormatError, ModelNotFound, UnsupportedModel
 from wayra.base.formats import WeightFormat
 from wayra.weights.mapped_file import MappedFile, identity_digest
-from wayra.weights.safetensors_json import TensorEntry, decode_header, decode_object
+from wayra.weights.safetensors_json import TensorEntry, decode_header, decode_object, decode_weight_map
 from wayra.weights.tensors import Checkpoint, RawTensor
 
 CONFIG_NAME = "config.json"
 SINGLE_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
 MAX_HEADER_BYTES = 100_000_000
-MAX_CONFIG_BYTES = 4 << 20
-MAX_INDEX_BYTES = 64 << 20
+MAX_CONFIG_BYTES = 1 << 20
+MAX_INDEX_BYTES = 32 << 20
 MAX_SHARDS = 1000
 MAX_NAMES_LEN = 1 << 10
 MAX_DIMENSIONS = 8
@@ -110,7 +110,7 @@ def open_safetensors(path: Path) -> Checkpoint:
         shard_paths = [single_path]
         if index_path is not None:
             texts.append(_read_text(files, index_path, MAX_INDEX_BYTES))
-            weight_map = _weight_map(index_path, decode_object(index_path, texts[1]))
+            weight_map = _weight_map(index_path, texts[1])
             shard_paths = [folder / name for name in sorted(set(weight_map.values()))]
         num_texts = len(files)
         shards: list[tuple[MappedFile, dict[str, _Place]]] = []
@@ -143,37 +143,33 @@ def _locate(path: Path) -> tuple[Path, Path | None, Path]:
     raise ModelNotFound(f"{path} holds neither {SINGLE_NAME} nor {INDEX_NAME}; give the folder of a safetensors model")
 
 
-def _read_text(files: list[MappedFile], path: Path, max_bytes: int) -> bytes:
+def _read_text(files: list[MappedFile], path: Path, max_bytes: int) -> memoryview:
     """The content of a JSON file; its mapping is added to `files`, for the digest."""
     file = MappedFile(path)
     files.append(file)
     if file.size > max_bytes:
         raise FileFormatError(f"{path} has {file.size} bytes, at most {max_bytes} are expected of such a file")
-    return file.data.tobytes()
+    return file.data.data
 
 
-def _weight_map(path: Path, index: Mapping[str, object]) -> dict[str, str]:
+def _weight_map(path: Path, text: memoryview) -> dict[str, str]:
     """Tensor name -> shard file name, every shard a plain name in the same folder."""
-    stored = index.get("weight_map")
-    if not isinstance(stored, dict) or not stored:
-        raise FileFormatError(f"{path} has no weight_map; fetch it again")
-    weight_map: dict[str, str] = {}
-    for tensor, shard in stored.items():  # pyright: ignore[reportUnknownVariableType]
-        if not isinstance(tensor, str) or not isinstance(shard, str) or len(tensor) + len(shard) > MAX_NAMES_LEN:
-            raise FileFormatError(f"{path} maps {repr(tensor)[:80]} to {repr(shard)[:80]}, expected the name of a file")
+    weight_map = decode_weight_map(path, text)
+    for tensor, shard in weight_map.items():
+        if len(tensor) + len(shard) > MAX_NAMES_LEN:
+            raise FileFormatError(f"{path} maps {tensor[:80]!r}... to {shard[:80]!r}..., names of unreasonable length")
         if "\0" in shard or "\\" in shard or os.path.basename(shard) != shard or not shard.endswith(".safetensors"):
             raise FileFormatError(
                 f"{path} maps {tensor!r} to {shard!r}, expected the plain name of a .safetensors file; do not trust "
                 "where it came from"
             )
-        weight_map[tensor] = shard
     num_shards = len(set(weight_map.values()))
-    if num_shards > MAX_SHARDS:
-        raise FileFormatError(f"{path} names {num_shards} shards, at most {MAX_SHARDS} are accepted")
+    if not 1 <= num_shards <= MAX_SHARDS:
+        raise FileFormatError(f"{path} names {num_shards} shards, 1 to {MAX_SHARDS} are accepted")
     return weight_map
 
 
-def _read_shard(file: MappedFile) -> tuple[bytes, dict[str, _Place]]:
+def _read_shard(file: MappedFile) -> tuple[memoryview, dict[str, _Place]]:
     """The header's bytes, and the checked place of every tensor of one file."""
     header_len = int.from_bytes(file.data[:8].tobytes(), "little")
     if file.size < 8 or header_len > file.size - 8:
@@ -183,7 +179,7 @@ def _read_shard(file: MappedFile) -> tuple[bytes, dict[str, _Place]]:
         )
     if header_len > MAX_HEADER_BYTES:
         raise FileFormatError(f"{file.path}: a header of {header_len} bytes, at most {MAX_HEADER_BYTES} are accepted")
-    header = file.data[8 : 8 + header_len].tobytes()
+    header = file.data[8 : 8 + header_len].data
     data_start = 8 + header_len
     places: dict[str, _Place] = {}
     previous_end = 0

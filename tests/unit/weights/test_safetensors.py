@@ -126,6 +126,7 @@ LIES: dict[str, tuple[bytes, str]] = {
     "header not an object": (safetensors_bytes(b"[1, 2]"), "does not begin"),
     "header not JSON": (safetensors_bytes(b'{"a": '), "malformed"),
     "header not UTF-8": (safetensors_bytes(b'{"\xff": 1}'), "malformed"),
+    "string without end": (safetensors_bytes(b'{"' + b'\\"' * 1_000_000), "malformed"),
     "text after the object": (safetensors_bytes(b"{} {}"), "malformed"),
     "deep nesting": (safetensors_bytes(b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"), "malformed"),
     "deep notes": (safetensors_bytes(b'{"__metadata__": ' + b'{"a":' * 9000 + b"1" + b"}" * 9001), "malformed"),
@@ -225,3 +226,10 @@ def test_errors_can_be_printed_whatever_the_file_says(tmp_path: Path) -> None:
         message = str(caught.value)
         message.encode("utf-8")
         assert "\x1b" not in message
+        assert "\u202e" not in message
+
+
+def test_errors_do_not_pass_on_the_names_of_unknown_fields(tmp_path: Path) -> None:
+    with pytest.raises(FileFormatError, match="unknown field") as caught:
+        open_safetensors(write_model(tmp_path, safetensors_bytes({"a": entry() | {"\x1b[2J": 1}}, bytes(8))))
+    assert "\x1b" not in str(caught.value)
