@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "support"))
-
-import hf_models
-from hf_cases import CASES
 
 
 def main() -> None:
+    sys.path.insert(0, str(HERE.parent / "support"))
+    import hf_models
+    from hf_cases import CASES
+
     for case in CASES:
         folder = HERE / "data" / case.name
         model = hf_models.build(case)
