@@ -73,7 +73,9 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     "take_rows": ("odd",),
     "logits": ("odd", "tied"),
 }
-OPTIONS = BackendOptions(max_step_tokens=128, max_step_seqs=80, kv_dtype="f32", threads=2, packed_cache=False)
+OPTIONS = BackendOptions(max_step_tokens=128, max_step_seqs=80, kv_dtype="f32", threads=1, packed_cache=False)
+# Threads that wait for work slow the reference beside them forty times on two cores, so few cases have two.
+TWO_THREADS = replace(OPTIONS, threads=2)
 
 
 @pytest.fixture(params=list(BACKENDS))
@@ -108,24 +110,17 @@ def tokens(spec: ModelSpec, count: int, seed: int = 5) -> np.ndarray:
 
 def test_every_operation_of_the_table_has_cases() -> None:
     assert set(COVERED_BY) == set(TABLE)
-    assert {name for names in COVERED_BY.values() for name in names} <= set(SHAPES)
+    for op, names in COVERED_BY.items():
+        for name in names:
+            assert op in {call.op for call in record(SHAPES[name]).calls}
 
 
-@pytest.mark.parametrize(("op", "shape"), [(op, shape) for op, shapes in COVERED_BY.items() for shape in shapes])
-def test_operation_agrees_with_its_definition(load: Load, op: str, shape: str) -> None:
+@pytest.mark.parametrize("shape", list(SHAPES))
+def test_operations_agree_with_their_definitions(load: Load, shape: str) -> None:
     spec = SHAPES[shape]
-    program = record(spec)
-    assert any(call.op == op for call in program.calls)
     model, reference = pair(load, spec, everywhere(F32))
     prompt = tokens(spec, 75)
     assert nmse(prompt_logits(model, prompt, (64,)), prompt_logits(reference, prompt)) <= NMSE_FLOAT
-
-
-@pytest.mark.parametrize("shape", ["window_in_one_layer", "one_layer"])
-def test_model_shape_agrees_with_the_definition(load: Load, shape: str) -> None:
-    model, reference = pair(load, SHAPES[shape], everywhere(F32))
-    prompt = tokens(SHAPES[shape], 75)
-    assert nmse(prompt_logits(model, prompt), prompt_logits(reference, prompt)) <= NMSE_FLOAT
 
 
 @pytest.mark.parametrize("slot", ["embed", "qkv", "o", "gate_up", "down", "head"])
@@ -215,7 +210,7 @@ def ragged_batch(spec: ModelSpec) -> StepBatch:
 
 @pytest.mark.parametrize("fmt", [F32, Q8_0], ids=lambda fmt: fmt.name)
 def test_ragged_batch_agrees_with_the_definition(load: Load, fmt: WeightFormat) -> None:
-    model, reference = pair(load, SMALL_BLOCKS, only_in("head", fmt))
+    model, reference = pair(load, SMALL_BLOCKS, only_in("head", fmt), TWO_THREADS)
     batch = ragged_batch(SMALL_BLOCKS)
     results: list[StepResult] = []
     for loaded in (model, reference):
