@@ -24,7 +24,7 @@ def tiny_spec(vocab_size: int = 251, context_len: int = 512) -> ModelSpec:
 SCALES_OF = {
     Q8_0.name: {0: 0.015},
     Q4_1.name: {0: 0.22, 2: -1.65},
-    Q4_K.name: {0: 0.004, 2: 0.02},
+    Q4_K.name: {0: 0.0045, 2: 0.034},
     Q6_K.name: {208: 4e-4},
 }
 
