@@ -208,10 +208,11 @@ def _result(logits: NDArray[np.float32], batch: StepBatch) -> StepResult:
     """Sampling and log-probabilities, from the raw logits [rows, vocab]."""
     sampling, rows = batch.sampling, range(len(logits))
     num_top = 0 if sampling is None else sampling.num_logprobs
-    logprobs = [log_softmax(row) for row in logits]
+    is_scored = sampling is not None or batch.targets is not None
+    logprobs = [log_softmax(row) for row in logits] if is_scored else []
     chosen = [] if sampling is None else [RowSampling(sampling, i).choose(logits[i]) for i in rows]
-    top_ids = np.array([most_likely(logits[i], num_top) for i in rows], np.int32).reshape(len(rows), num_top)
-    top_logprobs = np.array([logprobs[i][top_ids[i]] for i in rows], np.float32).reshape(len(rows), num_top)
+    top_ids = np.array([most_likely(logits[i], num_top) for i in rows if num_top], np.int32).reshape(len(rows), num_top)
+    top_logprobs = np.array([logprobs[i][top_ids[i]] for i in rows if num_top], np.float32).reshape(len(rows), num_top)
     targets = None
     if batch.targets is not None:
         targets = np.array([logprobs[i][batch.targets[i]] for i in rows], np.float32)
