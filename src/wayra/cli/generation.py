@@ -27,7 +27,7 @@ _CONTROL = {code: f"\\x{code:02x}" for code in [*range(32), *range(127, 160)] if
 MODEL_OPTIONS = (
     click.option("-m", "--model", metavar="NAME", default=DEFAULT_MODEL, show_default=True,
                  help="Model: a path, an alias, org/repo[:QUANT] or pypi:..."),
-    click.option("--context", type=click.IntRange(min=1), metavar="TOKENS",
+    click.option("--context", "--max-context", "context", type=click.IntRange(min=1), metavar="TOKENS",
                  help="Context: prompt and answer together.  [default: the model's, at most 8192]"),
     click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Compute threads.  [default: all allowed]"),
     click.option("--backend", type=click.Choice(["native", "numpy", "null"]), default="native", show_default=True,
