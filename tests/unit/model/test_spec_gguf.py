@@ -2,11 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from wayra.base.errors import FileFormatError, UnsupportedModel
+from wayra.model.rope import rope_frequencies
 from wayra.model.spec_gguf import spec_from_gguf
 
 LLAMA: dict[str, object] = {
@@ -135,6 +137,7 @@ def test_no_metadata_escapes_as_another_exception(changes: dict[str, object], sc
     except (FileFormatError, UnsupportedModel) as error:
         message = str(error)
     else:
+        assert np.isfinite(rope_frequencies(spec.rope, spec.context_len)[0]).all()
         message = f"sound: {spec.num_heads % spec.num_kv_heads} heads left over"
     assert 10 < len(message) < 400
     assert "sound" not in message or " 0 heads" in message

@@ -1,10 +1,12 @@
 """ModelSpec from config.json: what each architecture means, and that hostile values give one clear error."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from wayra.base.errors import FileFormatError, UnsupportedModel
+from wayra.model.rope import rope_frequencies
 from wayra.model.spec_hf import spec_from_hf
 
 LLAMA: dict[str, object] = {
@@ -189,6 +191,7 @@ def test_no_config_escapes_as_another_exception(
     except (FileFormatError, UnsupportedModel) as error:
         message = str(error)
     else:
+        assert np.isfinite(rope_frequencies(spec.rope, spec.context_len)[0]).all()
         message = f"sound: {spec.num_heads % spec.num_kv_heads} heads left over"
     assert 10 < len(message) < 400
     assert "sound" not in message or " 0 heads" in message
