@@ -7,9 +7,8 @@
 
 namespace wayra {
 namespace {
-// About 50 microseconds of polling before a worker goes to sleep, a few microseconds before a barrier yields.
+// Tens of microseconds of polling: longer than a healthy wait inside a step, or between two steps.
 constexpr int kSpinsBeforeSleep = 2000;
-constexpr int kSpinsBeforeYield = 4000;
 
 void relax() {
 #if defined(__x86_64__)
@@ -17,6 +16,26 @@ void relax() {
 #elif defined(__aarch64__)
   asm volatile("yield");
 #endif
+}
+
+// Polls until `value` differs from `old`, then sleeps. `sleepers` tells the other side that a wake-up call is needed:
+// it is raised before the value is looked at again, and the other side changes the value before it looks at it.
+template <class T>
+void wait_for_change(const std::atomic<T>& value, T old, std::atomic<int>& sleepers) {
+  for (int spins = 0; value.load(std::memory_order_acquire) == old; ++spins) {
+    if (spins < kSpinsBeforeSleep) {
+      relax();
+      continue;
+    }
+    sleepers.fetch_add(1, std::memory_order_seq_cst);
+    value.wait(old, std::memory_order_seq_cst);
+    sleepers.fetch_sub(1, std::memory_order_relaxed);
+  }
+}
+
+template <class T>
+void wake(std::atomic<T>& value, const std::atomic<int>& sleepers) {
+  if (sleepers.load(std::memory_order_seq_cst) > 0) value.notify_all();
 }
 }  // namespace
 
@@ -36,15 +55,9 @@ void ThreadPool::run(Job job, void* context) {
   context_ = context;
   running_.store(size_ - 1, std::memory_order_relaxed);
   generation_.fetch_add(1, std::memory_order_seq_cst);
-  if (sleeping_.load(std::memory_order_seq_cst) > 0) generation_.notify_all();
+  wake(generation_, sleeping_);
   job(context, 0);
-  for (int spins = 0; running_.load(std::memory_order_acquire) > 0; ++spins) {
-    if (spins < kSpinsBeforeYield) {
-      relax();
-    } else {
-      std::this_thread::yield();
-    }
-  }
+  for (int left; (left = running_.load(std::memory_order_acquire)) > 0;) wait_for_change(running_, left, waiting_);
 }
 
 void ThreadPool::barrier() {
@@ -52,34 +65,22 @@ void ThreadPool::barrier() {
   const uint32_t phase = phase_.load(std::memory_order_relaxed);
   if (arrived_.fetch_add(1, std::memory_order_acq_rel) == size_ - 1) {
     arrived_.store(0, std::memory_order_relaxed);
-    phase_.store(phase + 1, std::memory_order_release);
+    phase_.store(phase + 1, std::memory_order_seq_cst);
+    wake(phase_, waiting_);
     return;
   }
-  for (int spins = 0; phase_.load(std::memory_order_acquire) == phase; ++spins) {
-    if (spins < kSpinsBeforeYield) {
-      relax();
-    } else {
-      std::this_thread::yield();
-    }
-  }
+  wait_for_change(phase_, phase, waiting_);
 }
 
 void ThreadPool::worker(int thread) {
   uint32_t seen = 0;
   for (;;) {
-    for (int spins = 0; generation_.load(std::memory_order_acquire) == seen; ++spins) {
-      if (spins < kSpinsBeforeSleep) {
-        relax();
-        continue;
-      }
-      sleeping_.fetch_add(1, std::memory_order_seq_cst);
-      generation_.wait(seen, std::memory_order_seq_cst);
-      sleeping_.fetch_sub(1, std::memory_order_relaxed);
-    }
+    wait_for_change(generation_, seen, sleeping_);
     seen = generation_.load(std::memory_order_acquire);
     if (stop_.load(std::memory_order_relaxed)) return;
     job_(context_, thread);
-    running_.fetch_sub(1, std::memory_order_release);
+    running_.fetch_sub(1, std::memory_order_seq_cst);
+    wake(running_, waiting_);
   }
 }
 

@@ -21,7 +21,7 @@ class ThreadPool {
   using Job = void (*)(void* context, int thread);
   void run(Job job, void* context);
 
-  // Called by every thread of a job. Spins, then yields: other work may share the cores.
+  // Called by every thread of a job. Spins, then sleeps: a sleeping thread's core is free to run the one that lost its own.
   void barrier();
 
  private:
@@ -36,6 +36,7 @@ class ThreadPool {
   alignas(64) std::atomic<int> running_{0};
   alignas(64) std::atomic<int> arrived_{0};
   alignas(64) std::atomic<uint32_t> phase_{0};
+  alignas(64) std::atomic<int> waiting_{0};  // sleepers at the barrier, and the caller asleep in run
   std::atomic<bool> stop_{false};
 };
 

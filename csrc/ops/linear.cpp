@@ -8,6 +8,9 @@
 
 namespace wayra {
 namespace {
+// Few rows leave the weights' stream to memory as the limit; the hardware prefetcher alone does not fill it.
+constexpr int64_t kPrefetchBytes = 8192;
+constexpr int kPrefetchRows = 4;
 
 // Dot products of a half or whole group: quads [from, to) of one activation row.
 template <class P>
@@ -79,9 +82,15 @@ void quantised_tile(const LinearArgs& a, int panel, int64_t row) {
   const uint8_t* scales = codes + a.weight->scale_offset;
   F acc[R];
   for (int r = 0; r < R; ++r) acc[r] = simd::zero();
+  const int64_t stride = a.weight->panel_bytes / a.x->groups;
+  const uint8_t* ahead = codes + kPrefetchBytes;
   for (int g = 0; g < a.x->groups; ++g) {
     B w[8];
     Scales s;
+    if constexpr (R <= kPrefetchRows) {
+      for (int64_t i = 0; i < stride; i += 64) __builtin_prefetch(ahead + i);
+      ahead += stride;
+    }
     P::codes(codes + static_cast<int64_t>(g) * P::kCodeBytes, w);
     P::scales(scales, g, s);
 #pragma GCC unroll 8
