@@ -183,7 +183,7 @@ def _steps(component: Mapping[str, Any] | None, key: str) -> list[Mapping[str, A
 def _decoding(decoder: Mapping[str, Any] | None, path: Path) -> tuple[PieceKind, bool]:
     """How pieces spell text, and whether decoding takes a leading space away."""
     steps = _steps(decoder, "decoders")
-    kinds = {step.get("type") for step in steps}
+    kinds = {str(step.get("type")) for step in steps}
     if kinds == {"ByteLevel"}:
         return "byte_level", False
     if "Metaspace" in kinds and kinds <= {"Metaspace", "ByteFallback", "Fuse"}:
@@ -198,7 +198,7 @@ def _decoding(decoder: Mapping[str, Any] | None, path: Path) -> tuple[PieceKind,
         if all(marks) and (strip is None or (strip.get("content") == " " and strip.get("start") in (0, 1))):
             return "sentencepiece", strip is not None and strip.get("start") == 1
     raise UnsupportedModel(
-        f"{path} decodes by {', '.join(sorted(map(str, kinds))) or 'nothing'}, supported are byte-level and "
+        f"{path} decodes by {', '.join(sorted(kinds)) or 'nothing'}, supported are byte-level and "
         "SentencePiece vocabularies; use another model"
     )
 
