@@ -1,0 +1,35 @@
+"""The program of a worker process: `python worker.py wayra|llamacpp CONFIG`; it serves one loaded engine.
+
+Both engines answer the same calls, so that whoever compares them cannot treat one better than the other.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from measuring.pipe import answer_channel, serve
+
+
+def load(engine: str, config: dict[str, Any]) -> Any:
+    if engine == "wayra":
+        from measuring.wayra_engine import WayraEngine
+
+        return WayraEngine(**config)
+    from measuring.llamacpp_engine import LlamaCppEngine
+
+    return LlamaCppEngine(**config)
+
+
+def main() -> None:
+    channel = answer_channel()
+    engine = load(sys.argv[1], json.loads(sys.argv[2]))
+    channel.write(json.dumps({"result": engine.facts}) + "\n")
+    channel.flush()
+    serve({name: getattr(engine, name) for name in engine.CALLS}, channel)
+
+
+if __name__ == "__main__":
+    main()
