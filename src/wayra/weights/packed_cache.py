@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import os
 import re
+import shutil
 import struct
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
@@ -223,6 +224,18 @@ class PackedCache:
             _sync_folder(self._root)
         except OSError as error:
             raise CacheError(f"cannot keep packed weights in {self._root} ({error.strerror or error})") from error
+
+    def require_free(self, num_bytes: int) -> None:
+        """Raises CacheError unless the folder's disk has this much room: a cache must not fill a disk."""
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(self._root).free
+        except OSError as error:
+            raise CacheError(f"cannot keep packed weights in {self._root} ({error.strerror or error})") from error
+        if free < num_bytes:
+            raise CacheError(
+                f"{free / 1e9:.1f} GB are free in {self._root}, packed weights are kept only beside {num_bytes / 1e9:.1f} GB"
+            )
 
     def open(self, key: PackedKey) -> PackedFile | None:
         """The file of `key`, if there is one and all of its header and index is sound; marks it as used."""

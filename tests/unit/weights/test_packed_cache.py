@@ -284,6 +284,15 @@ def test_a_killed_writer_shows_nothing_and_its_leftover_goes_with_the_next(cache
     assert list(folder.iterdir()) == [packed.path]
 
 
+def test_room_on_the_disk_is_required_before_anything_is_written(cache: PackedCache, tmp_path: Path) -> None:
+    cache.require_free(1)
+    with pytest.raises(CacheError, match=r"packed weights are kept only beside 1000000000\.0 GB"):
+        cache.require_free(10**18)
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(CacheError, match="cannot keep packed weights"):
+        cache_at(tmp_path / "file" / "packed").require_free(1)
+
+
 def test_a_live_writer_is_not_taken_for_a_leftover(cache: PackedCache) -> None:
     other = PackedKey("cd" * 32, "x")
     with cache.writer(other) as slow:

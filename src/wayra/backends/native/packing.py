@@ -15,6 +15,10 @@ from wayra.weights.tensors import Matrix, ModelWeights
 LAYOUT = "native 1: panels of 16 rows, groups of 32"
 HASH_NAME = "wayra64-1"
 ALIGN_BYTES = 64
+FREE_DISK_FACTOR = 3
+"""A packed file is kept only where the disk has this many times its size free."""
+MAX_CACHE_BYTES = 64 << 30
+"""Least recently used packed files beyond this go."""
 
 log = logging.getLogger(__name__)
 
@@ -99,8 +103,10 @@ def _pack(arena: _native.Arena, spans: Mapping[str, Span], threads: int) -> None
 
 def _keep(cache: PackedCache, key: PackedKey, arena: _native.Arena, spans: Mapping[str, Span]) -> None:
     try:
+        cache.require_free(FREE_DISK_FACTOR * arena.size)
         with cache.writer(key) as writer:
             for name, span in spans.items():
                 writer.append(name, memoryview(arena.view(span.offset, span.size)))
+        cache.prune(MAX_CACHE_BYTES)
     except CacheError as error:
         log.warning("%s; the next start will pack the weights again", error)
