@@ -234,7 +234,8 @@ class PackedCache:
             raise CacheError(f"cannot keep packed weights in {self._root} ({error.strerror or error})") from error
         if free < num_bytes:
             raise CacheError(
-                f"{free / 1e9:.1f} GB are free in {self._root}, packed weights are kept only beside {num_bytes / 1e9:.1f} GB"
+                f"{free / 1e9:.1f} GB are free in {self._root}; "
+                f"packed weights are kept only beside {num_bytes / 1e9:.1f} GB"
             )
 
     def open(self, key: PackedKey) -> PackedFile | None:

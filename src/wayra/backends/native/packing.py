@@ -91,7 +91,8 @@ def _matches(packed: PackedFile, spans: Mapping[str, Span], size: int) -> bool:
     """Whether the file holds exactly these spans at these places."""
     if packed.payload_size != size or packed.entries.keys() != spans.keys():
         return False
-    return all((packed.entries[name].offset, packed.entries[name].size) == (s.offset, s.size) for name, s in spans.items())
+    found = packed.entries
+    return all((found[name].offset, found[name].size) == (s.offset, s.size) for name, s in spans.items())
 
 
 def _pack(arena: _native.Arena, spans: Mapping[str, Span], threads: int) -> None:
@@ -106,7 +107,7 @@ def _keep(cache: PackedCache, key: PackedKey, arena: _native.Arena, spans: Mappi
         cache.require_free(FREE_DISK_FACTOR * arena.size)
         with cache.writer(key) as writer:
             for name, span in spans.items():
-                writer.append(name, memoryview(arena.view(span.offset, span.size)))
+                writer.append(name, arena.view(span.offset, span.size).data)
         cache.prune(MAX_CACHE_BYTES)
     except CacheError as error:
         log.warning("%s; the next start will pack the weights again", error)
