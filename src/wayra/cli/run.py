@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
+from click.exceptions import Exit
 
 from wayra.base.errors import InvalidParameter
 from wayra.base.settings import Settings
@@ -21,7 +22,7 @@ from wayra.cli.generation import (
     stats_lines,
     with_options,
 )
-from wayra.cli.output import emit, json_option, note, write_text
+from wayra.cli.output import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, emit, json_option, note, write_text
 
 if TYPE_CHECKING:
     from wayra.llm import LLM, Completion
@@ -107,7 +108,7 @@ def _request(llm: "LLM", text: str, options: dict[str, Any]) -> "str | Conversat
 
 
 def _answer(llm: "LLM", text: str, params: Any, options: dict[str, Any], show: bool) -> "Completion":
-    """Stream the answer to the terminal or pipe. On Ctrl-C the line is ended before the interrupt goes on."""
+    """Stream the answer to the terminal or pipe. Ctrl-C ends the line and the command."""
     on_terminal = sys.stdout.isatty()
     shown = ""
     with llm.stream(_request(llm, text, options), params) as stream:
@@ -116,10 +117,12 @@ def _answer(llm: "LLM", text: str, params: Any, options: dict[str, Any], show: b
                 if show and chunk.text:
                     shown = for_terminal(chunk.text) if on_terminal else chunk.text
                     write_text(shown)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             if show:
                 write_text("\n")
-            raise
+            raise Exit(EXIT_INTERRUPTED) from error
+        except BrokenPipeError as error:
+            raise Exit(EXIT_BROKEN_PIPE) from error
     if show and not shown.endswith("\n"):
         write_text("\n")
     if stream.completion is None:
