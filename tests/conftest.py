@@ -26,6 +26,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help=f"cases per fuzz or property test (default {DEFAULT_FUZZ_CASES}, the same ones every time; "
         "any other number draws new ones)",
     )
+    parser.addoption(
+        "--peer-python",
+        metavar="PATH",
+        help="the Python that can import llama_cpp, for -m peer (default: the one that runs the tests)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
