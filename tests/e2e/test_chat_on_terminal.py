@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 COMMAND = [sys.executable, "-c", "from wayra.cli.main import main; import sys; sys.exit(main())"]
-WAIT_S = 60
+WAIT_S = 120
 ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[A-Za-z]|[=>])")
 
 
@@ -86,8 +86,8 @@ def chat(tmp_path: Path, smollm2_path: Path) -> Iterator[Terminal]:
         "TERM": "xterm",
         "PROMPT_TOOLKIT_NO_CPR": "1",
     }
-    # The slow backend: the answer is certainly under way when Ctrl-C comes.
-    args = [*COMMAND[1:], "chat", str(smollm2_path), "--backend", "numpy", "--max-tokens", "200", "--context", "512"]
+    # Long enough for the answer to be certainly under way when Ctrl-C comes: the small model repeats itself.
+    args = [*COMMAND[1:], "chat", str(smollm2_path), "--max-tokens", "4000"]
     terminal = Terminal(args, environment)
     try:
         yield terminal
