@@ -13,6 +13,7 @@ from model_files import TinyShape, tiny_gguf
 from text_samples import byte_level_metadata
 
 from wayra.base.settings import Settings
+from wayra.cli.generation import for_terminal
 from wayra.cli.main import main
 from wayra.cli.perplexity import _whole_characters  # pyright: ignore[reportPrivateUsage]
 from wayra.engine.request import SamplingParams
@@ -322,3 +323,7 @@ def test_a_model_without_template_is_continued_as_it_is(call: Call, tmp_path: Pa
     refused = call("run", "--system", "x", "a", model=path)
     assert refused.code == 2
     assert "takes no --system" in refused.err
+
+
+def test_what_would_drive_a_terminal_is_shown_as_text() -> None:
+    assert for_terminal("a\tb\nc\x1b[2Jd\re\x9bf é🏔") == "a\tb\nc\\x1b[2Jd\\x0de\\x9bf é🏔"
