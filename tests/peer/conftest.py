@@ -13,6 +13,7 @@ CONTEXT_LEN = 1024
 
 sys.path.insert(0, str(BENCHMARKS))
 
+from measuring.float_copy import write_float_copy  # noqa: E402
 from measuring.pipe import Worker  # noqa: E402
 
 
@@ -32,5 +33,20 @@ def peer_python(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def peer(peer_python: str, smollm2_path: Path) -> Iterator[Worker]:
     config = {"path": str(smollm2_path), "threads": THREADS, "context_len": CONTEXT_LEN}
+    with Worker(peer_python, "llamacpp", config) as worker:
+        yield worker
+
+
+@pytest.fixture(scope="session")
+def float_path(smollm2_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same weights as float32: both engines then compute in floats."""
+    path = tmp_path_factory.mktemp("float") / "smollm2-f32.gguf"
+    write_float_copy(smollm2_path, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def float_peer(peer_python: str, float_path: Path) -> Iterator[Worker]:
+    config = {"path": str(float_path), "threads": THREADS, "context_len": CONTEXT_LEN}
     with Worker(peer_python, "llamacpp", config) as worker:
         yield worker

@@ -1,8 +1,10 @@
-"""The same greedy text as llama.cpp from the same file, through the whole of wayra: engine, batches, sampling.
+"""The same greedy text as llama.cpp, through the whole of wayra: tokenizer, template, engine, batches, sampling.
 
-Both engines quantise activations, each in its own way, so their logits differ in the third digit. Where the two
-likeliest tokens are closer than that, either may win; everywhere else the tokens must agree. What follows a difference
-is another text and is not compared.
+With the weights as floats both engines compute the same numbers but for the order of sums, and the texts must be equal
+unless the two likeliest tokens are as good as tied. With the Q4_1 file both quantise activations to int8, each with its
+own rounding: either is then some 0.11 (root mean square) away from the exact logits, and they are 0.12 from each other.
+Texts may part where the two likeliest tokens are closer than that noise makes them. What follows is another text and is
+not compared.
 """
 
 from dataclasses import dataclass
@@ -16,7 +18,10 @@ from wayra import LLM, SamplingParams
 pytestmark = pytest.mark.peer
 
 NUM_TOKENS = 48
-LARGEST_GAP = 1e-2
+LARGEST_FLOAT_GAP = 1e-2
+# The distance of two logits differs by 0.17 (root mean square) between the engines; where they part, the smaller of the
+# two gaps is at most half of that difference. This is three times the half.
+LARGEST_INT8_GAP = 0.25
 
 QUESTIONS = (
     "Why is the sky blue?",
@@ -53,9 +58,9 @@ class Comparison:
     gap: float = 0.0
 
 
-@pytest.fixture(scope="module")
-def comparisons(peer: Worker, smollm2_path: Path) -> list[Comparison]:
-    with LLM(smollm2_path, threads=2, context_len=512) as llm:
+def compare(model: Path, peer: Worker) -> list[Comparison]:
+    """The parting points of all prompts; wayra answers them side by side, llama.cpp one after the other."""
+    with LLM(model, threads=2, context_len=512) as llm:
         prompts = [llm.render([{"role": "user", "content": question}]) for question in QUESTIONS] + list(BEGINNINGS)
         ids = [llm.prompt_ids(prompt) for prompt in prompts]
         params = SamplingParams(temperature=0.0, max_tokens=NUM_TOKENS, logprobs=2, ignore_eos=True)
@@ -72,6 +77,11 @@ def comparisons(peer: Worker, smollm2_path: Path) -> list[Comparison]:
             continue
         (_, first), (_, second) = completion.logprobs[at].top
         found.append(Comparison(prompt, at, min(first - second, theirs["gaps"][at])))
+    same = sum(comparison.at is None for comparison in found)
+    print(f"\n{model.name}: {same} of {len(found)} continuations of {NUM_TOKENS} tokens are identical")
+    for comparison in found:
+        if comparison.at is not None:
+            print(f"  {comparison.prompt!r} parts at token {comparison.at}, gap {comparison.gap:.4f}")
     return found
 
 
@@ -86,10 +96,11 @@ def test_prompts_have_the_same_ids_as_in_llama_cpp(peer: Worker, smollm2_path: P
             assert list(llm.prompt_ids(beginning)) == theirs
 
 
-def test_greedy_text_equals_llama_cpp_or_parts_where_two_tokens_are_as_likely(comparisons: list[Comparison]) -> None:
-    same = sum(comparison.at is None for comparison in comparisons)
-    parted = [comparison for comparison in comparisons if comparison.at is not None]
-    print(f"\n{same} of {len(comparisons)} continuations of {NUM_TOKENS} tokens are identical")
-    for comparison in parted:
-        print(f"  {comparison.prompt!r} parts at token {comparison.at}, gap {comparison.gap:.4f}")
-    assert [comparison for comparison in parted if comparison.gap >= LARGEST_GAP] == []
+def test_greedy_text_in_floats_equals_llama_cpp_unless_two_tokens_are_tied(float_path: Path, float_peer: Worker) -> None:
+    found = compare(float_path, float_peer)
+    assert [c for c in found if c.at is not None and c.gap >= LARGEST_FLOAT_GAP] == []
+
+
+def test_greedy_text_of_the_file_parts_from_llama_cpp_only_within_the_noise(smollm2_path: Path, peer: Worker) -> None:
+    found = compare(smollm2_path, peer)
+    assert [c for c in found if c.at is not None and c.gap >= LARGEST_INT8_GAP] == []
