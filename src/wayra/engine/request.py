@@ -7,12 +7,14 @@ negative count or a list without end.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, cast
-
-import numpy as np
-from numpy.typing import NDArray
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from wayra.base.errors import InvalidParameter
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
 
@@ -29,7 +31,7 @@ MAX_TOKEN_ID = (1 << 31) - 1
 class Constraint(Protocol):
     """Restricts what a request may say next (a grammar, say). It belongs to one request and is stepped with it."""
 
-    def mask(self) -> NDArray[np.uint32]:
+    def mask(self) -> "NDArray[np.uint32]":
         """uint32 [ceil(vocab / 32)], bit i of word w allows token 32 * w + i, for the next token."""
         ...
 
@@ -148,12 +150,12 @@ class Output:
 
 
 def _is_int(value: object) -> bool:
-    # bool is an int to Python; here it is a mistake.
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+    # bool is an int to Python; here it is a mistake. NumPy's integers are Integral.
+    return not isinstance(value, bool) and isinstance(value, Integral)
 
 
 def _is_real(value: object) -> bool:
-    return _is_int(value) or isinstance(value, float | np.floating)
+    return not isinstance(value, bool) and isinstance(value, Real)
 
 
 def _check_int(name: str, value: object, low: int, high: int) -> None:
