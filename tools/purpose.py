@@ -12,7 +12,10 @@ HAS_NO_COMMENT = ("#!", "#pragma once", "#ifndef", "#define")
 
 def purpose_of(path: Path) -> str | None:
     """The first line of the file's own explanation, or None if it gives none or its kind carries none."""
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return None
     if path.suffix == ".py":
         docstring = ast.get_docstring(ast.parse(text))
         return docstring.splitlines()[0] if docstring else None

@@ -57,3 +57,11 @@ def test_a_head_that_names_a_missing_file_is_refused(tmp_path: Path) -> None:
     code, output = make(tmp_path)
     assert code == 1
     assert "names model/program.py, which does not exist" in output
+
+
+def test_files_that_are_not_text_are_counted_not_read(tmp_path: Path) -> None:
+    a_tree(tmp_path)
+    (tmp_path / "tests/golden").mkdir(parents=True)
+    (tmp_path / "tests/golden/logits.npz").write_bytes(b"PK\xed\xff")
+    assert make(tmp_path) == (0, "")
+    assert "## tests/golden/\n\n- and 1 data file\n" in (tmp_path / "docs" / "layout.md").read_text()
