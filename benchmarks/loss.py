@@ -1,4 +1,4 @@
-"""What quantised activations cost: perplexity and divergence from the same weights computed in floats, beside llama.cpp.
+"""What int8 activations cost: perplexity and divergence from the same weights computed in floats, beside llama.cpp.
 
 python benchmarks/loss.py --peer-python PEER/bin/python
 
@@ -82,7 +82,7 @@ def json_line(found: dict[str, Score], facts: dict[str, object]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--model", default="smollm2", help="any name wayra takes; it must be one GGUF file")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--bytes", type=int, default=TEXT_BYTES, help="of text")
@@ -100,10 +100,12 @@ def main() -> None:
         "machine": describe_machine(), "wayra": describe_commit(ROOT), "file": path.name,
         "text_bytes": args.bytes, "scored_tokens": tokens,
     }  # fmt: skip
-    what = f"{path.name}, {args.bytes:,} bytes of text, {len(windows)} windows of {WINDOW_LEN}, {tokens:,} scored tokens"
+    text = f"{args.bytes:,} bytes of text, {len(windows)} windows of {WINDOW_LEN}, {tokens:,} scored tokens"
+    what = f"{path.name}, {text}"
     print(f"{what}\n\n{table(found)}\n\n{json_line(found, facts)}")
     if args.write_docs:
-        head = f"Measured {datetime.date.today().isoformat()} by `python benchmarks/loss.py --peer-python PEER/bin/python`"
+        command = "python benchmarks/loss.py --peer-python PEER/bin/python"
+        head = f"Measured {datetime.date.today().isoformat()} by `{command}`"
         python = ".".join(map(str, sys.version_info[:3]))
         where = f"commit {facts['wayra']}, {facts['machine']}, Python {python}"
         write_section(DOCUMENT, "loss", f"{head}, {where}; {what}.\n\n{table(found)}")

@@ -40,8 +40,9 @@ KV_BLOCK_TOKENS = 32
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One run. peak_bytes: VmHWM of the command's process; all_peak_bytes: the highest sum over it and its children,
-    each page that they share counted once a sharer's part (PSS). Sampled at each piece of the answer, the last included.
+    """One run, sampled at each piece of the answer. peak_bytes, steady_bytes: VmHWM and the last VmRSS of the command.
+
+    all_bytes: the highest sum over it and its children of PSS, which divides a shared page among its users.
     """
 
     first_byte_s: float
@@ -203,7 +204,7 @@ def json_line(figures: Figures, commit: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--command", default=default_command(), help="the wayra command, with leading arguments")
     parser.add_argument("--repeats", type=int, default=7)
@@ -219,7 +220,8 @@ def main() -> None:
     print(json_line(figures, commit))
     if args.write_docs:
         flags = " --install" if args.install else ""
-        head = f"Measured {datetime.date.today().isoformat()} by `python benchmarks/start.py --repeats {args.repeats}{flags}`"
+        command = f"python benchmarks/start.py --repeats {args.repeats}{flags}"
+        head = f"Measured {datetime.date.today().isoformat()} by `{command}`"
         write_section(DOCUMENT, "start", f"{head}, commit {commit}, {describe_machine()}; {noise}.\n\n{table}")
 
 

@@ -75,7 +75,7 @@ def cases(model: ModelWork, long: bool) -> list[Case]:
 
 
 class Contest:
-    """Two workers, measured in turn. patience_s: how long in all it may wait for, and repeat after, the noise of others."""
+    """Two workers, measured in turn. patience_s: how long in all to wait for quiet and to repeat disturbed pairs."""
 
     def __init__(self, ours: Worker, theirs: Worker, patience_s: float) -> None:
         self._ours, self._theirs = ours, theirs
@@ -105,7 +105,8 @@ class Contest:
         noisy, foreign = False, 0.0
         for worker in (self._ours, self._theirs):
             time.sleep(SETTLE_S)
-            meter = LoadMeter((self._ours.pid, self._theirs.pid))
+            # The other worker counts as foreign: it is supposed to sleep.
+            meter = LoadMeter((worker.pid,))
             seconds.append(case.seconds(worker))
             load = meter.read()
             noisy |= load.is_noisy
@@ -139,18 +140,21 @@ class Report:
 def physics(model: ModelWork, path: Path, rates: Rates, todo: list[Case]) -> list[tuple[str, str]]:
     decode = next(case.work for case in todo if case.name.startswith("decode"))
     prefill = next(case.work for case in todo if case.name.startswith("prefill"))
+    size_mb, weights_m = path.stat().st_size / 1e6, model.num_weights / 1e6
+    peak = f"{rates.int8_gop_s:,.0f} Gop/s ({rates.int8_instruction})" if rates.int8_gop_s else "not measured"
+    megabytes, most = decode.bytes_a_token / 1e6, decode.limit_tokens_per_s(rates)
+    gop, most_prefill = prefill.ops_a_token / 1e9, prefill.limit_tokens_per_s(rates)
     return [
-        ("file", f"{path.name}, {path.stat().st_size / 1e6:.1f} MB, {model.num_weights / 1e6:.1f} M weights in matrices"),
-        (
-            "limits",
-            f"reading {rates.read_gb_s:.1f} GB/s, int8 {rates.int8_gop_s:,.0f} Gop/s ({rates.int8_instruction or 'none'})",
-        ),
-        (
-            "a token",
-            f"decode reads {decode.bytes_a_token / 1e6:.1f} MB: at most {decode.limit_tokens_per_s(rates):,.0f} tokens/s; "
-            f"prefill of 512 takes {prefill.ops_a_token / 1e9:.3f} Gop: at most {prefill.limit_tokens_per_s(rates):,.0f}",
-        ),
+        ("file", f"{path.name}, {size_mb:.1f} MB, {weights_m:.1f} M weights in matrices"),
+        ("limits", f"reading {rates.read_gb_s:.1f} GB/s, int8 {peak}"),
+        ("decode", f"the first below reads {megabytes:.1f} MB a token: at most {most:,.0f} tokens/s"),
+        ("prefill", f"the first below takes {gop:.3f} Gop a token: at most {most_prefill:,.0f} tokens/s"),
     ]
+
+
+def built_for(system: str) -> str:
+    """The names in llama.cpp's list of what it was compiled for: "CPU : SSE3 = 1 | AVX = 1 | ..." -> "SSE3 AVX ..."."""
+    return " ".join(part.split("=")[0].split(":")[-1].strip() for part in system.split("|") if part.strip())
 
 
 def row_of(case: Case, found: Found, rates: Rates) -> tuple[list[str], dict[str, object]]:
@@ -190,9 +194,10 @@ def compare(args: argparse.Namespace) -> Report:
     rows = [row_of(case, found, rates) for case, found in results]
     head = [
         ("machine", describe_machine()),
-        ("wayra", f"commit {describe_commit(ROOT)}, {ours.facts['isa']}, {args.threads} threads, {ours.facts['settings']}"),
-        ("llama.cpp", f"{theirs.facts['version']}, {args.threads} threads, {theirs.facts['settings']}"),
-        ("its build", theirs.facts["system"].strip(" |")),
+        ("threads", str(args.threads)),
+        ("wayra", f"commit {describe_commit(ROOT)}, {ours.facts['isa']}, {ours.facts['settings']}"),
+        ("llama.cpp", f"{theirs.facts['version']}, {theirs.facts['settings']}"),
+        ("its build", built_for(theirs.facts["system"])),
         *physics(model, path, rates, todo),
     ]
     columns = ["tokens/s, median of " + str(args.repeats), "wayra", "of limit", "llama.cpp", "of limit",
@@ -200,13 +205,14 @@ def compare(args: argparse.Namespace) -> Report:
     noisy = any(found.noisy_pairs for _, found in results)
     if noisy:
         head.append(("NOISY", "others used the processors during some pairs; repeat on a quiet machine"))
-    facts = dict(head[:4]) | {"threads": args.threads, "repeats": args.repeats, "noisy": noisy,
+    facts: dict[str, object] = {**dict(head[:5]),
+                              "repeats": args.repeats, "noisy": noisy,
                               "read_gb_s": rates.read_gb_s, "int8_gop_s": rates.int8_gop_s}  # fmt: skip
     return Report(head, [row for _, row in rows], markdown_table(columns, [cells for cells, _ in rows]), facts)
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--model", default="smollm2", help="any name wayra takes; it must be one GGUF file")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--repeats", type=int, default=5, help="pairs measured of each case")
@@ -230,7 +236,8 @@ def main() -> None:
     if args.json:
         args.json.write_text(report.json_line() + "\n")
     if args.write_docs:
-        flags = [flag for flag in ("--long",) if args.long]
+        flags = ["--long"] if args.long else []
+        flags += [f"--patience {args.patience:g}"] if args.patience else []
         command = f"python benchmarks/vs_llamacpp.py --peer-python PEER/bin/python --threads {args.threads}"
         write_section(DOCUMENT, "vs_llamacpp", report.section(" ".join([command, f"--repeats {args.repeats}", *flags])))
 

@@ -26,8 +26,8 @@ def write_float_copy(source: Path, target: Path) -> None:
         writer.add_key_value(name, field.contents(), kind, sub_type=inner)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
     for tensor in reader.tensors:
-        values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
-        writer.add_tensor(tensor.name, np.ascontiguousarray(values, np.float32), raw_dtype=gguf.GGMLQuantizationType.F32)
+        values = np.ascontiguousarray(gguf.quants.dequantize(tensor.data, tensor.tensor_type), np.float32)
+        writer.add_tensor(tensor.name, values, raw_dtype=gguf.GGMLQuantizationType.F32)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

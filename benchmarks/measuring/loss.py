@@ -1,4 +1,4 @@
-"""How far an engine's predictions are from another's: perplexity and Kullback-Leibler divergence over windows of a text.
+"""How far an engine's predictions are from another's: perplexity and Kullback-Leibler divergence over a text.
 
 Windows and scored tokens are those of llama.cpp's perplexity: windows side by side, the second half of each scored.
 """
@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from measuring.pipe import Worker
 from numpy.typing import NDArray
+
+from measuring.pipe import Worker
 
 WINDOW_LEN = 512
 FIRST_ROW = WINDOW_LEN // 2
@@ -74,7 +75,9 @@ class Score:
         return sum(self.same_top) / len(self.same_top)
 
 
-def score(workers: dict[str, Worker], windows: Sequence[Sequence[int]], folder: Path, reference: str | None) -> dict[str, Score]:
+def score(
+    workers: dict[str, Worker], windows: Sequence[Sequence[int]], folder: Path, reference: str | None
+) -> dict[str, Score]:
     """Every worker's score over the same windows. reference: the worker that the others are compared with.
 
     folder: for the logits of one window at a time, 50 MB an engine for a vocabulary of 49,152.

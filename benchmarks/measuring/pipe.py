@@ -76,10 +76,12 @@ class Worker:
                 stream.close()
 
     def _reply(self) -> Any:
-        assert self._process.stdout is not None and self._process.stderr is not None
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
         line = self._process.stdout.readline()
         if not line:
             told = self._process.stderr.read().strip().splitlines()
+            self.close()
             raise WorkerError(f"the {self.engine} worker ended: {told[-1] if told else 'it said nothing'}")
         reply = json.loads(line)
         if "error" in reply:
