@@ -52,8 +52,10 @@ def test_a_score_adds_up_perplexity_divergence_and_first_choices() -> None:
 
 
 def test_the_text_is_as_long_as_asked_and_always_the_same() -> None:
-    assert len(english_text(10_000).encode()) == 10_000
-    assert english_text(10_000) == english_text(20_000)[:10_000]
+    text = english_text(10_000)
+    # A character cut in two at the end is left out.
+    assert 9_996 < len(text.encode()) <= 10_000
+    assert english_text(20_000).startswith(text)
 
 
 def test_a_worker_that_cannot_load_its_model_says_why(tmp_path: Path) -> None:
