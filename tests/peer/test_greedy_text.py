@@ -96,7 +96,7 @@ def test_prompts_have_the_same_ids_as_in_llama_cpp(peer: Worker, smollm2_path: P
             assert list(llm.prompt_ids(beginning)) == theirs
 
 
-def test_greedy_text_in_floats_equals_llama_cpp_unless_two_tokens_are_tied(float_path: Path, float_peer: Worker) -> None:
+def test_greedy_text_in_floats_equals_llama_cpp_unless_two_are_tied(float_path: Path, float_peer: Worker) -> None:
     found = compare(float_path, float_peer)
     assert [c for c in found if c.at is not None and c.gap >= LARGEST_FLOAT_GAP] == []
 
