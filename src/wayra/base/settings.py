@@ -5,6 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from wayra.base.errors import InvalidParameter
+
+MAX_THREADS = 256
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -30,6 +34,7 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
     """Resolve settings from the environment.
 
     Reads WAYRA_CACHE, XDG_CACHE_HOME, HF_HUB_OFFLINE, WAYRA_ISA, WAYRA_THREADS, WAYRA_DEBUG and NO_COLOR.
+    Raises InvalidParameter on a number of threads that is none.
     """
     env = os.environ if environ is None else environ
     if explicit := env.get("WAYRA_CACHE"):
@@ -37,15 +42,24 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
     else:
         base = env.get("XDG_CACHE_HOME")
         cache_dir = (Path(base) if base else Path.home() / ".cache") / "wayra"
-    threads = env.get("WAYRA_THREADS", "")
     return Settings(
         cache_dir=cache_dir,
         hub_offline=env.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"},
         isa=env.get("WAYRA_ISA") or None,
-        threads=int(threads) if threads.isdigit() and int(threads) > 0 else None,
+        threads=_thread_count(env.get("WAYRA_THREADS", "")),
         no_color=bool(env.get("NO_COLOR")),
         debug=env.get("WAYRA_DEBUG", "").lower() in {"1", "true", "yes", "on"},
     )
+
+
+def _thread_count(text: str) -> int | None:
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_THREADS):
+        raise InvalidParameter(
+            f"WAYRA_THREADS is {text[:20]!r}; expected a number from 1 to {MAX_THREADS}, or unset it"
+        )
+    return int(text)
 
 
 def child_environment(**changes: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from wayra.base.errors import InvalidParameter
 from wayra.base.settings import Settings, child_environment, from_environment
 
 
@@ -31,6 +32,12 @@ def test_instruction_set_threads_colour_and_debug_are_taken_over() -> None:
 def test_without_an_argument_the_process_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAYRA_THREADS", "7")
     assert from_environment().threads == 7
+
+
+@pytest.mark.parametrize("value", ["abc", "0", "-1", "257", "²", "1" * 40, "2 "])
+def test_a_number_of_threads_that_is_none_is_refused(value: str) -> None:
+    with pytest.raises(InvalidParameter, match="WAYRA_THREADS is .* expected a number from 1 to 256"):
+        from_environment({"WAYRA_THREADS": value})
 
 
 def test_a_child_process_gets_this_environment_with_the_changes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from wayra.backends.native import _native
 from wayra.base.errors import BackendError, InvalidParameter
-
-MAX_THREADS = 256
+from wayra.base.settings import MAX_THREADS
 
 
 @dataclass(frozen=True, slots=True)
