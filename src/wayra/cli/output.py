@@ -177,7 +177,7 @@ def _explain(error: Exception, as_json: bool, debug: bool) -> int:
 def _debug_wished() -> bool:
     try:
         return from_environment().debug
-    except RuntimeError:  # no home folder: the command itself says so
+    except (RuntimeError, WayraError):  # no home folder, a bad setting: the command itself says so
         return False
 
 

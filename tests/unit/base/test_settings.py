@@ -36,7 +36,7 @@ def test_without_an_argument_the_process_environment_is_read(monkeypatch: pytest
 
 @pytest.mark.parametrize("value", ["abc", "0", "-1", "257", "²", "1" * 40, "2 "])
 def test_a_number_of_threads_that_is_none_is_refused(value: str) -> None:
-    with pytest.raises(InvalidParameter, match="WAYRA_THREADS is .* expected a number from 1 to 256"):
+    with pytest.raises(InvalidParameter, match=r"WAYRA_THREADS is .* expected a number from 1 to 256"):
         from_environment({"WAYRA_THREADS": value})
 
 

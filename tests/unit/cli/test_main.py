@@ -67,3 +67,11 @@ def test_no_home_folder_is_one_sentence(capsys: pytest.CaptureFixture[str], monk
     monkeypatch.setattr("pathlib.Path.home", homeless)
     assert main(["ls"]) == 1
     assert "Set WAYRA_CACHE" in capsys.readouterr().err
+
+
+def test_a_bad_setting_in_the_environment_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAYRA_THREADS", "many")
+    assert main(["info"]) == 2
+    assert capsys.readouterr().err.startswith("wayra: error: WAYRA_THREADS is 'many'; expected a number")
