@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from measuring.figures import Spread, markdown_table, spread, write_section
-from measuring.machine import LoadMeter, describe_commit, describe_machine
+from measuring.machine import LoadMeter, describe_commit, describe_machine, wait_for_quiet
 
 from wayra.base.settings import from_environment
 from wayra.model.cost import memory
@@ -178,6 +178,7 @@ def measure(args: argparse.Namespace) -> Figures:
     run = [*command, "run", "-m", args.model, "--max-tokens", str(ANSWER_TOKENS), PROMPT]
     weights_bytes, kv_bytes = needed_bytes(run, args.model)
     answer(run)
+    wait_for_quiet(args.patience)
     meter = LoadMeter()
     answers = [answer(run) for _ in range(args.repeats)]
     helps = [wall_s([*command, "--help"]) for _ in range(args.repeats)]
@@ -208,6 +209,7 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--command", default=default_command(), help="the wayra command, with leading arguments")
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--patience", type=float, default=0, metavar="SECONDS", help="wait so long for a quiet machine")
     parser.add_argument("--install", action="store_true", help="also install into a fresh environment; slow")
     parser.add_argument("--wheel", type=Path, help="install this wheel instead of building one")
     parser.add_argument("--write-docs", action="store_true", help=f"put the result into {DOCUMENT.name}")
