@@ -8,9 +8,8 @@
 
 namespace wayra {
 namespace {
-// Few rows leave the weights' stream to memory as the limit; the hardware prefetcher alone does not fill it.
+// With few rows the weights' stream from memory is the limit, and the hardware prefetcher alone does not fill it.
 constexpr int64_t kPrefetchBytes = 8192;
-constexpr int kPrefetchRows = 4;
 
 // Dot products of a half or whole group: quads [from, to) of one activation row.
 template <class P>
@@ -84,10 +83,11 @@ void quantised_tile(const LinearArgs& a, int panel, int64_t row) {
   for (int r = 0; r < R; ++r) acc[r] = simd::zero();
   const int64_t stride = a.weight->panel_bytes / a.x->groups;
   const uint8_t* ahead = codes + kPrefetchBytes;
+  const bool first_tile = row == a.row_begin;  // later ones find the panel in the cache
   for (int g = 0; g < a.x->groups; ++g) {
     B w[8];
     Scales s;
-    if constexpr (R <= kPrefetchRows) {
+    if (first_tile) {
       for (int64_t i = 0; i < stride; i += 64) __builtin_prefetch(ahead + i);
       ahead += stride;
     }
