@@ -8,6 +8,14 @@ namespace wayra {
 using simd::F;
 using simd::I;
 
+namespace {
+// Below this, 127 / max|x| is no float any more; such a group adds nothing to any sum and becomes zeros.
+constexpr float kSmallest = 1e-36f;
+
+// Keeps what is no number (broken weights) from becoming an undefined integer; it changes nothing else.
+F within_int8(F x) { return simd::min(simd::max(x, simd::set1(-127.0f)), simd::set1(127.0f)); }
+}  // namespace
+
 // Source: Zhang and Sennrich 2019. The sum of squares is accumulated a lane at a time, then folded in a fixed tree.
 void add_rms_norm(float* x, const float* delta, const float* weight, float eps, int32_t n, float* h) {
   const int whole = n / kLanes * kLanes;
@@ -40,12 +48,12 @@ void quantise(const ActRows& x, int64_t row, const float* src, int32_t group_beg
     const int64_t at = row * x.groups + g;
     const F a = simd::load(s), b = simd::load(s + kLanes);
     const float largest = simd::reduce_max(simd::max(simd::abs(a), simd::abs(b)));
-    // Not-a-number and infinity (broken weights) become zeros here and stay visible in the logits of other paths.
-    const bool usable = largest > 0.0f && largest <= std::numeric_limits<float>::max();
+    // A group with an infinity becomes zeros; it stays visible in the logits of other paths.
+    const bool usable = largest >= kSmallest && largest <= std::numeric_limits<float>::max();
     const F factor = simd::set1(usable ? 127.0f / largest : 0.0f);
     const float scale = usable ? largest / 127.0f : 0.0f;
-    const I low = usable ? simd::round_to_int(simd::mul(a, factor)) : simd::zeroi();
-    const I high = usable ? simd::round_to_int(simd::mul(b, factor)) : simd::zeroi();
+    const I low = usable ? simd::round_to_int(within_int8(simd::mul(a, factor))) : simd::zeroi();
+    const I high = usable ? simd::round_to_int(within_int8(simd::mul(b, factor))) : simd::zeroi();
     simd::store_s8(q, low);
     simd::store_s8(q + kLanes, high);
     const int32_t sum_low = simd::reduce_addi(low), sum_high = simd::reduce_addi(high);

@@ -13,18 +13,20 @@ from wayra.weights.tensors import Matrix, Weight
 Floats = NDArray[np.float32]
 Activations = Literal["float", "int8"]
 ACTIVATION_GROUP = 32
+SMALLEST = np.float32(1e-36)
+"""Below it, 127 divided by it is no float32 any more."""
 
 
 def round_activations(x: Floats) -> Floats:
     """x [tokens, k] as int8 activations represent it.
 
     Groups are 32 consecutive k of a row (the last may be shorter). A group's scale is max|x| / 127 in float32, its
-    integers round-half-to-even(x * (127 / max|x|)).
+    integers round-half-to-even(x * (127 / max|x|)). A group whose max|x| is below 1e-36 becomes zeros.
     """
     width = x.shape[1]
     groups = np.pad(x, ((0, 0), (0, -width % ACTIVATION_GROUP))).reshape(len(x), -1, ACTIVATION_GROUP)
     largest = np.abs(groups).max(axis=-1, keepdims=True)
-    inverse = np.divide(np.float32(127), largest, out=np.zeros_like(largest), where=largest > 0)
+    inverse = np.divide(np.float32(127), largest, out=np.zeros_like(largest), where=largest >= SMALLEST)
     integers = np.rint(groups * inverse)
     return (integers * (largest / np.float32(127))).reshape(len(x), -1)[:, :width]
 
