@@ -170,7 +170,9 @@ int32_t pick_from_all(const float* p, int n, float floor, double u) {
 int32_t draw_token(SampleArgs& a, float* p, Candidate* candidates) {
   const float max = largest_of(a.logits, a.vocab);
   if (!(max > kMinusInf)) return -1;
-  const double all = exponentials(a.logits, a.vocab, max, 1.0f / a.temperature, p);
+  // The reciprocal of a tiny temperature is no float, and infinity times the zero of the likeliest token no number.
+  const float inverse = std::min(1.0f / a.temperature, std::numeric_limits<float>::max());
+  const double all = exponentials(a.logits, a.vocab, max, inverse, p);
   if (a.allowed || a.bias_len) {
     for (int i = 0; i < a.vocab; ++i) p[i] = a.logits[i] > kMinusInf ? p[i] : 0.0f;
   }
