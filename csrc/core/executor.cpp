@@ -2,6 +2,8 @@
 #include "core/executor.h"
 
 #include <algorithm>
+#include <limits>
+#include <new>
 #include <stdexcept>
 
 #include "core/formats.h"
@@ -183,7 +185,10 @@ void Executor::finish() {
 }
 
 void Executor::allocate_kv(int64_t num_blocks) {
+  if (num_blocks < 0) refuse("a negative number of KV blocks");
+  if (num_blocks > std::numeric_limits<int64_t>::max() / kv_bytes_per_block()) throw std::bad_alloc();
   kv_memory_ = Memory();
+  kv_blocks_ = 0;
   kv_memory_ = Memory(static_cast<size_t>(num_blocks * kv_bytes_per_block()), false);
   kv_blocks_ = num_blocks;
 }
@@ -206,7 +211,7 @@ void Executor::check(const StepInput& in, const SampleInput& out) const {
   if (in.query_starts[0] != 0 || in.query_starts[in.seqs] != in.tokens) refuse("query_starts do not cover the tokens");
   for (int s = 0; s < in.seqs; ++s) {
     const int from = in.query_starts[s], to = in.query_starts[s + 1];
-    if (from >= to) refuse("a sequence without tokens");
+    if (from >= to || to > in.tokens) refuse("query_starts do not rise to the number of tokens");
     const int64_t first = static_cast<int64_t>(in.kv_lens[s]) - (to - from);
     const int64_t blocks = (static_cast<int64_t>(in.kv_lens[s]) + kKvBlock - 1) / kKvBlock;
     if (first < 0 || blocks > in.blocks_per_seq) refuse("kv_lens disagree with the tokens or the block tables");

@@ -83,7 +83,9 @@ def _check_sequences(batch: StepBatch, num_tokens: int, num_seqs: int) -> None:
         in_order = int(positions[0]) == start and (num_tokens == 1 or bool((np.diff(positions) == 1).all()))
     else:
         query_lens = np.diff(starts)
+        # No length above the whole: differences of int32 wrap around.
         is_sound = bool(starts[0] == 0 and starts[-1] == num_tokens and query_lens.min() >= 1)
+        is_sound = is_sound and bool(query_lens.max() <= num_tokens)
         is_sound = is_sound and bool((kv_lens >= query_lens).all())
         expected = np.repeat(kv_lens - starts[1:], query_lens) + np.arange(num_tokens) if is_sound else positions
         in_order = bool((positions == expected).all())
@@ -132,7 +134,7 @@ def _check_sampling(s: SamplingBatch, num_rows: int, vocab_size: int) -> None:
     _check_ragged("bias", s.bias_starts, s.bias_ids, num_rows, vocab_size)
     _array("bias_values", s.bias_values, _FLOAT32, len(s.bias_ids))
     _range("bias_values", s.bias_values, -1e30, 1e30)
-    if not 0 <= s.num_logprobs <= min(MAX_LOGPROBS, vocab_size):
+    if not isinstance(s.num_logprobs, int) or not 0 <= s.num_logprobs <= min(MAX_LOGPROBS, vocab_size):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ShapeError(f"num_logprobs is {s.num_logprobs}; expected 0 to {min(MAX_LOGPROBS, vocab_size)}")
     if s.allowed is not None:
         _check_mask(s.allowed, num_rows, vocab_size)

@@ -10,7 +10,7 @@ from wayra.backends.native import _native
 from wayra.backends.native.isa import choose_isa, choose_threads, describe
 from wayra.backends.native.lower import lower
 from wayra.backends.native.packing import fill_arena, plan_spans
-from wayra.base.errors import BackendError, OutOfMemory
+from wayra.base.errors import BackendError, InvalidParameter, OutOfMemory
 from wayra.model.program import Program
 from wayra.model.spec import ModelSpec
 from wayra.model.verify import verify
@@ -19,6 +19,8 @@ from wayra.weights.tensors import ModelWeights
 __all__ = ["NativeBackend", "NativeModel", "describe"]
 
 KV_TYPES = {"f32": 0, "f16": 1, "bf16": 2}
+MAX_KV_BYTES = 1 << 56
+"""More than any address space holds, less than overflows."""
 _NO_IDS = np.empty(0, np.int32)
 _NO_LOGPROBS = np.empty(0, np.float32)
 
@@ -70,12 +72,21 @@ class NativeModel:
         return self._native().kv_bytes_per_block()
 
     def allocate_kv(self, num_blocks: int) -> None:
-        """Zeroed blocks; the system gives their pages as they are first written. Raises OutOfMemory."""
+        """Zeroed blocks; the system gives their pages as they are first written. Drops what was there, even when it fails.
+
+        Raises OutOfMemory, InvalidParameter.
+        """
+        if num_blocks < 0:
+            raise InvalidParameter(f"{num_blocks} KV blocks; expected at least 0")
+        need_bytes = num_blocks * self.kv_bytes_per_block()
+        self._num_blocks = 0
         try:
+            if need_bytes > MAX_KV_BYTES:
+                raise MemoryError
             self._native().allocate_kv(num_blocks)
         except MemoryError:
-            need_mb = num_blocks * self.kv_bytes_per_block() / 1e6
-            raise OutOfMemory(f"{num_blocks} KV blocks need {need_mb:,.0f} MB; ask for a shorter context") from None
+            need_mb = need_bytes // 10**6
+            raise OutOfMemory(f"{num_blocks} KV blocks need {need_mb:,} MB; ask for a shorter context") from None
         self._num_blocks = num_blocks
 
     def step(self, batch: StepBatch) -> StepResult:
