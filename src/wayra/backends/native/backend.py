@@ -45,8 +45,14 @@ class NativeBackend:
         arena = fill_arena(weights, spans, size, self._cache_root if options.packed_cache else None, threads)
         limits = [options.max_step_tokens, options.max_step_seqs, spec.vocab_size]
         kv = [spec.num_layers, spec.num_kv_heads, spec.head_dim, KV_TYPES[options.kv_dtype]]
-        model = _native.Model(str(choice.library), threads, limits, kv, arena)
-        lower(program, weights, spans, model)
+        try:
+            model = _native.Model(str(choice.library), threads, limits, kv, arena)
+            lower(program, weights, spans, model)
+        except MemoryError:
+            tokens, seqs = options.max_step_tokens, options.max_step_seqs
+            raise OutOfMemory(f"no room for steps of {tokens:,} tokens and {seqs:,} sequences; ask for less") from None
+        except (RuntimeError, ValueError) as error:
+            raise BackendError(f"the native backend cannot run this model here: {error}") from None
         return NativeModel(program, options, model, size)
 
 
@@ -72,7 +78,7 @@ class NativeModel:
         return self._native().kv_bytes_per_block()
 
     def allocate_kv(self, num_blocks: int) -> None:
-        """Zeroed blocks; the system gives their pages as they are first written. Drops what was there, even when it fails.
+        """Zeroed blocks; the system gives their pages as they are first written. Drops what was there.
 
         Raises OutOfMemory, InvalidParameter.
         """
