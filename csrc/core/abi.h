@@ -29,6 +29,7 @@ constexpr int kLanes = 16;       // weight rows interleaved in a panel
 constexpr int kGroup = 32;       // consecutive k that share an activation scale
 constexpr int kKvBlock = 32;     // tokens in a KV block
 constexpr int kSplitKeys = 256;  // keys in an attention split; splits start at multiples of it
+constexpr int kMaxHeadDim = 1024;
 
 // A packed matrix: ceil(rows / 16) panels of panel_bytes; a panel holds its codes, then (at scale_offset) its scales.
 struct PackedMatrix {

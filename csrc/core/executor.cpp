@@ -37,7 +37,10 @@ void place_quantised(Buffer& b, uint8_t* at, int64_t rows) {
 Executor::Executor(const KernelTable* kernels, int threads, Limits limits, KvShape kv)
     : kernels_(kernels), limits_(limits), kv_(kv), pool_(threads) {
   if (limits.max_tokens < 1 || limits.max_seqs < 1 || limits.vocab < 1) refuse("limits must be positive");
-  if (kv.num_layers < 1 || kv.num_kv_heads < 1 || kv.head_dim < 1 || kv.head_dim > 1024) refuse("bad KV shape");
+  if (kv.num_layers < 1 || kv.num_kv_heads < 1) refuse("a KV cache needs layers and heads");
+  if (kv.head_dim < 1 || kv.head_dim > kMaxHeadDim) {
+    refuse("heads of " + std::to_string(kv.head_dim) + " dimensions; expected 1 to " + std::to_string(kMaxHeadDim));
+  }
 }
 
 int Executor::add_matrix(const PackedMatrix& m) {
@@ -122,6 +125,7 @@ void Executor::lay_out() {
 void Executor::finish() {
   size_t counters = 1;
   int widest = 16;
+  int num_heads = 0;
   for (const Op& op : ops_) {
     counters += 2;
     if (const auto* o = std::get_if<EmbedOp>(&op)) {
@@ -155,6 +159,9 @@ void Executor::finish() {
           a->head_dim != kv_.head_dim || a->num_heads % a->num_kv_heads || a->window < 0) {
         refuse("attention: disagrees with the KV cache");
       }
+      // The step's items are planned once, for all layers.
+      if (num_heads && a->num_heads != num_heads) refuse("attention: layers differ in their number of heads");
+      num_heads = a->num_heads;
     } else if (const auto* s = std::get_if<SwigluOp>(&op)) {
       check_buffer(s->in, 0, "swiglu");
       const int in_cols = buffers_[static_cast<size_t>(s->in)].cols;

@@ -61,7 +61,7 @@ void rope_store(const RopeStoreArgs& a) {
   const int64_t element = a.kv.type == KvType::kF32 ? 4 : 2;
   uint8_t* block = a.kv.base + a.block * a.kv.block_stride;
   const int64_t k_at = static_cast<int64_t>(a.slot / kLanes) * dim * kLanes + a.slot % kLanes;
-  alignas(64) float turned[1024];
+  alignas(64) float turned[kMaxHeadDim];
   for (int h = 0; h < a.num_kv_heads; ++h, in += dim) {
     rotate(in, a.cos_sin, half, dim, turned);
     write_strided(turned, dim, a.kv.type, block + h * a.kv_head_stride + k_at * element, kLanes);
