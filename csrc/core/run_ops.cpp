@@ -53,8 +53,9 @@ void Executor::run(const NormOp& op, int thread) {
   const float* delta = op.delta >= 0 ? buffers_[static_cast<size_t>(op.delta)].view.f32 : nullptr;
   const float* weight = vectors_[static_cast<size_t>(op.weight)].data();
   float* scratch = scratch_[static_cast<size_t>(thread)].row.data();
+  const int rows = rows_of(out);
   int64_t begin, end;
-  while (claims.claim(in_.tokens, chunk_of(in_.tokens, pool_.size()), &begin, &end)) {
+  while (claims.claim(rows, chunk_of(rows, pool_.size()), &begin, &end)) {
     for (int64_t t = begin; t < end; ++t) {
       float* h = out.f32 ? out.values + t * out.cols : scratch;
       kernels_->add_rms_norm(x + t * out.cols, delta ? delta + t * out.cols : nullptr, weight, op.eps, out.cols, h);

@@ -72,12 +72,13 @@ class _Lowering:
 
     def _read_values(self) -> dict[int, _Value]:
         values: dict[int, _Value] = {}
+        updated = set(self._aliases.values())
         for number, call in enumerate(self._program.calls):
             for ref in call.outputs:
-                value = values.setdefault(self._home(ref), _Value(ref, last_use=number))
-                value.quantised_by_producer = call.op in _QUANTISES_OUTPUT or (
-                    call.op == "attention" and _integer(call.attrs, "head_dim") % GROUP_LEN == 0
-                )
+                home = self._home(ref)
+                value = values.setdefault(home, _Value(ref, last_use=number))
+                # Groups made when the value was new would not follow an update in place.
+                value.quantised_by_producer = home not in updated and _quantises_output(call)
                 value.f32 |= call.op in {"attention", "embed", "linear", "rope_store"}
             for ref in call.inputs:
                 value = None if ref is None else values.get(self._home(ref))
@@ -191,14 +192,28 @@ class _Lowering:
         self._model.attention(q, out, _integer(call.attrs, "layer"), heads, scale, window)
 
 
+def _quantises_output(call: Call) -> bool:
+    whole_heads = call.op == "attention" and _integer(call.attrs, "head_dim") % GROUP_LEN == 0
+    return whole_heads or call.op in _QUANTISES_OUTPUT
+
+
 def _residual_aliases(program: Program) -> dict[int, int]:
-    """add_rms_norm returns the residual it was given, updated: both are one buffer, the first one's."""
+    """add_rms_norm returns the residual it was given, updated: both are one buffer, the first one's.
+
+    Raises BackendError where a residual is read after its update.
+    """
     aliases: dict[int, int] = {}
-    for call in program.calls:
+    overwritten: set[int] = set()
+    for number, call in enumerate(program.calls):
+        if any(ref is not None and ref.id in overwritten for ref in call.inputs):
+            raise BackendError(f"call {number} ({call.op}) reads a residual that the native backend updated in place")
         if call.op == "add_rms_norm":
             source = call.inputs[0]
             assert source is not None
-            aliases[call.outputs[0].id] = aliases.get(source.id, source.id)
+            home = aliases.get(source.id, source.id)
+            if call.inputs[1] is not None:
+                overwritten |= {home, *(value for value, other in aliases.items() if other == home)}
+            aliases[call.outputs[0].id] = home
     return aliases
 
 
