@@ -7,13 +7,13 @@
 
 #include <memory>
 #include <stdexcept>
-#include <thread>
 
 #include "core/cpus.h"
 #include "core/executor.h"
 #include "core/formats.h"
 #include "core/library.h"
 #include "core/memory.h"
+#include "core/threads.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -62,14 +62,14 @@ void pack(int format, int64_t rows, int64_t cols, Array<const uint8_t> raw, Mayb
   const uint8_t* src = raw.data();
   uint8_t* dst = out.data();
   nb::gil_scoped_release release;
-  std::vector<std::thread> pool;
-  const int64_t share = (panels + threads - 1) / std::max(threads, 1);
-  const auto work = [=](int64_t from) {
-    wayra::pack_panels(static_cast<Format>(format), rows, cols, src, order, from, std::min(from + share, panels), dst);
-  };
-  for (int64_t from = share; from < panels; from += share) pool.emplace_back(work, from);
-  work(0);
-  for (std::thread& t : pool) t.join();
+  const int64_t chunk = std::max<int64_t>(1, panels / (4 * std::max(threads, 1)));
+  wayra::Claims claims;
+  wayra::run_on_threads(static_cast<int>(std::min<int64_t>(threads, panels)), [&] {
+    int64_t from, to;
+    while (claims.claim(panels, chunk, &from, &to)) {
+      wayra::pack_panels(static_cast<Format>(format), rows, cols, src, order, from, to, dst);
+    }
+  });
 }
 
 // Memory for packed weights, shared by the models that point into it.

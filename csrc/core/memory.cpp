@@ -9,8 +9,9 @@
 #include <cerrno>
 #include <cstring>
 #include <new>
-#include <thread>
 #include <utility>
+
+#include "core/threads.h"
 
 namespace wayra {
 namespace {
@@ -96,10 +97,7 @@ std::string read_checked(const std::string& path, uint64_t offset, size_t size, 
       if (c < expected.size() && hash64(out + begin, n) != expected[c]) fault.store(-2);
     }
   };
-  std::vector<std::thread> pool;
-  for (int i = 1; i < threads; ++i) pool.emplace_back(work);
-  work();
-  for (std::thread& t : pool) t.join();
+  run_on_threads(threads, work);
   close(fd);
   if (fault == 0) return {};
   if (fault == -1) return path + ": the file is shorter than its header says";

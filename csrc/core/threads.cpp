@@ -1,6 +1,10 @@
 // Spinning first keeps the wake-up between two decode steps under a microsecond; sleeping after that frees the core.
 #include "core/threads.h"
 
+#include <exception>
+#include <stdexcept>
+#include <string>
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -40,10 +44,19 @@ void wake(std::atomic<T>& value, const std::atomic<int>& sleepers) {
 }  // namespace
 
 ThreadPool::ThreadPool(int size) : size_(size < 1 ? 1 : size) {
-  for (int i = 1; i < size_; ++i) threads_.emplace_back([this, i] { worker(i); });
+  threads_.reserve(static_cast<size_t>(size_));
+  try {
+    for (int i = 1; i < size_; ++i) threads_.emplace_back([this, i] { worker(i); });
+  } catch (const std::exception& error) {
+    stop();  // a thread that is still joinable when its object goes ends the process
+    throw std::runtime_error("the system gave " + std::to_string(threads_.size() + 1) + " of " + std::to_string(size_) +
+                             " threads (" + error.what() + "); ask for fewer");
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
   stop_.store(true, std::memory_order_relaxed);
   generation_.fetch_add(1, std::memory_order_seq_cst);
   generation_.notify_all();
@@ -82,6 +95,18 @@ void ThreadPool::worker(int thread) {
     running_.fetch_sub(1, std::memory_order_seq_cst);
     wake(running_, waiting_);
   }
+}
+
+void run_on_threads(int threads, const std::function<void()>& work) {
+  std::vector<std::thread> helpers;
+  helpers.reserve(static_cast<size_t>(threads > 0 ? threads : 0));
+  try {
+    for (int i = 1; i < threads; ++i) helpers.emplace_back(work);
+  } catch (const std::exception&) {
+    // Fewer do the same work.
+  }
+  work();
+  for (std::thread& t : helpers) t.join();
 }
 
 }  // namespace wayra

@@ -3,6 +3,7 @@
 #pragma once
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <thread>
 #include <vector>
 
@@ -10,6 +11,7 @@ namespace wayra {
 
 class ThreadPool {
  public:
+  // Throws std::runtime_error when the system gives fewer threads.
   explicit ThreadPool(int size);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -26,6 +28,7 @@ class ThreadPool {
 
  private:
   void worker(int thread);
+  void stop();
 
   const int size_;
   std::vector<std::thread> threads_;
@@ -53,5 +56,9 @@ struct alignas(64) Claims {
     return true;
   }
 };
+
+// Runs work() on `threads` threads, or on as many as the system gives, and returns when all have finished. Every call
+// must be able to do all that is left. work must not throw.
+void run_on_threads(int threads, const std::function<void()>& work);
 
 }  // namespace wayra
