@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-COMMAND = [sys.executable, "-c", "from wayra.cli.main import main; import sys; sys.exit(main())"]
+COMMAND = [sys.executable, "-c", "from wayra.cli.entry import main; import sys; sys.exit(main())"]
 
 
 @pytest.fixture

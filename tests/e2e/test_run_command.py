@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-COMMAND = [sys.executable, "-c", "from wayra.cli.main import main; import sys; sys.exit(main())"]
+COMMAND = [sys.executable, "-c", "from wayra.cli.entry import main; import sys; sys.exit(main())"]
 WAIT_S = 120
 
 

@@ -27,6 +27,7 @@ import click
 
 from wayra.base.errors import WayraError
 from wayra.base.settings import Settings, from_environment
+from wayra.cli.entry import EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_BUG = 70
-EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")

@@ -1,0 +1,36 @@
+"""Where the `wayra` command begins: Ctrl-C leaves no traceback even while the command's own code is being loaded.
+
+It imports nothing of wayra before that is so; the interpreter's own start is all that remains uncovered.
+"""
+
+import os
+import signal
+from collections.abc import Callable
+from types import FrameType
+
+EXIT_INTERRUPTED = 130
+
+
+def main() -> int:
+    """Run the command line with this process's arguments; returns the exit code."""
+    _on_ctrl_c(_leave_at_once)
+    try:
+        from wayra.cli.main import main as run_command_line
+
+        _on_ctrl_c(signal.default_int_handler)
+        return run_command_line()
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    finally:
+        # The command has flushed what it printed; the interpreter's own end would only print a traceback.
+        _on_ctrl_c(_leave_at_once)
+
+
+def _on_ctrl_c(handler: Callable[[int, FrameType | None], object]) -> None:
+    # Where whoever started us switched Ctrl-C off (`nohup`, a script's `&`), it stays so.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, handler)
+
+
+def _leave_at_once(_signal: int, _frame: FrameType | None) -> None:
+    os._exit(EXIT_INTERRUPTED)
