@@ -5,6 +5,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <memory>
 #include <stdexcept>
 
@@ -54,7 +55,8 @@ void pack(int format, int64_t rows, int64_t cols, Array<const uint8_t> raw, Mayb
   if (row_order) {
     need(static_cast<int64_t>(row_order->size()) == rows, "row_order needs one entry a row");
     order = row_order->data();
-    for (int64_t i = 0; i < rows; ++i) need(order[i] >= 0 && order[i] < raw_rows, "row_order points outside the tensor");
+    for (int64_t i = 0; i < rows; ++i)
+      need(order[i] >= 0 && order[i] < raw_rows, "row_order points outside the tensor");
   } else {
     need(raw_rows >= rows, "the tensor has fewer rows than the matrix");
   }
@@ -132,7 +134,8 @@ class Model {
 
   int add_matrix(int format, int rows, int cols, size_t offset) {
     const auto bytes = static_cast<size_t>(packed_bytes(format, rows, cols));
-    need(offset % 64 == 0 && offset <= memory_->size() && bytes <= memory_->size() - offset, "matrix outside the arena");
+    need(offset % 64 == 0 && offset <= memory_->size() && bytes <= memory_->size() - offset,
+         "matrix outside the arena");
     return executor_->add_matrix({static_cast<Format>(format), rows, cols, 0, 0, memory_->data() + offset});
   }
   int add_vector(Array<const float> v) { return executor_->add_vector({v.data(), v.data() + v.size()}); }
@@ -168,19 +171,25 @@ class Model {
       out.logprobs = out_logprobs.data();
       fill(*sampling, rows, out);
     }
-    const wayra::StepInput in{token_ids.data(),    positions.data(),  query_starts.data(),
-                              kv_lens.data(),      block_tables.data(), logit_rows.data(),
-                              static_cast<int32_t>(tokens), static_cast<int32_t>(seqs),
-                              static_cast<int32_t>(block_tables.shape(1)), static_cast<int32_t>(rows)};
+    const wayra::StepInput in{token_ids.data(),
+                              positions.data(),
+                              query_starts.data(),
+                              kv_lens.data(),
+                              block_tables.data(),
+                              logit_rows.data(),
+                              static_cast<int32_t>(tokens),
+                              static_cast<int32_t>(seqs),
+                              static_cast<int32_t>(block_tables.shape(1)),
+                              static_cast<int32_t>(rows)};
     nb::gil_scoped_release release;
     executor_->step(in, out);
   }
 
  private:
   void fill(const Sampling& s, size_t rows, wayra::SampleInput& out) const {
-    for (size_t n : {s.temperature.size(), s.top_k.size(), s.top_p.size(), s.min_p.size(), s.seeds.size(),
-                     s.draws.size(), s.repetition_penalty.size(), s.presence_penalty.size(),
-                     s.frequency_penalty.size()}) {
+    for (size_t n :
+         {s.temperature.size(), s.top_k.size(), s.top_p.size(), s.min_p.size(), s.seeds.size(), s.draws.size(),
+          s.repetition_penalty.size(), s.presence_penalty.size(), s.frequency_penalty.size()}) {
       need(n == rows, "sampling arrays need one entry a row");
     }
     check_ragged(s.history_starts, s.history_ids, s.history_counts.size(), rows, vocab_);
@@ -243,20 +252,21 @@ NB_MODULE(_native, m) {
       .def("view", &Arena::view, "offset"_a, "size"_a)
       .def("read", &Arena::read, "path"_a, "offset"_a, "size"_a, "chunk"_a, "hashes"_a, "threads"_a);
   nb::class_<Sampling>(m, "Sampling")
-      .def("__init__",
-           [](Sampling* self, Array<const float> temperature, Array<const int32_t> top_k, Array<const float> top_p,
-              Array<const float> min_p, Array<const uint64_t> seeds, Array<const uint64_t> draws,
-              Array<const float> repetition, Array<const float> presence, Array<const float> frequency,
-              Array<const int32_t> history_starts, Array<const int32_t> history_ids,
-              Array<const int32_t> history_counts, Array<const int32_t> bias_starts, Array<const int32_t> bias_ids,
-              Array<const float> bias_values, std::optional<Table<const uint32_t>> allowed) {
-             new (self) Sampling{temperature, top_k,    top_p,          min_p,       seeds,          draws,
-                                 repetition,  presence, frequency,      history_starts, history_ids, history_counts,
-                                 bias_starts, bias_ids, bias_values,    allowed};
-           },
-           "temperature"_a, "top_k"_a, "top_p"_a, "min_p"_a, "seeds"_a, "draws"_a, "repetition_penalty"_a,
-           "presence_penalty"_a, "frequency_penalty"_a, "history_starts"_a, "history_ids"_a, "history_counts"_a,
-           "bias_starts"_a, "bias_ids"_a, "bias_values"_a, "allowed"_a.none());
+      .def(
+          "__init__",
+          [](Sampling* self, Array<const float> temperature, Array<const int32_t> top_k, Array<const float> top_p,
+             Array<const float> min_p, Array<const uint64_t> seeds, Array<const uint64_t> draws,
+             Array<const float> repetition, Array<const float> presence, Array<const float> frequency,
+             Array<const int32_t> history_starts, Array<const int32_t> history_ids, Array<const int32_t> history_counts,
+             Array<const int32_t> bias_starts, Array<const int32_t> bias_ids, Array<const float> bias_values,
+             std::optional<Table<const uint32_t>> allowed) {
+            new (self) Sampling{temperature, top_k,    top_p,       min_p,          seeds,       draws,
+                                repetition,  presence, frequency,   history_starts, history_ids, history_counts,
+                                bias_starts, bias_ids, bias_values, allowed};
+          },
+          "temperature"_a, "top_k"_a, "top_p"_a, "min_p"_a, "seeds"_a, "draws"_a, "repetition_penalty"_a,
+          "presence_penalty"_a, "frequency_penalty"_a, "history_starts"_a, "history_ids"_a, "history_counts"_a,
+          "bias_starts"_a, "bias_ids"_a, "bias_values"_a, "allowed"_a.none());
   nb::class_<Model>(m, "Model")
       .def(nb::init<const std::string&, int, std::vector<int>, std::vector<int>, const Arena&>(), "library"_a,
            "threads"_a, "limits"_a, "kv"_a, "arena"_a)
@@ -268,10 +278,12 @@ NB_MODULE(_native, m) {
             return s.executor().add_buffer(cols, per_row, f32, quantised, shares);
           },
           "cols"_a, "per_row"_a, "f32"_a, "quantised"_a, "shares"_a)
-      .def("set_rope", [](Model& s, int v, float magnitude) { s.executor().set_rope(v, magnitude); }, "inv_freq"_a,
-           "magnitude"_a)
-      .def("embed", [](Model& s, int matrix, int out) { s.executor().add_op(wayra::EmbedOp{matrix, out}); }, "matrix"_a,
-           "out"_a)
+      .def(
+          "set_rope", [](Model& s, int v, float magnitude) { s.executor().set_rope(v, magnitude); }, "inv_freq"_a,
+          "magnitude"_a)
+      .def(
+          "embed", [](Model& s, int matrix, int out) { s.executor().add_op(wayra::EmbedOp{matrix, out}); }, "matrix"_a,
+          "out"_a)
       .def(
           "add_rms_norm",
           [](Model& s, int x, int delta, int weight, float eps, int out) {
@@ -298,9 +310,11 @@ NB_MODULE(_native, m) {
                 wayra::AttentionOp{q, out, layer, heads.at(0), heads.at(1), heads.at(2), scale, window});
           },
           "q"_a, "out"_a, "layer"_a, "heads"_a, "scale"_a, "window"_a)
-      .def("swiglu", [](Model& s, int in, int out) { s.executor().add_op(wayra::SwigluOp{in, out}); }, "x"_a, "out"_a)
-      .def("take_rows", [](Model& s, int in, int out) { s.executor().add_op(wayra::TakeRowsOp{in, out}); }, "x"_a,
-           "out"_a)
+      .def(
+          "swiglu", [](Model& s, int in, int out) { s.executor().add_op(wayra::SwigluOp{in, out}); }, "x"_a, "out"_a)
+      .def(
+          "take_rows", [](Model& s, int in, int out) { s.executor().add_op(wayra::TakeRowsOp{in, out}); }, "x"_a,
+          "out"_a)
       .def(
           "logits",
           [](Model& s, int in, int matrix, bool quantise_input) {
@@ -308,7 +322,8 @@ NB_MODULE(_native, m) {
           },
           "x"_a, "matrix"_a, "quantise_input"_a)
       .def("finish", [](Model& s) { s.executor().finish(); })
-      .def("allocate_kv", [](Model& s, int64_t n) { s.executor().allocate_kv(n); }, "num_blocks"_a)
+      .def(
+          "allocate_kv", [](Model& s, int64_t n) { s.executor().allocate_kv(n); }, "num_blocks"_a)
       .def("kv_bytes_per_block", [](Model& s) { return s.executor().kv_bytes_per_block(); })
       .def("activation_bytes", [](Model& s) { return s.executor().activation_bytes(); })
       .def("step", &Model::step, "token_ids"_a, "positions"_a, "query_starts"_a, "kv_lens"_a, "block_tables"_a,

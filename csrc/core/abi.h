@@ -95,7 +95,7 @@ struct AttentionArgs {
 constexpr int kMaxAttentionRows = 8;
 
 struct RopeStoreArgs {
-  const float* qkv;  // [(heads + 2 * kv_heads) * head_dim] of one token
+  const float* qkv;      // [(heads + 2 * kv_heads) * head_dim] of one token
   const float* cos_sin;  // [2][rotary_dim / 2] of its position: cosines, then sines
   float* q_out;          // [heads * head_dim]
   KvView kv;             // of KV head 0; KV head h at base + h * head_stride
@@ -122,18 +122,20 @@ struct SampleArgs {
   int32_t bias_len;
   const uint32_t* allowed;  // [ceil(vocab / 32)] or null
   int32_t num_logprobs;
-  int32_t target;          // token to score, -1 for none
-  bool sample;             // false: only score and report
-  void* scratch;           // sample_scratch_bytes(vocab)
-  int32_t token_id;        // out
-  float logprob;           // out, of token_id
-  float target_logprob;    // out
-  int32_t* top_ids;        // [num_logprobs] out
-  float* top_logprobs;     // [num_logprobs] out
+  int32_t target;        // token to score, -1 for none
+  bool sample;           // false: only score and report
+  void* scratch;         // sample_scratch_bytes(vocab)
+  int32_t token_id;      // out
+  float logprob;         // out, of token_id
+  float target_logprob;  // out
+  int32_t* top_ids;      // [num_logprobs] out
+  float* top_logprobs;   // [num_logprobs] out
 };
 
 // The operations of one instruction set. Every function is free of state and of allocation.
+constexpr int32_t kAbiVersion = 1;  // raised with every change in this file: a library left behind is refused
 struct KernelTable {
+  int32_t abi_version;
   const char* name;
   void (*linear)(const LinearArgs&);
   // Fills q, scale, sums of row `row` of x from src [cols], for groups [group_begin, group_end).

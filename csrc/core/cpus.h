@@ -6,9 +6,9 @@
 namespace wayra {
 
 struct CpuCount {
-  int affinity;       // CPUs in the affinity mask
-  double cgroup;      // CPU quota of the control group, 0 when unlimited
-  int threads;        // the number to use
+  int affinity;   // CPUs in the affinity mask
+  double cgroup;  // CPU quota of the control group, 0 when unlimited
+  int threads;    // the number to use
   std::string reason;
 };
 CpuCount count_cpus();

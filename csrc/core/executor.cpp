@@ -260,9 +260,7 @@ void Executor::run_thread(void* self, int thread) {
   if (e.in_.rows) e.run_logits(thread);
 }
 
-Claims& Executor::next_claims(int thread) {
-  return claims_[cursor_[static_cast<size_t>(thread) * 8]++];
-}
+Claims& Executor::next_claims(int thread) { return claims_[cursor_[static_cast<size_t>(thread) * 8]++]; }
 
 KvView Executor::kv_view(int layer, int kv_head) const {
   uint8_t* base = kv_memory_.data() + layer * kv_blocks_ * kv_.block_bytes() + kv_head * kv_.head_bytes();

@@ -41,10 +41,10 @@ class Executor {
     int seq, kv_head, rows, first_slot, splits;
   };
   struct Scratch {
-    std::vector<float> row;       // widest buffer
-    std::vector<float> scores;    // [kMaxAttentionRows][kSplitKeys]
-    std::vector<float> split;     // [kMaxAttentionRows][2 + padded_dim]
-    std::vector<float> running;   // the same
+    std::vector<float> row;        // widest buffer
+    std::vector<float> scores;     // [kMaxAttentionRows][kSplitKeys]
+    std::vector<float> split;      // [kMaxAttentionRows][2 + padded_dim]
+    std::vector<float> running;    // the same
     std::vector<uint64_t> sample;  // sample_scratch_bytes
   };
 

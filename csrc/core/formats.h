@@ -15,12 +15,12 @@ namespace wayra {
 
 struct FormatInfo {
   bool quantised;
-  bool super_blocks;        // scales in super-blocks of 256
-  int32_t block_len;        // of the file's layout
-  int32_t block_bytes;      // of the file's layout
-  int32_t code_bytes;       // packed, a group of 32 k x 16 rows (float formats: one k x 16 rows)
-  int32_t super_bytes;      // packed, super-scales of 256 k x 16 rows
-  int32_t scale_bytes;      // packed, scales of a group
+  bool super_blocks;    // scales in super-blocks of 256
+  int32_t block_len;    // of the file's layout
+  int32_t block_bytes;  // of the file's layout
+  int32_t code_bytes;   // packed, a group of 32 k x 16 rows (float formats: one k x 16 rows)
+  int32_t super_bytes;  // packed, super-scales of 256 k x 16 rows
+  int32_t scale_bytes;  // packed, scales of a group
 };
 
 // Null for an unknown format.

@@ -12,6 +12,8 @@ const KernelTable* load_kernels(const std::string& path) {
   using Entry = const KernelTable* (*)();
   const auto entry = reinterpret_cast<Entry>(dlsym(handle, "wayra_kernels"));
   if (!entry) throw std::runtime_error(path + " is not a kernel library");
-  return entry();
+  const KernelTable* table = entry();
+  if (table->abi_version != kAbiVersion) throw std::runtime_error(path + " is of another version; reinstall wayra");
+  return table;
 }
 }  // namespace wayra

@@ -127,7 +127,9 @@ void put_codes(Format f, const uint8_t* code, int lane, uint8_t* out) {
     const int quad = k / 4;
     const int at = 4 * lane + k % 4;
     const int c = code[k];
-    const auto set = [&](int plane, int bits) { out[plane * 64 + at] = static_cast<uint8_t>(out[plane * 64 + at] | bits); };
+    const auto set = [&](int plane, int bits) {
+      out[plane * 64 + at] = static_cast<uint8_t>(out[plane * 64 + at] | bits);
+    };
     switch (f) {
       case Format::kQ8_0: set(quad, c); break;
       case Format::kQ2_K:
@@ -174,7 +176,8 @@ void pack_row(Format f, const FormatInfo& info, int64_t cols, const uint8_t* row
 void pack_float_row(const FormatInfo& info, int64_t cols, const uint8_t* row, int lane, uint8_t* codes) {
   const size_t n = static_cast<size_t>(info.block_bytes);
   for (int64_t k = 0; k < cols; ++k) {
-    std::memcpy(codes + (static_cast<size_t>(k) * kLanes + static_cast<size_t>(lane)) * n, row + static_cast<size_t>(k) * n, n);
+    std::memcpy(codes + (static_cast<size_t>(k) * kLanes + static_cast<size_t>(lane)) * n,
+                row + static_cast<size_t>(k) * n, n);
   }
 }
 }  // namespace

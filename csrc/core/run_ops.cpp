@@ -7,7 +7,7 @@
 
 namespace wayra {
 namespace {
-constexpr int kChunksPerThread = 4;       // enough to even out a slow thread, few enough to keep claims cheap
+constexpr int kChunksPerThread = 4;            // enough to even out a slow thread, few enough to keep claims cheap
 constexpr int64_t kRowBlockBytes = 384 << 10;  // quantised activations kept in L2 while the panels go by
 constexpr int kSwigluCols = 512;
 
@@ -129,9 +129,9 @@ void Executor::run(const RopeStoreOp& op, int thread) {
       while (t >= in_.query_starts[seq + 1]) ++seq;
       const int position = in_.positions[t];
       const int64_t block = in_.block_tables[static_cast<int64_t>(seq) * in_.blocks_per_seq + position / kKvBlock];
-      kernels_->rope_store({qkv.view.f32 + t * qkv.cols, cos_sin_.data() + t * rotary_dim_,
-                            out.values + t * out.cols, kv, kv_.head_bytes(), block,
-                            position % kKvBlock, op.num_heads, op.num_kv_heads, op.rotary_dim});
+      kernels_->rope_store({qkv.view.f32 + t * qkv.cols, cos_sin_.data() + t * rotary_dim_, out.values + t * out.cols,
+                            kv, kv_.head_bytes(), block, position % kKvBlock, op.num_heads, op.num_kv_heads,
+                            op.rotary_dim});
     }
   }
 }

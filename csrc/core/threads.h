@@ -23,7 +23,8 @@ class ThreadPool {
   using Job = void (*)(void* context, int thread);
   void run(Job job, void* context);
 
-  // Called by every thread of a job. Spins, then sleeps: a sleeping thread's core is free to run the one that lost its own.
+  // Called by every thread of a job. Spins, then sleeps: a sleeping thread's core is free to run the one that lost its
+  // own.
   void barrier();
 
  private:

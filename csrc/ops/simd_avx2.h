@@ -133,7 +133,8 @@ inline I dot(I acc, B codes, const int8_t* a) {
   const __m256i v = four_of(a);
   return {dot_half(acc.a, codes.a, v), dot_half(acc.b, codes.b, v)};
 }
-// Eight-bit codes would saturate maddubs; their signed value is dotted through |w| and sign(a, w), so no offset is left.
+// Eight-bit codes would saturate maddubs; their signed value is dotted through |w| and sign(a, w), so no offset is
+// left.
 inline I dot8_init(int32_t) { return zeroi(); }
 inline __m256i dot8_half(__m256i acc, __m256i codes, __m256i a) {
   const __m256i w = _mm256_xor_si256(codes, _mm256_set1_epi8(static_cast<char>(0x80)));

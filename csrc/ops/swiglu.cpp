@@ -16,6 +16,7 @@ void swiglu(const float* gate, const float* up, int32_t n, float* out) {
   for (; i + kLanes <= n; i += kLanes) {
     simd::store(out + i, silu_times(simd::load(gate + i), simd::load(up + i)));
   }
-  if (i < n) simd::store_first(out + i, silu_times(simd::load_first(gate + i, n - i), simd::load_first(up + i, n - i)), n - i);
+  if (i < n)
+    simd::store_first(out + i, silu_times(simd::load_first(gate + i, n - i), simd::load_first(up + i, n - i)), n - i);
 }
 }  // namespace wayra

@@ -11,8 +11,8 @@ using simd::I;
 
 struct Scales {
   F d;
-  F m;         // formats with a minimum
-  I half[2];   // formats with a scale a half group
+  F m;          // formats with a minimum
+  I half[2];    // formats with a scale a half group
   F m_half[2];  // Q2_K
 };
 

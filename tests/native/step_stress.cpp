@@ -7,8 +7,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <random>
 #include <memory>
+#include <random>
 #include <utility>
 #include <vector>
 
@@ -109,7 +109,8 @@ struct Weights {
   }
 };
 
-// Order: embed, then qkv, o, gate_up, down of every layer, then the head; two norms a layer, the last norm, frequencies.
+// Order: embed, then qkv, o, gate_up, down of every layer, then the head; two norms a layer, the last norm,
+// frequencies.
 Weights make_weights(const Shape& s, Random& random) {
   Weights w;
   const int q = s.heads * s.head_dim, kv = s.kv_heads * s.head_dim;
@@ -134,7 +135,8 @@ Weights make_weights(const Shape& s, Random& random) {
 class Model {
  public:
   Model(const wayra::KernelTable* kernels, const Shape& s, const Weights& w, int threads)
-      : shape_(s), executor_(kernels, threads, {kMaxTokens, kMaxSeqs, s.vocab}, {s.layers, s.kv_heads, s.head_dim, s.kv}) {
+      : shape_(s),
+        executor_(kernels, threads, {kMaxTokens, kMaxSeqs, s.vocab}, {s.layers, s.kv_heads, s.head_dim, s.kv}) {
     for (const wayra::PackedMatrix& m : w.matrices) executor_.add_matrix(m);
     for (const std::vector<float>& v : w.vectors) executor_.add_vector(v);
     build(static_cast<int>(w.vectors.size()), static_cast<int>(w.matrices.size()));
@@ -151,8 +153,10 @@ class Model {
   void build(int vectors, int matrices) {
     const Shape& s = shape_;
     const int q = s.heads * s.head_dim, kv = s.kv_heads * s.head_dim;
-    const int x = buffer(s.hidden), h = buffer(s.hidden), qkv = buffer(q + 2 * kv), rotated = buffer(q), attended = buffer(q);
-    const int delta = buffer(s.hidden), gate_up = buffer(2 * s.ffn), gated = buffer(s.ffn), taken = buffer(s.hidden, true);
+    const int x = buffer(s.hidden), h = buffer(s.hidden), qkv = buffer(q + 2 * kv), rotated = buffer(q),
+              attended = buffer(q);
+    const int delta = buffer(s.hidden), gate_up = buffer(2 * s.ffn), gated = buffer(s.ffn),
+              taken = buffer(s.hidden, true);
     const float scale = 0.2f;
     executor_.set_rope(vectors - 1, 1.0f);
     executor_.add_op(wayra::EmbedOp{0, x});
@@ -233,7 +237,9 @@ class Traffic {
   }
 
   void add_row(Batch& b) {
-    const auto one_of = [&](float off, float low, float high) { return below(random_, 2) ? off : real(random_, low, high); };
+    const auto one_of = [&](float off, float low, float high) {
+      return below(random_, 2) ? off : real(random_, low, high);
+    };
     b.rows.push_back(below(random_, static_cast<int>(b.tokens.size())));
     b.targets.push_back(below(random_, shape_.vocab));
     b.temperature.push_back(one_of(0.0f, 1e-3f, 3.0f));
@@ -255,7 +261,8 @@ class Traffic {
       b.bias_values.push_back(real(random_, -100.0f, 100.0f));
     }
     b.bias_starts.push_back(static_cast<int32_t>(b.bias_ids.size()));
-    for (int word = 0; word < (shape_.vocab + 31) / 32; ++word) b.allowed.push_back(static_cast<uint32_t>(random_()) | 1u);
+    for (int word = 0; word < (shape_.vocab + 31) / 32; ++word)
+      b.allowed.push_back(static_cast<uint32_t>(random_()) | 1u);
   }
 
   struct Sequence {
@@ -270,11 +277,19 @@ class Traffic {
 
 Result step(wayra::Executor& executor, const Batch& b, int vocab) {
   const size_t rows = b.rows.size(), top = rows * static_cast<size_t>(b.num_logprobs);
-  Result r{std::vector<int32_t>(rows), std::vector<int32_t>(top), std::vector<float>(rows), std::vector<float>(top),
-           std::vector<float>(rows), std::vector<float>(rows * static_cast<size_t>(vocab))};
-  const wayra::StepInput in{b.tokens.data(),  b.positions.data(), b.starts.data(), b.kv_lens.data(), b.tables.data(),
-                            b.rows.data(),    static_cast<int32_t>(b.tokens.size()), static_cast<int32_t>(b.kv_lens.size()),
-                            kBlocksPerSeq,    static_cast<int32_t>(rows)};
+  Result r{std::vector<int32_t>(rows), std::vector<int32_t>(top),
+           std::vector<float>(rows),   std::vector<float>(top),
+           std::vector<float>(rows),   std::vector<float>(rows * static_cast<size_t>(vocab))};
+  const wayra::StepInput in{b.tokens.data(),
+                            b.positions.data(),
+                            b.starts.data(),
+                            b.kv_lens.data(),
+                            b.tables.data(),
+                            b.rows.data(),
+                            static_cast<int32_t>(b.tokens.size()),
+                            static_cast<int32_t>(b.kv_lens.size()),
+                            kBlocksPerSeq,
+                            static_cast<int32_t>(rows)};
   wayra::SampleInput out{};
   out.sample = true;
   out.temperature = b.temperature.data();
