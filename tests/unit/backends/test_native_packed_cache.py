@@ -1,0 +1,136 @@
+"""Packed weights from the disk give the logits of weights packed afresh, or are packed afresh."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from backend_batches import prompt_logits
+from tiny_llama import blocky_spec, tiny_weights
+
+from wayra.backends.api import BackendOptions
+from wayra.base.formats import Q4_K, Q6_K
+from wayra.base.settings import child_environment
+from wayra.model.record import record
+from wayra.weights.packed_cache import PAGE_BYTES, SUFFIX
+from wayra.weights.tensors import ModelWeights
+
+packing = pytest.importorskip("wayra.backends.native.packing", reason="the native backend is not built here")
+from wayra.backends.native.backend import NativeBackend  # noqa: E402
+
+SPEC = blocky_spec(vocab_size=50)
+OPTIONS = BackendOptions(max_step_tokens=32, threads=2)
+PROMPT = np.arange(20, dtype=np.int32)
+
+
+def logits(cache_root: Path | None, weights: ModelWeights | None = None) -> np.ndarray:
+    model = NativeBackend(cache_root).load(record(SPEC), weights or tiny_weights(SPEC, Q4_K), OPTIONS)
+    return prompt_logits(model, PROMPT)
+
+
+def packed_file(folder: Path) -> Path:
+    (path,) = folder.glob(f"*{SUFFIX}")
+    return path
+
+
+def never(*_: object) -> None:
+    raise AssertionError("packed again")
+
+
+def test_the_second_start_reads_what_the_first_has_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = logits(None)
+    np.testing.assert_array_equal(logits(tmp_path), fresh)
+    monkeypatch.setattr(packing, "_pack", never)
+    np.testing.assert_array_equal(logits(tmp_path), fresh)
+
+
+def test_without_the_option_nothing_is_written(tmp_path: Path) -> None:
+    NativeBackend(tmp_path).load(record(SPEC), tiny_weights(SPEC, Q4_K), replace(OPTIONS, packed_cache=False))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["header", "first byte", "middle", "last byte", "index"])
+def test_a_flipped_bit_is_noticed_and_the_weights_are_packed_again(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fresh = logits(tmp_path)
+    path = packed_file(tmp_path)
+    sound = path.read_bytes()
+    _, payload_size = packing.plan_spans(tiny_weights(SPEC, Q4_K))
+    offset = {
+        "header": 9,
+        "first byte": PAGE_BYTES,
+        "middle": PAGE_BYTES + payload_size // 2,
+        "last byte": PAGE_BYTES + payload_size - 1,
+        "index": len(sound) - 20,
+    }[place]
+    damaged = bytearray(sound)
+    damaged[offset] ^= 1
+    path.write_bytes(damaged)
+    with caplog.at_level(logging.WARNING):
+        np.testing.assert_array_equal(logits(tmp_path), fresh)
+    # A damaged header or index is as good as no file; a damaged payload is told.
+    assert ("does not match its recorded hash" in caplog.text) == (place not in ("header", "index"))
+    assert packed_file(tmp_path).read_bytes() == sound
+    monkeypatch.setattr(packing, "_pack", never)
+    np.testing.assert_array_equal(logits(tmp_path), fresh)
+
+
+@pytest.mark.parametrize("kept", [0, 100, PAGE_BYTES, PAGE_BYTES + 1000, -1])
+def test_a_truncated_file_is_packed_again(kept: int, tmp_path: Path) -> None:
+    fresh = logits(tmp_path)
+    path = packed_file(tmp_path)
+    sound = path.read_bytes()
+    path.write_bytes(sound[:kept])
+    np.testing.assert_array_equal(logits(tmp_path), fresh)
+    assert packed_file(tmp_path).read_bytes() == sound
+
+
+def test_a_sound_file_of_another_model_under_this_name_is_not_believed(tmp_path: Path) -> None:
+    weights = tiny_weights(SPEC, Q4_K)
+    other = replace(tiny_weights(SPEC, Q6_K), digest=weights.digest)
+    fresh = logits(None, weights)
+    logits(tmp_path, other)
+    np.testing.assert_array_equal(logits(tmp_path, weights), fresh)
+    np.testing.assert_array_equal(logits(tmp_path, weights), fresh)
+
+
+def test_a_folder_that_cannot_be_written_costs_a_warning_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_bytes(b"")
+    with caplog.at_level(logging.WARNING):
+        np.testing.assert_array_equal(logits(blocked / "packed"), logits(None))
+    assert "the next start will pack the weights again" in caplog.text
+
+
+def test_a_start_killed_while_it_keeps_the_weights_leaves_nothing_to_believe(tmp_path: Path) -> None:
+    program = """
+        import os, signal, sys
+        from pathlib import Path
+        from tiny_llama import blocky_spec, tiny_weights
+        from wayra.backends.api import BackendOptions
+        from wayra.backends.native import packing
+        from wayra.backends.native.backend import NativeBackend
+        from wayra.base.formats import Q4_K
+        from wayra.model.record import record
+        packing._hash_chunk = lambda chunk: os.kill(os.getpid(), signal.SIGKILL)
+        spec = blocky_spec(vocab_size=50)
+        NativeBackend(Path(sys.argv[1])).load(record(spec), tiny_weights(spec, Q4_K), BackendOptions())
+    """
+    support = Path(__file__).parents[2] / "support"
+    environment = child_environment()
+    environment["PYTHONPATH"] = os.pathsep.join([str(support), *filter(None, sys.path)])
+    killed = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), str(tmp_path)], env=environment, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert list(tmp_path.glob(f"*{SUFFIX}")) == []
+    assert len(list(tmp_path.iterdir())) == 1
+    np.testing.assert_array_equal(logits(tmp_path), logits(None))
+    assert list(tmp_path.iterdir()) == [packed_file(tmp_path)]
