@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from wayra.backends.api import Backend, BackendOptions, MemoryReport, Model
@@ -13,7 +14,7 @@ from wayra.engine.engine import Engine
 from wayra.engine.settings import EngineSettings
 from wayra.llm.memory import KVPlan, available_bytes, plan_kv
 from wayra.llm.options import LLMOptions
-from wayra.llm.tokenizers import load_template, load_tokenizer
+from wayra.llm.tokenizers import is_tokenizer_alone, load_template, load_tokenizer
 from wayra.model.record import record
 from wayra.model.spec import ModelSpec
 from wayra.text.tokenizer import Tokenizer
@@ -125,9 +126,13 @@ def load(name: str, settings: Settings, options: LLMOptions, progress: "Progress
 
 
 def load_tokenizer_of(name: str, settings: Settings, progress: "Progress | None" = None) -> Tokenizer:
-    """Only the tokenizer of a model: no weights are read. Raises as `load`."""
+    """Only the tokenizer of a model: no weights are read, and a folder need not hold any. Raises as `load`."""
     from wayra.weights.sources import resolve
 
+    if is_tokenizer_alone(Path(name)):
+        from wayra.text.from_json import tokenizer_from_folder
+
+        return tokenizer_from_folder(Path(name))
     local = resolve(name, settings, progress=progress, offline=settings.hub_offline)
     checkpoint = open_checkpoint(local.path)
     try:

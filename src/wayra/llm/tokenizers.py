@@ -55,6 +55,16 @@ def build_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
     return tokenizer_from_folder(checkpoint.paths[0].parent)
 
 
+def is_tokenizer_alone(path: Path) -> bool:
+    """Whether it is a folder with a tokenizer and no weights: one fetched only for its tokenizer."""
+    try:
+        names = {entry.name for entry in path.iterdir()} if path.is_dir() else set[str]()
+    except OSError:
+        return False
+    has_weights = any(name.endswith((".gguf", ".safetensors")) for name in names)
+    return bool(names & {"tokenizer.json", "tokenizer.model"}) and not has_weights
+
+
 def cache_key(checkpoint: Checkpoint) -> str:
     """64 hex digits that change with the model, its tokenizer files and the form of the cache."""
     parts = [CACHE_FORMAT, checkpoint.digest]

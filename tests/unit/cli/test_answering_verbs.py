@@ -201,6 +201,17 @@ def test_tokenize_shows_ids_and_pieces_that_decode_to_the_text(call: Call) -> No
     assert back == {"text": "Hello, wörld 🏔", "count": result["count"]}
 
 
+def test_tokenize_takes_a_folder_that_holds_only_a_tokenizer(call: Call, tmp_path: Path) -> None:
+    import base64
+
+    lines = [base64.b64encode(bytes([byte])) + f" {byte}".encode() for byte in range(256)]
+    lines += [base64.b64encode(f"piece {rank}".encode()) + f" {rank}".encode() for rank in range(256, 128_000)]
+    (tmp_path / "tokenizer.model").write_bytes(b"\n".join(lines))
+    result = call("tokenize", "-m", str(tmp_path), "--json", "Hi<|eot_id|>").result
+    assert result["ids"] == [128_000, ord("H"), ord("i"), 128_009]
+    assert result["pieces"][-1] == "<|eot_id|>"
+
+
 def test_tokenize_prints_ids_counts_or_a_table(call: Call) -> None:
     ids = call("tokenize", "--json", "Hello").result["ids"]
     assert call("tokenize", "--ids", "Hello").out == " ".join(map(str, ids)) + "\n"
