@@ -68,8 +68,9 @@ def verify(settings: Settings, names: tuple[str, ...], as_json: bool) -> None:
     emit({"ok": not damaged, "models": verdicts}, as_json, lambda: _print(verdicts))
     if damaged:
         what = damaged[0].problem if len(verdicts) == 1 else f"{len(damaged)} of {len(verdicts)} models are damaged"
-        remedy = f"`wayra pull {damaged[0].name}` fetches it again" if damaged[0].is_recorded else "get the file again"
-        raise IntegrityError(f"{what}; {remedy}")
+        # The readers' own sentences say what to do; a hash that differs does not.
+        remedy = f"; `wayra pull {damaged[0].name}` fetches it again" if damaged[0].is_recorded else ""
+        raise IntegrityError(f"{what}{remedy}")
 
 
 def _verdict(name: str, settings: Settings, progress: Progress) -> Verdict:

@@ -110,7 +110,7 @@ class Engine:
             token_id, logprob = int(result.token_ids[last_row]), float(result.logprobs[last_row])
             # Before anything is published: what produced this must not reach other requests.
             if not 0 <= token_id < self._vocab_size or math.isnan(logprob):
-                self._fail(seq, BackendError(f"the model gave token {token_id} with log-probability {logprob}"))
+                self._fail(seq, _nonsense(token_id, logprob))
                 return
         else:
             token_id, logprob = -1, 0.0
@@ -222,3 +222,10 @@ class Engine:
 def _check_result(result: StepResult, num_rows: int) -> None:
     if len(result.token_ids) not in (0, num_rows) or len(result.logprobs) != len(result.token_ids):
         raise BackendError(f"the backend answered {len(result.token_ids)} rows, expected {num_rows}")
+
+
+def _nonsense(token_id: int, logprob: float) -> BackendError:
+    return BackendError(
+        f"the model gave token {token_id} with log-probability {logprob}; its weights may be damaged, "
+        "compare their hash with the publisher's (`wayra verify`)"
+    )

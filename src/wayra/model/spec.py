@@ -125,4 +125,4 @@ class ModelSpec:
 
 def _between(what: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
-        raise FileFormatError(f"{what} is {value}; expected {low:g} to {high:g}")
+        raise FileFormatError(f"{what} is {value:,}; expected {low:,} to {high:,}")

@@ -82,8 +82,14 @@ def tokenizer_from_tiktoken(path: Path, layout: TiktokenLayout | None = None) ->
     return Tokenizer(recipe, str(path))
 
 
+# The first field of the protobuf, its list of pieces; no line of base64 begins with it.
+SENTENCEPIECE_START = b"\n"
+
+
 def parse_ranks(content: bytes, what: str) -> dict[bytes, int]:
-    """Pieces to ranks, which must run from 0 without a hole. Raises FileFormatError naming `what`."""
+    """Pieces to ranks, which must run from 0 without a hole. Raises FileFormatError, UnsupportedModel."""
+    if content[:1] == SENTENCEPIECE_START and b"<unk>" in content[:64]:
+        raise UnsupportedModel(f"{what} is a SentencePiece model, not Meta's tiktoken; fetch tokenizer.json beside it")
     ranks: dict[bytes, int] = {}
     for number, line in enumerate(content.splitlines(), 1):
         fields = line.split()

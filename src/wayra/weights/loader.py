@@ -38,6 +38,8 @@ def open_checkpoint(path: Path) -> Checkpoint:
         return open_gguf(path)
     if path.name == INDEX_NAME or beginning[8:9] == b"{":
         return open_safetensors(path)
+    if not beginning:
+        raise FileFormatError(f"{path} is empty; expected a GGUF or safetensors file, fetch it again")
     _refuse_pickle(path, beginning)
     if beginning[:4] in _OLD_MAGICS:
         raise UnsupportedModel(f"{path} is in a GGML format older than GGUF; convert it to GGUF")

@@ -29,7 +29,8 @@ class MappedFile:
         except FileNotFoundError:
             raise ModelNotFound(f"{path} does not exist; check the path") from None
         except (OSError, ValueError) as error:
-            raise ModelNotFound(f"{path} cannot be opened: {error}; check its permissions") from None
+            reason = getattr(error, "strerror", None) or error
+            raise ModelNotFound(f"{path} cannot be opened: {reason}; check the path and its permissions") from None
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):

@@ -78,6 +78,7 @@ def _decode(source: Path, text: Text, kind: type[_T], what: str = "JSON") -> _T:
     except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as error:
         # It may quote the file.
         reason = "".join(letter if letter.isprintable() else "?" for letter in str(error)[:200])
+        reason = reason.removeprefix("JSON is malformed: ")
         raise FileFormatError(f"{source}: malformed {what!r}: {reason}; the file is damaged, fetch it again") from None
 
 

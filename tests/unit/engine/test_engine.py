@@ -241,6 +241,7 @@ class Poisoned(NullModel):
         (13, "RuntimeError: the arithmetic unit is on fire"),
         (17, "log-probability nan"),
         (19, "the model gave token -1"),
+        (19, "its weights may be damaged, compare their hash"),
     ],
 )
 def test_a_failing_request_ends_alone_and_leaves_nothing_behind(poison: int, message: str) -> None:

@@ -151,6 +151,11 @@ def test_sizes_of_a_wrong_kind_or_range_are_refused(key: str, value: object) -> 
         spec_from_hf({**LLAMA, "head_dim": 16, key: value})
 
 
+def test_the_allowed_range_of_a_size_is_written_out() -> None:
+    with pytest.raises(FileFormatError, match=r"hidden size is 1,000,000,000; expected 1 to 1,048,576$"):
+        spec_from_hf({**LLAMA, "head_dim": 16, "hidden_size": 10**9})
+
+
 @pytest.mark.parametrize("key", ["rms_norm_eps", "rope_theta"])
 @pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf"), 10**400, "1e-5", True, []], ids=kind_of)
 def test_numbers_of_a_wrong_kind_or_range_are_refused(key: str, value: object) -> None:

@@ -135,6 +135,13 @@ def test_malformed_rank_files_are_named(tmp_path: Path, content: bytes, message:
         tokenizer_from_tiktoken(path, TiktokenLayout(r"\w+|\W+", []))
 
 
+def test_a_sentencepiece_model_of_the_same_name_is_called_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.model"
+    path.write_bytes(b"\n\x0e\n\x05<unk>\x15\x00\x00\x00\x00\x18\x02")
+    with pytest.raises(UnsupportedModel, match="is a SentencePiece model"):
+        tokenizer_from_tiktoken(path)
+
+
 def test_unknown_number_of_ranks_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.model"
     path.write_bytes(tiktoken_file(BYTES))

@@ -200,10 +200,10 @@ def _has_newer(reference: HubRef | WheelRef, stored: StoredModel, settings: Sett
 
 
 def _require_network(reference: HubRef | WheelRef, settings: Settings, offline: bool) -> None:
-    if offline:
-        raise SourceError(f"{reference} is not on this machine and wayra may not fetch it now; run `wayra pull` first")
     if isinstance(reference, HubRef) and settings.hub_offline:
         raise SourceError(f"{reference} is not in the hub's cache and HF_HUB_OFFLINE forbids to fetch it; unset it")
+    if offline:
+        raise SourceError(f"{reference} is not on this machine and wayra may not fetch it now; run `wayra pull` first")
 
 
 def _best_quant(reference: HubRef, store: ModelStore) -> StoredModel | None:
@@ -275,6 +275,9 @@ def _model_in(folder: Path) -> Path:
         return folder / next(iter(models))
     if models:
         raise ModelNotFound(f"{folder} holds several models: {', '.join(models)}; give the path of one")
+    parts = [name for name in names if name.lower().endswith(".gguf")]
+    if parts:
+        raise ModelNotFound(f"{folder} holds {parts[0]}, but no whole model; fetch all parts of it")
     raise ModelNotFound(f"{folder} holds no model: no .gguf, and no .safetensors with a config.json")
 
 
