@@ -67,8 +67,8 @@ class LazyGroup(click.Group):
         name = args[0]
         if name not in VERBS and not name.startswith("-"):
             near = difflib.get_close_matches(name, VERBS, n=1)
-            hint = f"did you mean `wayra {near[0]}`?" if near else "`wayra --help` lists them"
-            raise click.UsageError(f"there is no command {name!r}; {hint}", ctx)
+            hint = f"; did you mean `wayra {near[0]}`?" if near else ""
+            raise click.UsageError(f"there is no command {name!r}{hint}", ctx)
         return super().resolve_command(ctx, args)
 
 

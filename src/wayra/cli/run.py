@@ -54,7 +54,7 @@ def run(ctx: click.Context, prompt: Sequence[str], as_json: bool, **options: Any
 
     Several words make one prompt; of exactly two, a first one that names a model (an alias, a model file) is the
     model. Without PROMPT, standard input is the prompt. The answer is streamed to standard output; Ctrl-C ends it with
-    exit code 130. With --raw, control tokens written in the text are recognised.
+    exit code 130. Control tokens written in the text are recognised, with --raw and without.
     """
     settings: Settings = ctx.obj
     if len(prompt) == 2 and ctx.get_parameter_source("model") is ParameterSource.DEFAULT and _names_model(prompt[0]):

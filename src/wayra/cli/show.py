@@ -68,7 +68,9 @@ def show(settings: Settings, name: str, template: bool, as_json: bool) -> None:
     description = describe(name, path)
     if template:
         if description.chat_template is None:
-            raise ModelNotFound(f"{name} has no chat template; `wayra run` sends it plain text")
+            raise ModelNotFound(
+                f"{name} brings no chat template; `wayra run` takes the one its control tokens belong to, or plain text"
+            )
         text = description.chat_template
         emit({"name": name, "chat_template": text}, as_json, lambda: print_line(text))
         return
@@ -176,7 +178,9 @@ def _print_description(d: Description) -> None:
     if d.problem is not None:
         pairs.append(("cannot run", d.problem))
     pairs.append(("tokenizer", d.tokenizer or "none in the file"))
-    template = f"yes, {len(d.chat_template):,} characters (--template prints it)" if d.chat_template else "none"
+    template = (
+        f"yes, {len(d.chat_template):,} characters (--template prints it)" if d.chat_template else "none in the file"
+    )
     pairs.append(("chat template", template))
     pairs += [("file", str(file)) for file in d.files]
     _print_pairs(pairs)
