@@ -79,6 +79,7 @@ def as_prompts(prompts: str | Sequence[Prompt]) -> list[Prompt]:
     """One text or several prompts, as a list. Raises InvalidParameter for bare token ids, which could be either."""
     if isinstance(prompts, str):
         return [prompts]
+    _check_sequence(prompts, "text, or a list of texts or lists of token ids")
     if any(isinstance(p, int) for p in prompts):
         raise InvalidParameter("the prompts are bare token ids; wrap one prompt of ids in a list: [[1, 2, 3]]")
     return list(prompts)
@@ -88,6 +89,7 @@ def as_conversations(messages: Conversation | Sequence[Conversation]) -> list[Co
     """One conversation or several, as a list. Raises InvalidParameter for anything else."""
     if is_conversation(messages):
         return [messages]
+    _check_sequence(messages, "a list of messages with role and content")
     conversations: list[Conversation] = []
     for conversation in messages:
         if not is_conversation(conversation):
@@ -97,6 +99,11 @@ def as_conversations(messages: Conversation | Sequence[Conversation]) -> list[Co
             )
         conversations.append(conversation)
     return conversations
+
+
+def _check_sequence(value: object, expected: str) -> None:
+    if not isinstance(value, Sequence) or isinstance(value, bytes | bytearray):
+        raise InvalidParameter(f"the prompts are a {type(value).__name__}, expected {expected}")
 
 
 def as_params(params: SamplingParams | Sequence[SamplingParams] | None, num_prompts: int) -> list[SamplingParams]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -357,3 +357,12 @@ def test_a_context_beyond_the_models_is_refused_with_both_numbers(smollm2_path: 
 def test_a_missing_model_is_named(llm_settings: Settings) -> None:
     with pytest.raises(ModelNotFound, match=r"/nowhere/model\.gguf"):
         LLM("/nowhere/model.gguf", settings=llm_settings, backend="null")
+
+
+@pytest.mark.parametrize("wrong", [None, 5, b"bytes", {"role": "user"}])
+def test_what_is_neither_text_nor_a_list_is_refused_by_name(null_llm: LLM, wrong: object) -> None:
+    with pytest.raises(InvalidParameter, match=f"the prompts are a {type(wrong).__name__}"):
+        null_llm.generate(cast(Any, wrong), GREEDY)
+    if not isinstance(wrong, dict):
+        with pytest.raises(InvalidParameter, match="expected a list of messages"):
+            null_llm.chat(cast(Any, wrong), GREEDY)
