@@ -5,6 +5,7 @@ It imports nothing of wayra before that is so; the interpreter's own start is al
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from types import FrameType
 
@@ -15,6 +16,7 @@ def main() -> int:
     """Run the command line with this process's arguments; returns the exit code."""
     _on_ctrl_c(_leave_at_once)
     try:
+        _open_closed_streams()
         from wayra.cli.main import main as run_command_line
 
         _on_ctrl_c(signal.default_int_handler)
@@ -24,6 +26,18 @@ def main() -> int:
     finally:
         # The command has flushed what it printed; the interpreter's own end would only print a traceback.
         _on_ctrl_c(_leave_at_once)
+
+
+def _open_closed_streams() -> None:
+    """Give a process started with `>&-` the null device, or the next file it opens would receive its output."""
+    for descriptor, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is not None:
+            continue
+        opened = os.open(os.devnull, os.O_RDWR)
+        if opened != descriptor:
+            os.dup2(opened, descriptor)
+            os.close(opened)
+        setattr(sys, name, os.fdopen(descriptor, mode, encoding="utf-8"))
 
 
 def _on_ctrl_c(handler: Callable[[int, FrameType | None], object]) -> None:

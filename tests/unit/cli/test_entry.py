@@ -46,3 +46,16 @@ def test_ctrl_c_switched_off_by_the_caller_stays_switched_off() -> None:
 def test_the_package_runs_as_a_module() -> None:
     done = subprocess.run([sys.executable, "-m", "wayra", "--version"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, f"wayra, version {__version__}\n")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_end_in_the_null_device(closed: str) -> None:
+    command = f"{sys.executable} -m wayra --version {closed}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    printed = "" if " >&-" in f" {closed}" else f"wayra, version {__version__}\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, printed, "")
+
+
+def test_an_error_with_every_stream_closed_still_has_its_exit_code() -> None:
+    command = f"{sys.executable} -m wayra show ./nowhere.gguf <&- >&- 2>&-"
+    assert subprocess.run(["sh", "-c", command], check=False).returncode == 1
