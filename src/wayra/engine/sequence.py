@@ -90,10 +90,6 @@ class Sequence:
         self.has_answered = False
 
     @property
-    def num_generated(self) -> int:
-        return len(self.token_ids) - self.prompt_len
-
-    @property
     def needs_mask(self) -> bool:
         """Whether some tokens may not come next."""
         return self.constraint is not None or (len(self.token_ids) < self.min_len and bool(self.stop_ids))

@@ -56,17 +56,6 @@ class MappedFile:
             return
 
 
-def read_small_file(path: Path, max_bytes: int) -> bytes:
-    """The whole of a file of at most `max_bytes` bytes. Raises ModelNotFound, FileFormatError."""
-    mapped = MappedFile(path)
-    try:
-        if mapped.size > max_bytes:
-            raise FileFormatError(f"{path} has {mapped.size} bytes, at most {max_bytes} are expected of such a file")
-        return mapped.data.tobytes()
-    finally:
-        mapped.close()
-
-
 def identity_digest(files: Sequence[MappedFile], headers: Sequence[bytes | memoryview]) -> str:
     """64 hex digits over the resolved path, size, time of writing and header of each file.
 
