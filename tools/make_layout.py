@@ -19,7 +19,7 @@ ORDER = [
     "src/wayra", "src/wayra/base", "src/wayra/model", "src/wayra/model/families", "src/wayra/text", "src/wayra/weights",
     "src/wayra/weights/sources", "src/wayra/backends", "src/wayra/backends/null", "src/wayra/backends/numpy",
     "src/wayra/backends/native", "src/wayra/backends/cuda", "src/wayra/engine", "src/wayra/plan", "src/wayra/quant",
-    "src/wayra/tune", "src/wayra/server", "src/wayra/lab", "src/wayra/cluster", "src/wayra/cli",
+    "src/wayra/tune", "src/wayra/llm", "src/wayra/server", "src/wayra/lab", "src/wayra/cluster", "src/wayra/cli",
     "csrc", "csrc/core", "csrc/ops", "tests", "benchmarks", "tools", ".ci", "docs",
 ]  # fmt: skip
 TOP_LEVEL = {

@@ -40,11 +40,19 @@ def _first_heading(text: str) -> str | None:
 
 
 def _leading_comment(text: str, marker: str) -> str | None:
+    """The sentences that begin on the comment's first line, to the end of the last of them."""
+    found = ""
     for line in text.splitlines():
         stripped = line.strip()
-        if not stripped or stripped.startswith(HAS_NO_COMMENT):
+        if not found and (not stripped or stripped.startswith(HAS_NO_COMMENT)):
             continue
-        if stripped.startswith(marker):
-            return stripped.lstrip(marker).strip() or None
-        return None
-    return None
+        if not stripped.startswith(marker):
+            break
+        words = stripped.lstrip(marker).strip()
+        if not found:
+            found = words
+        elif not words or found.endswith("."):
+            break
+        else:
+            found += " " + words.partition(". ")[0] + ("." if ". " in words else "")
+    return found or None

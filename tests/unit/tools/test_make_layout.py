@@ -18,6 +18,7 @@ def make(root: Path, *arguments: str) -> tuple[int, str]:
 def a_tree(root: Path) -> None:
     subprocess.run(["git", "init", "-q", str(root)], check=True)
     files = {
+        "src/wayra/llm/facade.py": '"""Text in, text out."""\n',
         "src/wayra/engine/step.py": '"""Runs one step."""\n',
         "src/wayra/model/program.py": '"""The recorded Program."""\n',
         "src/wayra/backends/api.py": '"""What a backend is."""\n',
@@ -37,8 +38,16 @@ def test_each_file_is_listed_with_its_purpose_and_folders_come_in_the_order_of_t
     assert "- `step.py` - Runs one step.\n" in page
     assert "- `pool.h` - Worker threads.\n" in page
     headings = [line[3:] for line in page.splitlines() if line.startswith("## ") and line.endswith("/")]
-    floors = ["/", "src/wayra/model/", "src/wayra/backends/", "src/wayra/engine/"]
+    floors = ["/", "src/wayra/model/", "src/wayra/backends/", "src/wayra/engine/", "src/wayra/llm/"]
     assert headings == [*floors, "csrc/core/", "tools/", "docs/"]
+
+
+def test_a_sentence_over_several_comment_lines_is_listed_whole(tmp_path: Path) -> None:
+    a_tree(tmp_path)
+    comment = "// One. Two goes\n// on, and\n// ends here. Three is left out.\n// Four too.\n#pragma once\n"
+    (tmp_path / "csrc/core/pool.h").write_text(comment)
+    make(tmp_path)
+    assert "- `pool.h` - One. Two goes on, and ends here.\n" in (tmp_path / "docs" / "layout.md").read_text()
 
 
 def test_check_passes_on_a_fresh_page_and_fails_once_a_file_is_added(tmp_path: Path) -> None:
