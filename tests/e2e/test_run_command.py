@@ -150,3 +150,16 @@ def test_info_tells_which_instruction_set_was_chosen_and_why(environment: dict[s
     assert native["isa"]
     assert native["isa_reason"]
     assert native["threads"] >= 1
+
+
+def test_info_shows_what_the_environment_forces(environment: dict[str, str]) -> None:
+    forced = {**environment, "WAYRA_ISA": "portable", "WAYRA_THREADS": "1"}
+    native = json.loads(wayra(forced, "info", "--json").stdout)["backends"]["native"]
+    assert (native["isa"], native["isa_reason"]) == ("portable", "asked for")
+    assert (native["threads"], native["threads_reason"]) == (1, "asked for")
+
+
+def test_info_says_that_a_forced_instruction_set_cannot_run(environment: dict[str, str]) -> None:
+    native = json.loads(wayra({**environment, "WAYRA_ISA": "sse9"}, "info", "--json").stdout)["backends"]["native"]
+    assert native["available"] is False
+    assert "'sse9' is not available here" in native["reason"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from wayra import __version__
+from wayra.base.errors import BackendError
 from wayra.base.settings import Settings
 from wayra.cli.output import emit, human_bytes, json_option, print_line
 
@@ -62,13 +63,13 @@ def _backends(settings: Settings) -> dict[str, object]:
 
 def _native(settings: Settings) -> dict[str, object]:
     try:
-        from wayra.backends.native import backend
+        from wayra.backends.native.backend import describe
     except ImportError as error:
         return {"available": False, "reason": str(error)}
-    describe = getattr(backend, "describe", None)
-    details: Mapping[str, object] = describe() if describe is not None else {}
-    forced = {"forced_isa": settings.isa} if settings.isa else {}
-    return {"available": True, **details, **forced}
+    try:
+        return {"available": True, **describe(settings.isa, settings.threads)}
+    except BackendError as error:
+        return {"available": False, "reason": str(error)}
 
 
 def _threads(settings: Settings) -> dict[str, object]:

@@ -44,14 +44,14 @@ def choose_threads(wanted: int | None) -> int:
     return wanted
 
 
-def describe() -> dict[str, object]:
-    """What `wayra info` shows of the native backend."""
+def describe(isa: str | None, threads: int | None) -> dict[str, object]:
+    """What `wayra info` shows of the native backend; None: chosen here. Raises BackendError, InvalidParameter."""
     cpu = _native.cpu_info()
-    choice = choose_isa(None)
+    choice = choose_isa(isa)
     return {
         "isa": choice.isa,
         "isa_reason": choice.reason,
         "cpu": cpu["name"],
-        "threads": cpu["threads"],
-        "threads_reason": cpu["reason"],
+        "threads": choose_threads(threads),
+        "threads_reason": cpu["reason"] if threads is None else "asked for",
     }
