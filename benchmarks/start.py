@@ -12,13 +12,14 @@ import json
 import os
 import pty
 import shutil
+import stat
 import subprocess
 import sys
 import sysconfig
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from measuring.figures import Spread, markdown_table, spread, write_section
@@ -121,23 +122,30 @@ def needed_bytes(command: Sequence[str], model: str) -> tuple[int, int]:
     return report["memory"]["weights_bytes"], blocks * KV_BLOCK_TOKENS * need.kv_bytes_per_token
 
 
-def install_bytes(wheel: Path | None) -> int:
-    """Bytes that installing the core adds to a fresh environment. Builds the wheel when none is given."""
+@dataclass(frozen=True, slots=True)
+class Size:
+    """file_bytes: what the files hold. disk_bytes: what they occupy, in whole blocks of the file system."""
+
+    file_bytes: int
+    disk_bytes: int
+
+
+def install_size(wheel: Path | None) -> Size:
+    """What installing the core adds to a fresh environment. Builds the wheel when none is given."""
     with tempfile.TemporaryDirectory() as folder:
         venv = Path(folder) / "venv"
         subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
-        before = _disk_bytes(venv)
+        before = _size(venv)
         subprocess.run([str(venv / "bin" / "pip"), "install", "--quiet", str(wheel or ROOT)], check=True)
-        return _disk_bytes(venv) - before
+        after = _size(venv)
+        return Size(after.file_bytes - before.file_bytes, after.disk_bytes - before.disk_bytes)
 
 
-def _disk_bytes(folder: Path) -> int:
-    """What the files occupy, in whole blocks; a file with two names counts once."""
-    seen: dict[tuple[int, int], int] = {}
-    for path in folder.rglob("*"):
-        stat = path.lstat()
-        seen[stat.st_dev, stat.st_ino] = stat.st_blocks * 512
-    return sum(seen.values())
+def _size(folder: Path) -> Size:
+    """All files below; one with two names counts once."""
+    seen = {(s.st_dev, s.st_ino): s for s in (path.lstat() for path in folder.rglob("*"))}
+    files = sum(s.st_size for s in seen.values() if stat.S_ISREG(s.st_mode))
+    return Size(files, sum(s.st_blocks * 512 for s in seen.values()))
 
 
 def default_command() -> str:
@@ -155,7 +163,7 @@ class Figures:
     all_mb: Spread
     weights_mb: float
     kv_mb: float
-    install_mb: float | None
+    install: Size | None
     foreign_cores: float
 
     def rows(self) -> list[list[str]]:
@@ -168,8 +176,9 @@ class Figures:
             ["its peak, MB", self.peak_mb.shown(), need],
             ["with its helper processes, MB (PSS)", self.all_mb.shown(), "none set"],
         ]
-        if self.install_mb is not None:
-            rows.append(["installed core without torch, MB", f"{self.install_mb:.1f}", "150"])
+        if self.install is not None:
+            rows.append(["installed core without torch, MB of files", f"{self.install.file_bytes / 1e6:.1f}", "150"])
+            rows.append(["the same in blocks of the disk, MB", f"{self.install.disk_bytes / 1e6:.1f}", "none set"])
         return rows
 
 
@@ -191,7 +200,7 @@ def measure(args: argparse.Namespace) -> Figures:
         all_mb=spread([a.all_bytes / 1e6 for a in answers]),
         weights_mb=weights_bytes / 1e6,
         kv_mb=kv_bytes / 1e6,
-        install_mb=install_bytes(args.wheel) / 1e6 if args.install else None,
+        install=install_size(args.wheel) if args.install else None,
         foreign_cores=load.foreign_cores + load.steal_cores,
     )
 
@@ -201,6 +210,7 @@ def json_line(figures: Figures, commit: str) -> str:
     for name in Figures.__dataclass_fields__:
         value = getattr(figures, name)
         told[name] = value.as_json() if isinstance(value, Spread) else value
+    told["install"] = figures.install and asdict(figures.install)
     return json.dumps(told)
 
 
