@@ -1,0 +1,100 @@
+"""Arithmetic written as text and evaluated from it, so that the formula shown is the formula computed.
+
+Only numbers, names, + - * / **, brackets and the functions of FUNCTIONS; nothing else of Python is reachable.
+"""
+
+import ast
+import math
+import operator
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from types import MappingProxyType
+
+from wayra.base.errors import InvalidParameter
+
+MAX_TEXT = 400
+MAX_EXPONENT = 64.0
+
+Function = Callable[..., float]
+
+FUNCTIONS: Mapping[str, Function] = MappingProxyType(
+    {
+        "min": lambda *values: min(values),
+        "max": lambda *values: max(values),
+        "abs": lambda x: abs(x),
+        "sqrt": lambda x: math.sqrt(x),
+        "log": lambda x: math.log(x),
+        "exp": lambda x: math.exp(x),
+        "ceil": lambda x: float(math.ceil(x)),
+        "floor": lambda x: float(math.floor(x)),
+    }
+)
+_BINARY: Mapping[type[ast.operator], Callable[[float, float], float]] = MappingProxyType(
+    {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
+)
+
+
+def evaluate(text: str, values: Mapping[str, float]) -> float:
+    """The value of `text` with its names taken from `values`.
+
+    Raises: InvalidParameter on what is no arithmetic, on an unknown name, and on a result that is no finite number.
+    """
+    try:
+        result = float(_value(_parsed(text).body, values, text))
+    except ZeroDivisionError:
+        raise InvalidParameter(f"{text!r} divides by zero with {_shown(values)}") from None
+    except InvalidParameter:
+        raise
+    except (OverflowError, ValueError, TypeError):  # TypeError: a wrong number of arguments, a complex root
+        raise InvalidParameter(f"{text!r} has no finite value with {_shown(values)}") from None
+    if not math.isfinite(result):
+        raise InvalidParameter(f"{text!r} has no finite value with {_shown(values)}")
+    return result
+
+
+def names_in(text: str) -> tuple[str, ...]:
+    """The names an expression needs, in order of appearance. Raises InvalidParameter on what is no arithmetic."""
+    called = {id(node.func) for node in ast.walk(_parsed(text)) if isinstance(node, ast.Call)}
+    found = [node for node in ast.walk(_parsed(text)) if isinstance(node, ast.Name) and id(node) not in called]
+    return tuple(dict.fromkeys(node.id for node in sorted(found, key=lambda node: node.col_offset)))
+
+
+@lru_cache(maxsize=1024)
+def _parsed(text: str) -> ast.Expression:
+    if len(text) > MAX_TEXT:
+        raise InvalidParameter(f"an expression of {len(text)} characters; expected at most {MAX_TEXT}")
+    try:
+        return ast.parse(text.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise InvalidParameter(f"{text!r} is no arithmetic expression") from None
+
+
+def _value(node: ast.expr, values: Mapping[str, float], text: str) -> float:
+    match node:
+        case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+            return float(number)
+        case ast.Name(id=name) if name in values:
+            return values[name]
+        case ast.Name(id=name):
+            known = ", ".join(sorted(values)) or "none"
+            raise InvalidParameter(f"{text!r} names {name!r}, which has no value; known: {known}")
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_value(operand, values, text)
+        case ast.BinOp(left=left, op=ast.Pow(), right=right):
+            exponent = _value(right, values, text)
+            if abs(exponent) > MAX_EXPONENT:
+                raise InvalidParameter(f"{text!r} has an exponent of {exponent:g}; at most {MAX_EXPONENT:g} is allowed")
+            return float(_value(left, values, text) ** exponent)
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
+            return _BINARY[type(op)](_value(left, values, text), _value(right, values, text))
+        case ast.Call(func=ast.Name(id=name), args=[*args], keywords=[]) if name in FUNCTIONS and args:
+            return FUNCTIONS[name](*(_value(arg, values, text) for arg in args))
+        case _:
+            raise InvalidParameter(
+                f"{text!r} contains {ast.unparse(node)!r}; allowed are numbers, names, + - * / **, brackets and "
+                f"{', '.join(FUNCTIONS)}"
+            )
+
+
+def _shown(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} = {value:g}" for name, value in values.items()) or "no values"
