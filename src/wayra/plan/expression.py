@@ -9,22 +9,23 @@ import operator
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
+from typing import Any
 
 from wayra.base.errors import InvalidParameter
 
 MAX_TEXT = 400
 MAX_EXPONENT = 64.0
 
-Function = Callable[..., float]
+Function = Callable[..., Any]
 
 FUNCTIONS: Mapping[str, Function] = MappingProxyType(
     {
         "min": lambda *values: min(values),
         "max": lambda *values: max(values),
-        "abs": lambda x: abs(x),
-        "sqrt": lambda x: math.sqrt(x),
-        "log": lambda x: math.log(x),
-        "exp": lambda x: math.exp(x),
+        "abs": abs,
+        "sqrt": math.sqrt,
+        "log": math.log,
+        "exp": math.exp,
         "ceil": lambda x: float(math.ceil(x)),
         "floor": lambda x: float(math.floor(x)),
     }
