@@ -141,6 +141,17 @@ class Model {
   int add_vector(Array<const float> v) { return executor_->add_vector({v.data(), v.data() + v.size()}); }
   Executor& executor() { return *executor_; }
 
+  void read_kv(Array<const int32_t> blocks, Table<uint8_t> out) const {
+    check_kv(blocks.size(), out.shape(0), out.shape(1));
+    nb::gil_scoped_release release;
+    executor_->read_kv(blocks.data(), static_cast<int64_t>(blocks.size()), out.data());
+  }
+  void write_kv(Array<const int32_t> blocks, Table<const uint8_t> in) {
+    check_kv(blocks.size(), in.shape(0), in.shape(1));
+    nb::gil_scoped_release release;
+    executor_->write_kv(blocks.data(), static_cast<int64_t>(blocks.size()), in.data());
+  }
+
   void step(Array<const int32_t> token_ids, Array<const int32_t> positions, Array<const int32_t> query_starts,
             Array<const int32_t> kv_lens, Table<const int32_t> block_tables, Array<const int32_t> logit_rows,
             Maybe<const int32_t> targets, Maybe<float> target_logprobs, std::optional<Table<float>> logits,
@@ -186,6 +197,11 @@ class Model {
   }
 
  private:
+  void check_kv(size_t blocks, size_t rows, size_t bytes) const {
+    need(rows == blocks && static_cast<int64_t>(bytes) == executor_->kv_bytes_per_block(),
+         "KV bytes need one row a block, of kv_bytes_per_block");
+  }
+
   void fill(const Sampling& s, size_t rows, wayra::SampleInput& out) const {
     for (size_t n :
          {s.temperature.size(), s.top_k.size(), s.top_p.size(), s.min_p.size(), s.seeds.size(), s.draws.size(),
@@ -325,6 +341,8 @@ NB_MODULE(_native, m) {
       .def(
           "allocate_kv", [](Model& s, int64_t n) { s.executor().allocate_kv(n); }, "num_blocks"_a)
       .def("kv_bytes_per_block", [](Model& s) { return s.executor().kv_bytes_per_block(); })
+      .def("read_kv", &Model::read_kv, "block_ids"_a, "out"_a)
+      .def("write_kv", &Model::write_kv, "block_ids"_a, "data"_a)
       .def("activation_bytes", [](Model& s) { return s.executor().activation_bytes(); })
       .def("step", &Model::step, "token_ids"_a, "positions"_a, "query_starts"_a, "kv_lens"_a, "block_tables"_a,
            "logit_rows"_a, "targets"_a.none(), "target_logprobs"_a.none(), "logits"_a.none(), "sampling"_a.none(),

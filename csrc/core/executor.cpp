@@ -2,6 +2,7 @@
 #include "core/executor.h"
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 #include <new>
 #include <stdexcept>
@@ -200,6 +201,36 @@ void Executor::allocate_kv(int64_t num_blocks) {
   kv_blocks_ = num_blocks;
 }
 
+uint8_t* Executor::kv_block(int layer, int64_t block) const {
+  return kv_memory_.data() + (layer * kv_blocks_ + block) * kv_.block_bytes();
+}
+
+void Executor::check_blocks(const int32_t* blocks, int64_t count) const {
+  for (int64_t i = 0; i < count; ++i) {
+    if (blocks[i] < 0 || blocks[i] >= kv_blocks_) refuse("a KV block outside the pool");
+  }
+}
+
+void Executor::read_kv(const int32_t* blocks, int64_t count, uint8_t* out) const {
+  check_blocks(blocks, count);
+  const auto bytes = static_cast<size_t>(kv_.block_bytes());
+  for (int64_t i = 0; i < count; ++i) {
+    for (int layer = 0; layer < kv_.num_layers; ++layer, out += bytes) {
+      std::memcpy(out, kv_block(layer, blocks[i]), bytes);
+    }
+  }
+}
+
+void Executor::write_kv(const int32_t* blocks, int64_t count, const uint8_t* in) {
+  check_blocks(blocks, count);
+  const auto bytes = static_cast<size_t>(kv_.block_bytes());
+  for (int64_t i = 0; i < count; ++i) {
+    for (int layer = 0; layer < kv_.num_layers; ++layer, in += bytes) {
+      std::memcpy(kv_block(layer, blocks[i]), in, bytes);
+    }
+  }
+}
+
 int64_t Executor::activation_bytes() const {
   return static_cast<int64_t>(arena_.size() + (logit_scratch_.size() + partials_.size()) * sizeof(float));
 }
@@ -263,7 +294,7 @@ void Executor::run_thread(void* self, int thread) {
 Claims& Executor::next_claims(int thread) { return claims_[cursor_[static_cast<size_t>(thread) * 8]++]; }
 
 KvView Executor::kv_view(int layer, int kv_head) const {
-  uint8_t* base = kv_memory_.data() + layer * kv_blocks_ * kv_.block_bytes() + kv_head * kv_.head_bytes();
+  uint8_t* base = kv_block(layer, 0) + kv_head * kv_.head_bytes();
   return {base, kv_.block_bytes(), kv_.v_offset(), kv_.head_dim, kv_.padded_dim(), kv_.type};
 }
 

@@ -28,6 +28,11 @@ class Executor {
   int64_t kv_bytes_per_block() const { return kv_.block_bytes() * kv_.num_layers; }
   int64_t activation_bytes() const;
 
+  // Copies whole KV blocks, layer after layer, out of and into the pool. Throws std::invalid_argument for a block
+  // outside the pool; call between steps only.
+  void read_kv(const int32_t* blocks, int64_t count, uint8_t* out) const;
+  void write_kv(const int32_t* blocks, int64_t count, const uint8_t* in);
+
   // Throws std::invalid_argument when the arrays do not fit each other, the limits or the KV pool.
   void step(const StepInput& in, const SampleInput& out);
 
@@ -54,6 +59,8 @@ class Executor {
   void check_linear(int in, const std::vector<int>& parts, bool quantise_input, const char* what) const;
   void lay_out();
   void plan_attention();
+  uint8_t* kv_block(int layer, int64_t block) const;
+  void check_blocks(const int32_t* blocks, int64_t count) const;
 
   void run_positions(int thread);
   void run(const EmbedOp& op, int thread);

@@ -1,8 +1,11 @@
 """The native backend behind `backends.api`: packs or maps the weights, lowers the Program, runs steps."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wayra.backends.api import BackendOptions, MemoryReport, SamplingBatch, StepBatch, StepResult
 from wayra.backends.check_batch import check_batch
@@ -10,7 +13,7 @@ from wayra.backends.native import _native
 from wayra.backends.native.isa import choose_isa, choose_threads, describe
 from wayra.backends.native.lower import lower
 from wayra.backends.native.packing import fill_arena, plan_spans
-from wayra.base.errors import BackendError, InvalidParameter, OutOfMemory
+from wayra.base.errors import BackendError, InvalidParameter, OutOfMemory, ShapeError
 from wayra.model.program import Program
 from wayra.model.spec import ModelSpec
 from wayra.model.verify import verify
@@ -19,6 +22,7 @@ from wayra.weights.tensors import ModelWeights
 __all__ = ["NativeBackend", "NativeModel", "describe"]
 
 KV_TYPES = {"f32": 0, "f16": 1, "bf16": 2}
+KV_LAYOUT = "native 1: K [halves][dim][16 keys], V [keys][dim]"
 MAX_KV_BYTES = 1 << 56
 """More than any address space holds, less than overflows."""
 _NO_IDS = np.empty(0, np.int32)
@@ -46,24 +50,27 @@ class NativeBackend:
         limits = [options.max_step_tokens, options.max_step_seqs, spec.vocab_size]
         kv = [spec.num_layers, spec.num_kv_heads, spec.head_dim, KV_TYPES[options.kv_dtype]]
         try:
-            model = _native.Model(str(choice.library), threads, limits, kv, arena)
+            model = _native.Model(str(choice.kernels), threads, limits, kv, arena)
             lower(program, weights, spans, model)
         except MemoryError:
             tokens, seqs = options.max_step_tokens, options.max_step_seqs
             raise OutOfMemory(f"no room for steps of {tokens:,} tokens and {seqs:,} sequences; ask for less") from None
         except (RuntimeError, ValueError) as error:
             raise BackendError(f"the native backend cannot run this model here: {error}") from None
-        return NativeModel(program, options, model, size)
+        return NativeModel(program, options, model, size, choice.isa)
 
 
 class NativeModel:
     """A Program on the executor. Not thread-safe."""
 
-    def __init__(self, program: Program, options: BackendOptions, model: _native.Model, weights_bytes: int) -> None:
+    def __init__(
+        self, program: Program, options: BackendOptions, model: _native.Model, weights_bytes: int, isa: str
+    ) -> None:
         self._spec = program.spec
         self._options = options
         self._model: _native.Model | None = model
         self._weights_bytes = weights_bytes
+        self._isa = isa
         self._num_blocks = 0
 
     @property
@@ -94,6 +101,24 @@ class NativeModel:
             need_mb = need_bytes // 10**6
             raise OutOfMemory(f"{num_blocks} KV blocks need {need_mb:,} MB; ask for a shorter context") from None
         self._num_blocks = num_blocks
+
+    def kv_layout(self) -> str:
+        """Names the bytes of a KV block: they mean nothing to a model of another layout."""
+        spec = self._spec
+        shape = f"{spec.num_layers}x{spec.num_kv_heads}x{spec.head_dim}"
+        return f"{KV_LAYOUT}; {self._isa}; {self._options.kv_dtype}; {shape}"
+
+    def read_kv(self, block_ids: NDArray[np.int32]) -> NDArray[np.uint8]:
+        """The bytes of some KV blocks, uint8 [blocks, kv_bytes_per_block]. Raises ShapeError for a block there is not."""
+        out = np.empty((len(block_ids), self.kv_bytes_per_block()), np.uint8)
+        with _shape_errors():
+            self._native().read_kv(block_ids, out)
+        return out
+
+    def write_kv(self, block_ids: NDArray[np.int32], data: NDArray[np.uint8]) -> None:
+        """Put back what `read_kv` of a model of the same `kv_layout` gave. Raises ShapeError."""
+        with _shape_errors():
+            self._native().write_kv(block_ids, data)
 
     def step(self, batch: StepBatch) -> StepResult:
         """Run the Program once. Writes the KV slots of the batch's tokens. Raises ShapeError on a malformed batch."""
@@ -137,6 +162,14 @@ class NativeModel:
         if self._model is None:
             raise BackendError("the model has been closed; load it again")
         return self._model
+
+
+@contextmanager
+def _shape_errors() -> Generator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise ShapeError(str(error)) from None
 
 
 def _sampling(s: SamplingBatch) -> _native.Sampling:

@@ -10,10 +10,10 @@ from wayra.base.settings import MAX_THREADS
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """isa: "avx512", "avx2" or "portable". library: its file. reason: one sentence."""
+    """isa: "avx512", "avx2" or "portable". kernels: the file of its library. reason: one sentence."""
 
     isa: str
-    library: Path
+    kernels: Path
     reason: str
 
 
