@@ -109,7 +109,7 @@ class NativeModel:
         return f"{KV_LAYOUT}; {self._isa}; {self._options.kv_dtype}; {shape}"
 
     def read_kv(self, block_ids: NDArray[np.int32]) -> NDArray[np.uint8]:
-        """The bytes of some KV blocks, uint8 [blocks, kv_bytes_per_block]. Raises ShapeError for a block there is not."""
+        """The bytes of some KV blocks, uint8 [blocks, kv_bytes_per_block]. Raises ShapeError for one there is not."""
         out = np.empty((len(block_ids), self.kv_bytes_per_block()), np.uint8)
         with _shape_errors():
             self._native().read_kv(block_ids, out)
