@@ -26,7 +26,7 @@ def test_a_prompt_goes_on_in_another_model_from_copied_blocks(name: str, kv_dtyp
     tokens = np.random.default_rng(3).integers(0, VOCAB_SIZE, 2 * KV_BLOCK_LEN + 5).astype(np.int32)
     whole = load(name, kv_dtype)
     whole.allocate_kv(4)
-    whole.step(chunk_batch(tokens, 0, 60, [2, 0, 3], logit_rows=int32()))
+    whole.step(chunk_batch(tokens, 0, 60, [2, 0, 3]))
     other = load(name, kv_dtype)
     other.allocate_kv(6)
     other.write_kv(int32(5, 1), whole.read_kv(int32(2, 0)))
