@@ -21,10 +21,17 @@ class Assembler:
     engine does not know it yet, and the caller has to cancel the request there.
     """
 
-    def __init__(self, tokenizer: Tokenizer, request: Request, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        request: Request,
+        clock: Callable[[], float] = time.perf_counter,
+        visible: frozenset[int] = frozenset(),
+    ) -> None:
+        """visible: control tokens whose text belongs to the answer."""
         self._params = request.params
         self._prompt_tokens = len(request.prompt_ids)
-        self._decoder = StreamDecoder(tokenizer)
+        self._decoder = StreamDecoder(tokenizer, visible=visible)
         self._stops = StopMatcher(request.params.stop) if request.params.stop else None
         self._clock = clock
         self._submitted = clock()
