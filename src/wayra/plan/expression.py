@@ -13,7 +13,7 @@ from typing import Any
 
 from wayra.base.errors import InvalidParameter
 
-MAX_TEXT = 400
+MAX_TEXT = 1000
 MAX_EXPONENT = 64.0
 
 Function = Callable[..., Any]

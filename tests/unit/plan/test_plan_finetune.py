@@ -1,0 +1,60 @@
+"""Fine-tuning by hand: FLOPs, hours, memory and money, with the working."""
+
+import pytest
+
+from wayra.base.errors import InvalidParameter
+from wayra.plan import finetune
+from wayra.plan.quantity import given
+
+# Llama 3.1 70B: 80 layers, hidden 8,192, feed-forward 28,672, 64 heads of 128, 8 for keys and values.
+LLAMA_70B = finetune.Model("Llama 3.1 70B", 70_553_706_496, 68_451_041_280, 80, 8192, 28_672, 8192, 1024, 128_256)
+H100_PCIE = given("peak_tflops", 756.5, "TFLOPS", "NVIDIA H100 PCIe, bf16 dense")
+
+
+def test_training_ten_thousand_examples_of_512_tokens_at_six_flops_a_weight_takes_two_hours():
+    # 6 * 70.55e9 * 5.12e6 / (756.5e12 * 0.4) / 3600 = 1.99 h
+    job = finetune.Job("lora", 10_000, 512, mfu=0.4)
+    assert finetune.hours(LLAMA_70B, job, H100_PCIE, 1).value == pytest.approx(1.99, abs=0.005)
+
+
+def test_full_training_with_recomputation_needs_eight_flops_a_weight_and_without_six():
+    job = finetune.Job("full", 1, 1)
+    assert finetune.flops_per_token(LLAMA_70B, job).value == 8 * 70_553_706_496
+    plain = finetune.Job("full", 1, 1, recompute=False)
+    assert finetune.flops_per_token(LLAMA_70B, plain).value == 6 * 70_553_706_496
+    frozen = finetune.Job("lora", 1, 1, recompute=False)
+    assert finetune.flops_per_token(LLAMA_70B, frozen).value == 4 * 70_553_706_496
+
+
+def test_six_to_twelve_hours_at_199_cost_12_to_24_dollars():
+    rent = given("rent", 1.99, "USD/h", "")
+    assert finetune.cost_usd(given("h", 6, "h", ""), rent, 1).value == pytest.approx(11.94)
+    assert finetune.cost_usd(given("h", 12, "h", ""), rent, 1).value == pytest.approx(23.88)
+
+
+def test_adapters_of_rank_16_on_70b_have_207_million_parameters():
+    # 16 * 80 * (2 * (8192 + 8192) + 2 * (8192 + 1024) + 3 * (8192 + 28672)) = 1,280 * 161,792
+    assert finetune.lora_parameters(LLAMA_70B, 16).value == 1280 * 161_792
+
+
+def test_lora_on_70b_does_not_fit_one_card_and_qlora_does():
+    # LoRA: 141.1 GB of frozen bf16 weights + 207.1e6 * 16 B = 3.3 GB. QLoRA: 68.45e9 * 4.127 / 8 = 35.3 GB
+    # + 2.10e9 * 2 B = 4.2 GB + 3.3 GB. Activations of 512 tokens: 0.67 GB of layer inputs, 0.5 GB of logits.
+    lora = finetune.memory_gb(LLAMA_70B, finetune.Job("lora", 10_000, 512)).value
+    qlora = finetune.memory_gb(LLAMA_70B, finetune.Job("qlora", 10_000, 512)).value
+    assert lora == pytest.approx(145.9, abs=0.2)
+    assert qlora == pytest.approx(44.3, abs=0.3)
+
+
+def test_full_training_of_70b_takes_more_than_a_terabyte():
+    # 70.55e9 * 16 B = 1,128.9 GB before any activation
+    assert finetune.memory_gb(LLAMA_70B, finetune.Job("full", 10_000, 512)).value > 1128.8
+
+
+def test_unknown_methods_and_absurd_jobs_are_refused():
+    with pytest.raises(InvalidParameter, match="'dora' is unknown; expected full, lora, qlora"):
+        finetune.Job("dora", 1, 1)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InvalidParameter, match="examples: 0"):
+        finetune.Job("lora", 0, 1)
+    with pytest.raises(InvalidParameter, match="share of the peak reached: 2"):
+        finetune.Job("lora", 1, 1, mfu=2)
