@@ -14,6 +14,8 @@ Prompt = str | Sequence[int]
 Message = Mapping[str, object]
 Conversation = Sequence[Message]
 
+NO_TEMPLATE = "this model has no chat template, it only continues text; use generate (--raw), or a chat model"
+
 
 class PromptReader:
     """Turns texts, token ids and conversations into checked token ids. Thread-safe.
@@ -27,15 +29,15 @@ class PromptReader:
         self._vocab_size = vocab_size
 
     def read(self, prompt: Prompt | Conversation) -> tuple[int, ...]:
-        """Text is encoded as the model file says, control tokens written in it recognised; conversations are rendered.
+        """Text is encoded as the model file says, control tokens written in it recognised; conversations are rendered,
+        and control tokens written in their messages are plain text.
 
         Raises InvalidParameter for anything else, an empty prompt or ids outside the vocabulary, TemplateError.
         """
         if isinstance(prompt, str):
             ids = self._tokenizer.encode(prompt, parse_special=True)
         elif is_conversation(prompt):
-            # The template writes BOS itself where the model wants one.
-            ids = self._tokenizer.encode(self.render(prompt), add_bos=False, parse_special=True)
+            ids = self.chat_ids(prompt)
         else:
             ids = self._checked(prompt)
         if not ids:
@@ -45,10 +47,17 @@ class PromptReader:
     def render(self, messages: Conversation) -> str:
         """The text of a conversation up to where the model is to go on. Raises TemplateError."""
         if self._template is None:
-            raise TemplateError(
-                "this model has no chat template, it only continues text; use generate (--raw), or a chat model"
-            )
+            raise TemplateError(NO_TEMPLATE)
         return self._template.render(messages)
+
+    def chat_ids(self, messages: Conversation, tools: Sequence[Mapping[str, object]] | None = None) -> list[int]:
+        """The ids of a conversation; tools are for the template. Raises TemplateError, InvalidParameter."""
+        if self._template is None:
+            raise TemplateError(NO_TEMPLATE)
+        (guarded, guarded_tools), mark = self._tokenizer.guard.protect((messages, tools))
+        text = self._template.render(guarded, tools=guarded_tools)
+        # The template writes BOS itself where the model wants one.
+        return self._tokenizer.encode_guarded(text, mark)
 
     def _checked(self, prompt: object) -> list[int]:
         if not isinstance(prompt, Sequence) or isinstance(prompt, bytes | bytearray):

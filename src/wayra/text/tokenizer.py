@@ -1,5 +1,6 @@
 """Text to token ids and back. One class for every kind of file; the loaders beside it make the recipe."""
 
+import functools
 import json
 import operator
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ import tokenizers
 from msgspec import structs
 
 from wayra.base.errors import InvalidParameter, WayraError
+from wayra.text.guard import ControlTextGuard, without_marks
 from wayra.text.pieces import PieceKind, piece_bytes
 from wayra.text.recipe import AddedToken, Recipe, build_backend, check_recipe, decode_recipe, encode_recipe
 from wayra.text.specials import AddedTokenFinder
@@ -71,6 +73,26 @@ class Tokenizer:
                 ids.append(part.id)
             else:
                 ids.extend(self._encode_plain(part))
+        return ids
+
+    @functools.cached_property
+    def guard(self) -> ControlTextGuard:
+        """Marks what reads like this tokenizer's control tokens, for text from users; see `encode_guarded`."""
+        return ControlTextGuard(token.text for token in self._added.values() if token.is_special)
+
+    def encode_guarded(self, text: str, mark: str) -> list[int]:
+        """Token ids of a rendered prompt, without BOS: control tokens are recognised but for those `guard` marked.
+
+        mark: what `ControlTextGuard.protect` gave; "" when nothing was marked. Raises InvalidParameter as `encode`.
+        """
+        if not mark:
+            return self.encode(text, add_bos=False, parse_special=True)
+        ids: list[int] = []
+        for part in self._everything.cut(text):
+            if isinstance(part, AddedToken):
+                ids.append(part.id)
+            else:
+                ids.extend(self._encode_plain(without_marks(part, mark)))
         return ids
 
     def decode(self, ids: Sequence[int], *, skip_special: bool = True, is_continuation: bool = False) -> str:
