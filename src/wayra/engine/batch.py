@@ -1,5 +1,6 @@
 """The plan of a step as the flat arrays a backend reads. Runs in every step, so lists first and one conversion each."""
 
+from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 
 import numpy as np
@@ -11,11 +12,22 @@ from wayra.engine.scheduler import Chunk
 from wayra.engine.sequence import Sequence
 
 
-class BatchBuilder:
-    """tables: the KV cache's block tables, int32 [max_running, blocks], read anew in each step."""
+def target_slot(seq: Sequence) -> int:
+    """The row of a sequence in the block tables of the engine's own KV cache."""
+    return seq.slot
 
-    def __init__(self, tables: NDArray[np.int32], vocab_size: int) -> None:
+
+class BatchBuilder:
+    """tables: a KV cache's block tables, int32 [max_running, blocks], read anew in each step.
+
+    slot_of: the row of a sequence in these tables.
+    """
+
+    def __init__(
+        self, tables: NDArray[np.int32], vocab_size: int, slot_of: Callable[[Sequence], int] = target_slot
+    ) -> None:
         self._tables = tables
+        self._slot_of = slot_of
         self._sampling = SamplingBuilder(vocab_size)
 
     def build(self, plan: SequenceOf[Chunk]) -> StepBatch:
@@ -28,24 +40,30 @@ class BatchBuilder:
         logit_rows: list[int] = []
         rows: list[Sequence | None] = []
         draws: list[int] = []
+        drafted_before: list[tuple[int, ...]] = []
         is_scored = False
-        for seq, start, count, num_rows in plan:
+        for chunk in plan:
+            seq, start, count, num_rows, drafted = chunk
             end = start + count
-            if count == 1:
+            if count == 1 and not drafted:
                 token_ids.append(seq.token_ids[start])
                 positions.append(start)
             else:
                 token_ids += seq.token_ids[start:end]
+                token_ids += drafted[max(0, start - len(seq.token_ids)) :]
                 positions += range(start, end)
             num_tokens = len(token_ids)
             query_starts.append(num_tokens)
             kv_lens.append(end)
-            slots.append(seq.slot)
+            slots.append(self._slot_of(seq))
             if num_rows:
                 logit_rows += range(num_tokens - num_rows, num_tokens)
                 draws += range(end - num_rows + 1, end + 1)
-                rows += [None] * (num_rows - 1)
-                rows.append(seq if end == len(seq.token_ids) else None)
+                num_sampled = min(num_rows, 1 + len(drafted)) if chunk.samples else 0
+                num_scored = num_rows - num_sampled
+                rows += [None] * num_scored + [seq] * num_sampled
+                first = len(drafted) + 1 - num_sampled
+                drafted_before += [()] * num_scored + [drafted[: first + i] for i in range(num_sampled)]
                 is_scored = is_scored or seq.prompt_logprobs is not None
         num_blocks = -(-max(kv_lens) // KV_BLOCK_LEN)
         samples = any(seq is not None for seq in rows)
@@ -57,14 +75,14 @@ class BatchBuilder:
             block_tables=self._tables[slots, :num_blocks],
             logit_rows=np.array(logit_rows, dtype=np.int32),
             targets=_targets(plan) if is_scored else None,
-            sampling=self._sampling.build(rows, draws) if samples else None,
+            sampling=self._sampling.build(rows, draws, drafted_before) if samples else None,
         )
 
 
 def _targets(plan: SequenceOf[Chunk]) -> NDArray[np.int32]:
     """The token that follows each row's; 0 where it is not known yet or nobody asks."""
     targets: list[int] = []
-    for seq, start, num_tokens, num_rows in plan:
+    for seq, start, num_tokens, num_rows, _ in plan:
         following = seq.token_ids[start + num_tokens - num_rows + 1 : start + num_tokens + 1]
         targets += following + [0] * (num_rows - len(following))
     return np.array(targets, dtype=np.int32)

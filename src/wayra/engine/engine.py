@@ -2,6 +2,7 @@
 
 import math
 import secrets
+from dataclasses import dataclass, field
 
 from wayra.backends.api import Model, StepResult
 from wayra.base.errors import BackendError, InvalidParameter, WayraError
@@ -13,18 +14,42 @@ from wayra.engine.sampling import all_allowed, step_mask
 from wayra.engine.scheduler import Chunk, Scheduler
 from wayra.engine.sequence import Sequence
 from wayra.engine.settings import EngineSettings, Limits, resolve
+from wayra.engine.speculate.drafter import Drafter
+from wayra.engine.speculate.speculator import make_speculator
 from wayra.engine.validation import check_request
+
+
+@dataclass(slots=True)
+class NewTokens:
+    """What one step gave one sequence."""
+
+    num_drafted: int = 0
+    num_accepted: int = 0
+    token_ids: list[int] = field(default_factory=list[int])
+    logprobs: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
+
+    def add(self, token_id: int, is_accepted: bool, logprobs: tuple[TokenLogprob, ...]) -> None:
+        self.token_ids.append(token_id)
+        self.logprobs += logprobs
+        self.num_accepted += is_accepted
 
 
 class Engine:
     """Continuous batching over one loaded model. Not thread-safe: one caller adds, steps and cancels.
 
     eos_ids: end a sequence and are never part of its output.
+    drafter: guesses tokens when settings.speculate is "draft"; the caller's to close.
     Effects: allocates the model's KV cache; the model stays the caller's to close.
     Raises: InvalidParameter when the settings contradict the model, OutOfMemory.
     """
 
-    def __init__(self, model: Model, settings: EngineSettings, eos_ids: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self,
+        model: Model,
+        settings: EngineSettings,
+        eos_ids: frozenset[int] = frozenset(),
+        drafter: Drafter | None = None,
+    ) -> None:
         self._model = model
         self._vocab_size = model.spec.vocab_size
         self._eos_ids = frozenset(i for i in eos_ids if 0 <= i < self._vocab_size)
@@ -33,6 +58,7 @@ class Engine:
         self._kv = KvCache(self._limits)
         self._scheduler = Scheduler(self._limits, self._kv)
         self._builder = BatchBuilder(self._kv.tables, self._vocab_size)
+        self._speculator = make_speculator(settings, model, self._limits, self._kv, drafter)
         self._all_allowed = all_allowed(self._vocab_size)
         self._live: dict[str, Sequence] = {}
         # Collected here, not in a local, so that Ctrl-C inside a step loses no output.
@@ -65,11 +91,15 @@ class Engine:
         """Run one step; report new tokens and endings. A request that fails ends with "error", the others go on."""
         if self._live:
             plan = self._with_masks(self._scheduler.plan())
+            if self._speculator is not None:
+                plan = self._speculator.draft(plan, self._scheduler.running)
             for chunks, result in self._run(plan):
                 row = 0
                 for chunk in chunks:
                     self._commit(chunk, result, row)
                     row += chunk.num_rows
+            if self._speculator is not None:
+                self._speculator.end_step()
         outputs, self._outputs = self._outputs, []
         return outputs
 
@@ -95,63 +125,91 @@ class Engine:
             _check_result(result, sum(chunk.num_rows for chunk in plan))
             return [(plan, result)]
         except Exception as cause:
-            if len(plan) == 1:
+            if len(plan) == 1 and not plan[0].drafted:
                 self._fail(plan[0].seq, cause)
                 return []
         # Repeating is harmless: nothing was committed, and a KV slot is written with the same value again.
-        return [done for chunk in plan for done in self._run([chunk])]
+        # Without drafts, because nobody may fail for a token that was only guessed.
+        return [done for chunk in plan for done in self._run([chunk.with_drafted(())])]
 
     def _commit(self, chunk: Chunk, result: StepResult, row: int) -> None:
         """Take over what the step gave one sequence; its rows start at `row`."""
         seq = chunk.seq
-        samples = chunk.samples
-        last_row = row + chunk.num_rows - 1
-        if samples:
-            token_id, logprob = int(result.token_ids[last_row]), float(result.logprobs[last_row])
-            # Before anything is published: what produced this must not reach other requests.
-            if not 0 <= token_id < self._vocab_size or math.isnan(logprob):
-                self._fail(seq, _nonsense(token_id, logprob))
-                return
-        else:
-            token_id, logprob = -1, 0.0
-        seq.num_computed += chunk.num_tokens
-        self._kv.publish(seq)
+        first_row = row + chunk.num_rows - 1 - len(chunk.drafted)
+        # Before anything is published: what produced this must not reach other requests.
+        if chunk.samples and (cause := self._nonsense(result, first_row)) is not None:
+            self._fail(seq, cause)
+            return
+        seq.num_computed += chunk.num_tokens - len(chunk.drafted)
         if seq.prompt_logprobs is not None and result.target_logprobs is not None:
             num_scored = min(chunk.num_tokens, seq.prompt_len - 1 - chunk.start)
             seq.prompt_logprobs += result.target_logprobs[row : row + max(0, num_scored)].tolist()
-        if samples:
-            self._take_token(seq, token_id, self._logprobs(seq, result, last_row, token_id, logprob))
+        if chunk.samples:
+            self._take_run(chunk, result, first_row)
+        else:
+            self._kv.publish(seq)
 
-    def _logprobs(
-        self, seq: Sequence, result: StepResult, row: int, token_id: int, logprob: float
-    ) -> tuple[TokenLogprob, ...]:
-        if seq.params.logprobs is None:
-            return ()
-        num = seq.params.logprobs
-        top = zip(result.top_ids[row, :num].tolist(), result.top_logprobs[row, :num].tolist(), strict=True)
-        return (TokenLogprob(token_id, logprob, tuple(top)),)
-
-    def _take_token(self, seq: Sequence, token_id: int, logprobs: tuple[TokenLogprob, ...]) -> None:
-        """Append a sampled token and decide whether the sequence goes on."""
-        if seq.params.max_tokens == 0:
-            self._finish(seq, "length")
-            return
-        if token_id in seq.stop_ids:
-            self._finish(seq, "stop")
-            return
-        seq.mask = None
-        if seq.constraint is not None:
+    def _take_run(self, chunk: Chunk, result: StepResult, first_row: int) -> None:
+        """Take the sampled token and, as long as it is the one that was drafted, what the row after it sampled."""
+        seq, drafted = chunk.seq, chunk.drafted
+        new = NewTokens(num_drafted=len(drafted))
+        num_matches, cause, reason = 0, None, None
+        for row in range(first_row, first_row + len(drafted) + 1):
+            if row > first_row:
+                if (cause := self._nonsense(result, row)) is not None:
+                    break
+                seq.num_computed += 1
+            token_id = int(result.token_ids[row])
+            is_match = num_matches < len(drafted) and token_id == drafted[num_matches]
+            num_matches += is_match
             try:
-                seq.constraint.accept(token_id)
-            except Exception as cause:
-                self._fail(seq, cause)
-                return
+                is_kept, reason = self._take_token(seq, token_id)
+            except Exception as error:
+                cause = error
+                break
+            if is_kept:
+                new.add(token_id, is_match, _logprobs(seq, result, row))
+            if reason is not None or not is_match:
+                break
+        self._counters.drafted_tokens += len(drafted)
+        self._counters.accepted_tokens += new.num_accepted
+        self._kv.publish(seq)
+        if self._speculator is not None:
+            self._speculator.learn(chunk, num_matches)
+        if cause is not None:
+            if new.token_ids:
+                self._report(seq, new)
+            self._fail(seq, cause)
+        elif reason is not None:
+            self._finish(seq, reason, new)
+        else:
+            self._report(seq, new)
+
+    def _take_token(self, seq: Sequence, token_id: int) -> tuple[bool, FinishReason | None]:
+        """Append a sampled token if it is part of the answer; how the answer ends with it, None when it goes on.
+
+        Raises whatever the sequence's constraint raises.
+        """
+        if seq.params.max_tokens == 0:
+            return False, "length"
+        if token_id in seq.stop_ids:
+            return False, "stop"
+        seq.mask = None
+        is_complete = seq.constraint is not None and seq.constraint.accept(token_id)
         seq.append(token_id)
         self._counters.generated_tokens += 1
-        if len(seq.token_ids) >= seq.max_len:
-            self._finish(seq, "length", (token_id,), logprobs)
-        else:
-            self._report(seq, (token_id,), logprobs)
+        if is_complete:
+            return True, "stop"
+        return True, "length" if len(seq.token_ids) >= seq.max_len else None
+
+    def _nonsense(self, result: StepResult, row: int) -> BackendError | None:
+        token_id, logprob = int(result.token_ids[row]), float(result.logprobs[row])
+        if 0 <= token_id < self._vocab_size and not math.isnan(logprob):
+            return None
+        return BackendError(
+            f"the model gave token {token_id} with log-probability {logprob}; its weights may be damaged, "
+            "compare their hash with the publisher's (`wayra verify`)"
+        )
 
     def _fail(self, seq: Sequence, cause: Exception) -> None:
         self._counters.failed_requests += 1
@@ -159,25 +217,17 @@ class Engine:
         self._finish(seq, "error", error=text)
 
     def _finish(
-        self,
-        seq: Sequence,
-        reason: FinishReason,
-        token_ids: tuple[int, ...] = (),
-        logprobs: tuple[TokenLogprob, ...] = (),
-        error: str | None = None,
+        self, seq: Sequence, reason: FinishReason, new: NewTokens | None = None, error: str | None = None
     ) -> None:
         """Free what a sequence holds and report its end."""
         del self._live[seq.id]
         self._scheduler.remove(seq)
-        self._report(seq, token_ids, logprobs, reason, error)
+        if self._speculator is not None:
+            self._speculator.forget(seq)
+        self._report(seq, new or NewTokens(), reason, error)
 
     def _report(
-        self,
-        seq: Sequence,
-        token_ids: tuple[int, ...],
-        logprobs: tuple[TokenLogprob, ...],
-        reason: FinishReason | None = None,
-        error: str | None = None,
+        self, seq: Sequence, new: NewTokens, reason: FinishReason | None = None, error: str | None = None
     ) -> None:
         prompt_logprobs: tuple[float, ...] | None = None
         cached_tokens = 0
@@ -187,7 +237,11 @@ class Engine:
             self._counters.cached_prompt_tokens += cached_tokens
             if seq.prompt_logprobs is not None and len(seq.prompt_logprobs) == seq.prompt_len - 1:
                 prompt_logprobs = tuple(seq.prompt_logprobs)
-        self._outputs.append(Output(seq.id, token_ids, logprobs, prompt_logprobs, cached_tokens, reason, error))
+        output = Output(
+            seq.id, tuple(new.token_ids), tuple(new.logprobs), prompt_logprobs, cached_tokens, reason, error,
+            new.num_drafted, new.num_accepted,
+        )  # fmt: skip
+        self._outputs.append(output)
 
     @property
     def limits(self) -> Limits:
@@ -211,6 +265,8 @@ class Engine:
             cached_prompt_tokens=counters.cached_prompt_tokens,
             generated_tokens=counters.generated_tokens,
             steps=counters.steps,
+            drafted_tokens=counters.drafted_tokens,
+            accepted_tokens=counters.accepted_tokens,
         )
 
     def check_integrity(self) -> None:
@@ -224,8 +280,9 @@ def _check_result(result: StepResult, num_rows: int) -> None:
         raise BackendError(f"the backend answered {len(result.token_ids)} rows, expected {num_rows}")
 
 
-def _nonsense(token_id: int, logprob: float) -> BackendError:
-    return BackendError(
-        f"the model gave token {token_id} with log-probability {logprob}; its weights may be damaged, "
-        "compare their hash with the publisher's (`wayra verify`)"
-    )
+def _logprobs(seq: Sequence, result: StepResult, row: int) -> tuple[TokenLogprob, ...]:
+    if seq.params.logprobs is None:
+        return ()
+    num = seq.params.logprobs
+    top = zip(result.top_ids[row, :num].tolist(), result.top_logprobs[row, :num].tolist(), strict=True)
+    return (TokenLogprob(int(result.token_ids[row]), float(result.logprobs[row]), tuple(top)),)

@@ -70,10 +70,16 @@ class KvCache:
             return True
         if not self._is_safe(older, 1, 0):
             return False
-        block = self._pool.allocate()
-        self.tables[seq.slot, len(seq.blocks)] = block
-        seq.blocks.append(block)
+        self._take_block(seq)
         return True
+
+    def room_for_drafts(self, seq: Sequence, older: SequenceOf[Sequence], wanted: int) -> int:
+        """How many of `wanted` tokens after its last one there is room for; takes at most one block more, if safe."""
+        num_free = len(seq.blocks) * KV_BLOCK_LEN - len(seq.token_ids)
+        if wanted > num_free and len(seq.blocks) < seq.max_blocks and self._is_safe(older, 1, 0):
+            self._take_block(seq)
+            num_free += KV_BLOCK_LEN
+        return min(wanted, num_free)
 
     def publish(self, seq: Sequence) -> None:
         """Offer the blocks that have become full, or take over the equal block another sequence was first to offer."""
@@ -135,6 +141,11 @@ class KvCache:
                 return False
             num_free += self._pool.exclusive_count(seq.blocks)
         return num_later <= num_free
+
+    def _take_block(self, seq: Sequence) -> None:
+        block = self._pool.allocate()
+        self.tables[seq.slot, len(seq.blocks)] = block
+        seq.blocks.append(block)
 
     def _replace(self, seq: Sequence, index: int, block: int) -> None:
         # Besides saving memory this keeps shared blocks at the front of every table.

@@ -10,6 +10,7 @@ class EngineMetrics:
     kv_blocks, kv_blocks_used, kv_blocks_cached: in all; held by running requests; free but still shareable.
     prompt_tokens, cached_prompt_tokens, generated_tokens: since the engine was made; cached ones were not computed.
     requests, failed_requests, cancelled_requests, steps: likewise.
+    drafted_tokens, accepted_tokens: guessed by speculation and computed; those of them that became output.
     """
 
     running: int
@@ -25,6 +26,8 @@ class EngineMetrics:
     cached_prompt_tokens: int
     generated_tokens: int
     steps: int
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
     @property
     def kv_usage(self) -> float:
@@ -35,6 +38,11 @@ class EngineMetrics:
     def prefix_hit_rate(self) -> float:
         """Share of the prompt tokens served from the prefix cache, 0 to 1."""
         return self.cached_prompt_tokens / self.prompt_tokens if self.prompt_tokens else 0.0
+
+    @property
+    def acceptance_rate(self) -> float:
+        """Share of the drafted tokens that became output, 0 to 1."""
+        return self.accepted_tokens / self.drafted_tokens if self.drafted_tokens else 0.0
 
 
 @dataclass(slots=True)
@@ -48,3 +56,5 @@ class Counters:
     cached_prompt_tokens: int = 0
     generated_tokens: int = 0
     steps: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0

@@ -35,8 +35,11 @@ class Constraint(Protocol):
         """uint32 [ceil(vocab / 32)], bit i of word w allows token 32 * w + i, for the next token."""
         ...
 
-    def accept(self, token_id: int) -> None:
-        """Take note of a generated token. Not called for the token that ends the request."""
+    def accept(self, token_id: int) -> bool:
+        """Take note of a generated token; True when the answer is complete and nothing can follow it.
+
+        Not called for the token that ends the request.
+        """
         ...
 
 
@@ -112,7 +115,11 @@ class SamplingParams:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """salt: prefixes are shared only between requests of equal salt. constraint: None allows every token."""
+    """salt: prefixes are shared only between requests of equal salt. constraint: None allows every token.
+
+    A constrained request ends with "stop" where its constraint is complete, or at an end-of-sequence token that the
+    constraint allows; a stop of its own params still ends it anywhere.
+    """
 
     id: str
     prompt_ids: tuple[int, ...]
@@ -138,6 +145,7 @@ class Output:
     prompt_logprobs: on the first output, one entry a prompt token from the second on, when asked for.
     cached_tokens: prompt tokens served from the prefix cache (on the first output).
     error: one sentence, with finish_reason "error".
+    drafted_tokens, accepted_tokens: guessed and computed in this step; those of them that are among token_ids.
     """
 
     request_id: str
@@ -147,6 +155,8 @@ class Output:
     cached_tokens: int = 0
     finish_reason: FinishReason | None = None
     error: str | None = None
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 def _is_int(value: object) -> bool:

@@ -65,8 +65,14 @@ class SamplingBuilder:
         self._static = _static_batch([], vocab_size)
         self._has_history = False
 
-    def build(self, rows: list[Sequence | None], positions: list[int]) -> SamplingBatch:
-        """rows: the sequence a row samples for, None for a row that is only scored. positions: of the tokens chosen."""
+    def build(
+        self, rows: list[Sequence | None], positions: list[int], drafted: SequenceOf[tuple[int, ...]]
+    ) -> SamplingBatch:
+        """The sampling of a step's rows.
+
+        rows: the sequence a row samples for, None for a row that is only scored. positions: of the tokens chosen.
+        drafted: the tokens that a row takes for generated although its sequence does not have them yet.
+        """
         if rows != self._rows:
             self._rows = rows
             self._static = _static_batch(rows, self._vocab_size)
@@ -74,7 +80,7 @@ class SamplingBuilder:
         static = self._static
         starts, ids, counts = static.history_starts, static.history_ids, static.history_counts
         if self._has_history:
-            starts, ids, counts = _joined_histories(rows)
+            starts, ids, counts = _joined_histories(rows, drafted)
         return SamplingBatch(
             temperature=static.temperature,
             top_k=static.top_k,
@@ -128,14 +134,16 @@ def _static_batch(rows: SequenceOf[Sequence | None], vocab_size: int) -> Samplin
 
 
 def _joined_histories(
-    rows: SequenceOf[Sequence | None],
+    rows: SequenceOf[Sequence | None], drafted: SequenceOf[tuple[int, ...]]
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
     """(starts, ids, counts) of the rows that have penalties; the others have no entries."""
-    histories = [None if seq is None else seq.history for seq in rows]
-    ids = [h.ids() for h in histories if h is not None]
-    counts = [h.counts() for h in histories if h is not None]
-    starts = _starts([0 if h is None else len(h.ids()) for h in histories])
-    return starts, np.concatenate(ids), np.concatenate(counts)
+    nothing = np.zeros(0, dtype=np.int32)
+    histories = [
+        (nothing, nothing) if seq is None or seq.history is None else seq.history.after(token_ids)
+        for seq, token_ids in zip(rows, drafted, strict=True)
+    ]
+    starts = _starts([len(ids) for ids, _ in histories])
+    return starts, np.concatenate([ids for ids, _ in histories]), np.concatenate([counts for _, counts in histories])
 
 
 def _starts(lengths: SequenceOf[int]) -> NDArray[np.int32]:

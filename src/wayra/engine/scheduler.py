@@ -14,17 +14,27 @@ _MAX_OVERTAKEN = 16
 
 
 class Chunk(NamedTuple):
-    """Tokens start .. start + num_tokens of a sequence; the logits of its last `num_rows` tokens are wanted."""
+    """Tokens start .. start + num_tokens of a sequence; the logits of its last `num_rows` tokens are wanted.
+
+    drafted: the last of these tokens, which the sequence does not have yet: guesses, to be checked against what the
+    row before each of them chooses.
+    """
 
     seq: Sequence
     start: int
     num_tokens: int
     num_rows: int
+    drafted: tuple[int, ...] = ()
 
     @property
     def samples(self) -> bool:
         """Whether its last row chooses the sequence's next token."""
-        return self.start + self.num_tokens == len(self.seq.token_ids)
+        return self.start + self.num_tokens - len(self.drafted) == len(self.seq.token_ids)
+
+    def with_drafted(self, token_ids: SequenceOf[int]) -> "Chunk":
+        """The same with these guesses instead of those it has."""
+        num_more = len(token_ids) - len(self.drafted)
+        return Chunk(self.seq, self.start, self.num_tokens + num_more, self.num_rows + num_more, tuple(token_ids))
 
 
 class Scheduler:

@@ -43,6 +43,21 @@ class TokenHistory:
         """int32 [distinct], times generated; a view until the next `add`."""
         return self._counts[: self._len]
 
+    def after(self, token_ids: SequenceOf[int]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """(ids, counts) as they would be had these tokens been generated; changes nothing."""
+        if not token_ids:
+            return self.ids(), self.counts()
+        counts = self.counts().copy()
+        new: dict[int, int] = {}
+        for token_id in token_ids:
+            index = self._index_of.get(token_id)
+            if index is None:
+                new[token_id] = new.get(token_id, 0) + 1
+            else:
+                counts[index] += 1
+        ids = np.concatenate([self.ids(), np.array(list(new), dtype=np.int32)])
+        return ids, np.concatenate([counts, np.array(list(new.values()), dtype=np.int32)])
+
 
 class Sequence:
     """Mutable state of one request; the engine and the KV cache are its only writers.

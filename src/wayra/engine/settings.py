@@ -13,6 +13,9 @@ _MAX_KV_BLOCKS = 1 << 26
 _MAX_KV_MEMORY_BYTES = 1 << 46
 _MAX_STEP_TOKENS = 1 << 20
 _MAX_RUNNING = 1 << 16
+MAX_DRAFT_TOKENS = 31
+"""A draft reaches into one further KV block at most."""
+SPECULATION = ("off", "lookup", "draft")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,9 @@ class EngineSettings:
     kv_memory_bytes: what the KV cache may take when kv_blocks is None (one full context is always made room for).
     prefix_cache: share the KV of equal prompt beginnings.
     step_tokens: tokens computed in one step, decode and prefill together. max_running: sequences advanced at a time.
+    speculate: guess tokens and check several in one step, which changes when tokens come, never which. "off"; "lookup"
+    copies what followed earlier occurrences of the last tokens; "draft" asks the drafter the engine is given.
+    draft_tokens: how many to guess at most for one sequence in one step; fewer, or none, where more do not pay.
     """
 
     max_context: int | None = None
@@ -32,6 +38,8 @@ class EngineSettings:
     prefix_cache: bool = True
     step_tokens: int | None = None
     max_running: int | None = None
+    speculate: str = "off"
+    draft_tokens: int = 15
 
     def __post_init__(self) -> None:
         _check("max_context", self.max_context, _MAX_CONTEXT)
@@ -39,11 +47,14 @@ class EngineSettings:
         _check("kv_memory_bytes", self.kv_memory_bytes, _MAX_KV_MEMORY_BYTES)
         _check("step_tokens", self.step_tokens, _MAX_STEP_TOKENS)
         _check("max_running", self.max_running, _MAX_RUNNING)
+        _check("draft_tokens", self.draft_tokens, MAX_DRAFT_TOKENS)
+        if self.speculate not in SPECULATION:
+            raise InvalidParameter(f"speculate is {self.speculate!r}, expected one of {', '.join(SPECULATION)}")
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The settings with nothing left to choose. max_rows: logit rows a step may hold."""
+    """The settings with nothing left to choose. max_rows: logit rows a step may hold. draft_tokens: 0 is never."""
 
     max_context: int
     kv_blocks: int
@@ -51,6 +62,7 @@ class Limits:
     step_tokens: int
     max_running: int
     max_rows: int
+    draft_tokens: int = 0
 
 
 def blocks_for(num_tokens: int) -> int:
@@ -85,7 +97,10 @@ def resolve(settings: EngineSettings, model: Model) -> Limits:
             "raise it or lower max_context"
         )
     _log.info("context %d tokens, %d KV blocks, %d sequences at a time", max_context, kv_blocks, max_running)
-    return Limits(max_context, kv_blocks, settings.prefix_cache, step_tokens, max_running, options.max_step_seqs)
+    draft_tokens = 0 if settings.speculate == "off" else settings.draft_tokens
+    return Limits(
+        max_context, kv_blocks, settings.prefix_cache, step_tokens, max_running, options.max_step_seqs, draft_tokens
+    )
 
 
 def _resolve_context(settings: EngineSettings, trained_context: int, budget_blocks: int) -> int:
@@ -102,7 +117,7 @@ def _resolve_context(settings: EngineSettings, trained_context: int, budget_bloc
 
 
 def _check(name: str, value: int | None, high: int) -> None:
-    if value is None and name != "kv_memory_bytes":
+    if value is None and name not in ("kv_memory_bytes", "draft_tokens"):
         return
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= high:
         raise InvalidParameter(f"{name} is {value!r}, expected an integer from 1 to {high:,}")

@@ -1,0 +1,229 @@
+"""Guesses added to a planned step: how many for whom, whether they pay, and what was learned from them.
+
+Two things bound what a wrong guess may cost. Lengths follow from measured acceptance and measured step times, so that
+guessing stops where it does not pay. And each sequence has an account, in tokens: it may lose about one token for
+every 67 it generates, plus one to begin with, whatever the estimates say. Times decide only how much is guessed, and
+a guess never decides a token.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from collections.abc import Sequence as SequenceOf
+from typing import NamedTuple
+
+from wayra.backends.api import KV_BLOCK_LEN, Model
+from wayra.base.errors import InvalidParameter
+from wayra.engine.kv_cache import KvCache
+from wayra.engine.scheduler import Chunk
+from wayra.engine.sequence import Sequence
+from wayra.engine.settings import EngineSettings, Limits
+from wayra.engine.speculate.acceptance import Acceptance, SharedAcceptance
+from wayra.engine.speculate.drafter import Drafter
+from wayra.engine.speculate.lengths import can_pay, choose_lengths
+from wayra.engine.speculate.lookup import PromptLookup
+from wayra.engine.speculate.step_times import StepTimes, key_share
+
+_log = logging.getLogger(__name__)
+
+_FIRST_CREDIT = 1.0
+_CREDIT_RATE = 0.015
+# So that what one part of an answer gained is not lost in the next.
+_MOST_SAVED = 4.0
+
+
+class Candidate(NamedTuple):
+    """The sequence of one of the plan's chunks. most: guesses that its limits leave room for."""
+
+    chunk: int
+    seq: Sequence
+    most: int
+
+
+class _Account:
+    """What is known of one sequence. balance: tokens gained by guesses less tokens their time would have given."""
+
+    def __init__(self, shared: SharedAcceptance) -> None:
+        self.acceptance = Acceptance(shared)
+        self.balance = 0.0
+        self.kinds: SequenceOf[int] = ()
+        self.cost = 0.0
+
+    def credit(self, seq: Sequence) -> float:
+        return self.balance + _FIRST_CREDIT + _CREDIT_RATE * (len(seq.token_ids) - seq.prompt_len)
+
+
+class Speculator:
+    """Called by the engine around each step: `draft`, then `learn` for each chunk with drafts, then `end_step`."""
+
+    def __init__(
+        self,
+        drafter: Drafter,
+        limits: Limits,
+        kv: KvCache,
+        times: StepTimes,
+        vocab_size: int,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._drafter: Drafter | None = drafter
+        self._limits = limits
+        self._kv = kv
+        self._times = times
+        self._vocab_size = vocab_size
+        self._clock = clock
+        self._shared = SharedAcceptance(drafter.priors)
+        self._accounts: dict[Sequence, _Account] = {}
+        # What the step in progress holds, (tokens, keys), when it is one that teaches how long steps take.
+        self._timed: tuple[int, int] | None = None
+        self._started_s = 0.0
+
+    def draft(self, plan: list[Chunk], running: SequenceOf[Sequence]) -> list[Chunk]:
+        """The plan with guesses added to some of its chunks. running: oldest first. Takes KV blocks only."""
+        self._timed = None
+        if not plan or any(chunk.num_tokens != 1 or not chunk.samples for chunk in plan):
+            return plan
+        num_keys = sum(chunk.start + 1 for chunk in plan)
+        started_s = self._clock()
+        if self._drafter is not None and self._times.is_ready:
+            try:
+                plan = self._with_guesses(plan, running, num_keys, self._drafter)
+            except Exception as cause:
+                _log.warning("speculation is off from here on: the drafter failed (%s)", cause)
+                self._drafter = None
+        num_tokens = sum(chunk.num_tokens for chunk in plan)
+        self._timed = (num_tokens, num_keys * num_tokens // len(plan))
+        # Guessing itself is not part of the model's time: it costs nothing by the token, or `depth_s` counts it.
+        self._started_s = self._clock()
+        if num_tokens == len(plan):
+            self._started_s = started_s
+        return plan
+
+    def learn(self, chunk: Chunk, num_matches: int) -> None:
+        """The first `num_matches` guesses of a chunk were what the model chose."""
+        account = self._accounts.get(chunk.seq)
+        if account is None or not chunk.drafted:
+            return
+        account.acceptance.learn(account.kinds[: len(chunk.drafted)], num_matches)
+        account.balance = min(_MOST_SAVED, account.balance + num_matches - account.cost)
+
+    def end_step(self) -> None:
+        """The step is done and committed."""
+        if self._timed is not None:
+            self._times.observe(*self._timed, self._clock() - self._started_s)
+
+    def forget(self, seq: Sequence) -> None:
+        """The sequence has ended."""
+        self._accounts.pop(seq, None)
+        if self._drafter is not None:
+            self._drafter.forget(seq)
+
+    def _with_guesses(
+        self, plan: list[Chunk], running: SequenceOf[Sequence], num_keys: int, drafter: Drafter
+    ) -> list[Chunk]:
+        candidates = [c for i, chunk in enumerate(plan) if (c := self._candidate(i, chunk.seq)).most > 0]
+        # A chunk that decodes has one token and one row, and a guess one more of each.
+        room = min(self._limits.step_tokens, self._limits.max_rows) - len(plan)
+        room = min(room, sum(candidate.most for candidate in candidates))
+        if room <= 0:
+            return plan
+        step_s = self._times.curve(len(plan), num_keys, room)
+        if not can_pay(len(plan), step_s):
+            return plan
+        lengths = self._lengths(candidates, len(plan), step_s, drafter)
+        asked = [
+            (candidate, self._room(candidate.seq, length, running))
+            for candidate, length in zip(candidates, lengths, strict=True)
+            if length
+        ]
+        asked = [(candidate, length) for candidate, length in asked if length]
+        if not asked:
+            return plan
+        guesses = drafter.draft([(candidate.seq, length) for candidate, length in asked])
+        drafted = [self._sound(g, length) for g, (_, length) in zip(guesses, asked, strict=True)]
+        return self._added(plan, [candidate for candidate, _ in asked], drafted, step_s)
+
+    def _candidate(self, index: int, seq: Sequence) -> Candidate:
+        # The mask of a later row would depend on the guesses before it.
+        if seq.needs_mask:
+            return Candidate(index, seq, 0)
+        return Candidate(index, seq, min(self._limits.draft_tokens, seq.max_len - len(seq.token_ids) - 1))
+
+    def _lengths(
+        self, candidates: SequenceOf[Candidate], num_seqs: int, step_s: SequenceOf[float], drafter: Drafter
+    ) -> list[int]:
+        """How many guesses each candidate gets: by what they are expected to give, as far as its account allows."""
+        accounts = [self._account(candidate.seq) for candidate in candidates]
+        chances: list[list[float]] = []
+        prospects = drafter.prospects([candidate.seq for candidate in candidates])
+        for candidate, account, kinds in zip(candidates, accounts, prospects, strict=True):
+            account.kinds = kinds[: candidate.most]
+            chances.append(account.acceptance.reach(account.kinds))
+        lengths = choose_lengths(chances, num_seqs, step_s, drafter.depth_s)
+        for index, (candidate, account) in enumerate(zip(candidates, accounts, strict=True)):
+            if lengths[index] == 0:
+                if account.kinds:
+                    account.acceptance.pass_over(account.kinds[0])
+                continue
+            credit = account.credit(candidate.seq)
+            while lengths[index] and self._cost(lengths, index, num_seqs, step_s) > credit:
+                lengths[index] -= 1
+        return lengths
+
+    def _cost(self, lengths: SequenceOf[int], index: int, num_seqs: int, step_s: SequenceOf[float]) -> float:
+        """Tokens that all sequences could have had in the time which the guesses for one of them add to the step."""
+        total = sum(lengths)
+        longer_s = step_s[total] - step_s[0]
+        if self._drafter is not None:
+            longer_s += max(lengths) * self._drafter.depth_s
+        return max(0.0, longer_s / step_s[0]) * num_seqs * lengths[index] / total
+
+    def _room(self, seq: Sequence, length: int, running: SequenceOf[Sequence]) -> int:
+        """How many of so many guesses there are KV slots for."""
+        if len(seq.token_ids) + length <= len(seq.blocks) * KV_BLOCK_LEN:
+            return length
+        return self._kv.room_for_drafts(seq, running[: running.index(seq)], length)
+
+    def _sound(self, guesses: SequenceOf[int], length: int) -> tuple[int, ...]:
+        """The guesses up to the first that is no token of this vocabulary."""
+        for index, token_id in enumerate(guesses[:length]):
+            if not 0 <= token_id < self._vocab_size:
+                return tuple(guesses[:index])
+        return tuple(guesses[:length])
+
+    def _added(
+        self,
+        plan: list[Chunk],
+        candidates: SequenceOf[Candidate],
+        drafted: SequenceOf[tuple[int, ...]],
+        step_s: SequenceOf[float],
+    ) -> list[Chunk]:
+        plan = list(plan)
+        lengths = [len(token_ids) for token_ids in drafted]
+        num_seqs = len(plan)
+        for index, (candidate, token_ids) in enumerate(zip(candidates, drafted, strict=True)):
+            if token_ids:
+                self._account(candidate.seq).cost = self._cost(lengths, index, num_seqs, step_s)
+                plan[candidate.chunk] = plan[candidate.chunk].with_drafted(token_ids)
+        return plan
+
+    def _account(self, seq: Sequence) -> _Account:
+        account = self._accounts.get(seq)
+        if account is None:
+            account = self._accounts[seq] = _Account(self._shared)
+        return account
+
+
+def make_speculator(
+    settings: EngineSettings, model: Model, limits: Limits, kv: KvCache, drafter: Drafter | None
+) -> Speculator | None:
+    """What the settings ask for; None when nothing is to be guessed, or a step has no room for a guess."""
+    if settings.speculate == "draft" and drafter is None:
+        raise InvalidParameter('speculate is "draft" without a draft model; give one or choose "lookup"')
+    if settings.speculate == "off":
+        return None
+    if min(limits.max_rows, limits.step_tokens) < 2:
+        _log.info("no speculation: a step has room for one row only")
+        return None
+    if settings.speculate == "lookup" or drafter is None:
+        drafter = PromptLookup(limits.draft_tokens)
+    return Speculator(drafter, limits, kv, StepTimes(key_share(model.spec)), model.spec.vocab_size)
