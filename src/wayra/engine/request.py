@@ -53,7 +53,8 @@ class SamplingParams:
     end-of-sequence ids (which ignore_eos switches off).
     min_tokens: no stop token is chosen before that many tokens.
     logprobs: how many alternatives to report for each token; None reports nothing.
-    prompt_logprobs: also report the log-probability of each prompt token.
+    prompt_logprobs: also report the log-probability of each prompt token. prompt_top_logprobs: how many alternatives
+    to report for each of them.
     """
 
     temperature: float = 1.0
@@ -72,6 +73,7 @@ class SamplingParams:
     logit_bias: Mapping[int, float] = field(default_factory=dict[int, float])
     logprobs: int | None = None
     prompt_logprobs: bool = False
+    prompt_top_logprobs: int = 0
 
     def __post_init__(self) -> None:
         _check_real("temperature", self.temperature, 0.0, 100.0)
@@ -94,6 +96,9 @@ class SamplingParams:
             _check_int("logprobs", self.logprobs, 0, MAX_LOGPROBS)
         _check_bool("ignore_eos", self.ignore_eos)
         _check_bool("prompt_logprobs", self.prompt_logprobs)
+        _check_int("prompt_top_logprobs", self.prompt_top_logprobs, 0, MAX_LOGPROBS)
+        if self.prompt_top_logprobs and not self.prompt_logprobs:
+            raise InvalidParameter("prompt_top_logprobs is set without prompt_logprobs; set both")
         # Lists are what people write; they are copied so that nobody can change a request under way.
         object.__setattr__(self, "stop", _checked_stops(self.stop))
         object.__setattr__(self, "stop_token_ids", _checked_stop_ids(self.stop_token_ids))
@@ -142,7 +147,8 @@ class Output:
     """What one step gave one request.
 
     token_ids: new tokens (empty when it only finished). logprobs: one entry a new token, when asked for.
-    prompt_logprobs: on the first output, one entry a prompt token from the second on, when asked for.
+    prompt_logprobs: on the first output, one entry a prompt token from the second on, when asked for. prompt_top: the
+    likeliest tokens in their places, most likely first, likewise.
     cached_tokens: prompt tokens served from the prefix cache (on the first output).
     error: one sentence, with finish_reason "error".
     drafted_tokens, accepted_tokens: guessed and computed in this step; those of them that are among token_ids.
@@ -155,6 +161,7 @@ class Output:
     cached_tokens: int = 0
     finish_reason: FinishReason | None = None
     error: str | None = None
+    prompt_top: tuple[tuple[tuple[int, float], ...], ...] | None = None
     drafted_tokens: int = 0
     accepted_tokens: int = 0
 

@@ -28,6 +28,8 @@ def check_request(request: Request, limits: Limits, vocab_size: int, eos_ids: fr
     params = request.params
     _check_known("a stop token id", params.stop_token_ids, vocab_size)
     _check_known("a logit_bias token id", tuple(params.logit_bias), vocab_size)
+    if params.ignore_eos and request.constraint is not None:
+        raise InvalidParameter("ignore_eos is set beside a constraint, whose answers would never end; leave it out")
     if params.min_tokens and len(params.all_stop_ids(eos_ids)) >= vocab_size:
         raise InvalidParameter("min_tokens is set, but every token of the vocabulary is a stop token; name fewer")
 

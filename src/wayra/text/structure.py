@@ -6,7 +6,7 @@ Nothing here knows tokens; `engine/grammar` turns a GrammarSpec into a constrain
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from wayra.base.errors import InvalidParameter
 
@@ -99,28 +99,29 @@ def schema_text(schema: object) -> str:
 
 def _parsed_schema(text: str) -> object:
     try:
-        schema = cast(object, json.loads(text))
+        schema: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InvalidParameter(f"the JSON schema is not JSON ({error!s:.100}); pass an object") from error
-    if schema is not True and not isinstance(schema, dict):
+    if schema is not True and not isinstance(cast(object, schema), dict):
         raise InvalidParameter(f"the JSON schema is {text[:40]!r}, expected an object")
     depth = _depth(schema)
     if depth > MAX_SCHEMA_DEPTH:
         raise InvalidParameter(f"the JSON schema is nested {depth:,} deep, limit is {MAX_SCHEMA_DEPTH}; flatten it")
-    return cast(object, schema)
+    return schema
 
 
-def _depth(value: object) -> int:
+def _depth(value: Any) -> int:
     """Levels of nesting, found without recursion."""
-    depth, level = 0, [value]
+    depth = 0
+    level: list[Any] = [value]
     while level:
         depth += 1
-        inner: list[object] = []
+        inner: list[Any] = []
         for node in level:
             if isinstance(node, dict):
-                inner += cast(dict[str, object], node).values()
+                inner += cast(dict[str, Any], node).values()
             elif isinstance(node, list):
-                inner += cast(list[object], node)
+                inner += cast(list[Any], node)
         level = inner
     return depth
 
