@@ -12,6 +12,7 @@ from wayra.backends.api import KV_BLOCK_LEN, Model
 from wayra.engine.engine import Engine
 from wayra.engine.request import FinishReason, Output, Request, SamplingParams, TokenLogprob
 from wayra.engine.settings import EngineSettings, blocks_for
+from wayra.engine.speculate.drafter import Drafter
 
 MAX_STEP_TOKENS = 96
 MAX_STEP_SEQS = 8
@@ -45,6 +46,9 @@ class Answer:
     finish_reason: FinishReason | None
     cached_tokens: int
     error: str | None
+    num_outputs: int
+    drafted_tokens: int
+    accepted_tokens: int
 
 
 def random_schedule(seed: int, vocab_size: int, max_requests: int = 10) -> Schedule:
@@ -104,9 +108,9 @@ def random_params(rng: random.Random, vocab_size: int) -> SamplingParams:
     )
 
 
-def run_schedule(model: Model, schedule: Schedule) -> dict[str, Answer]:
+def run_schedule(model: Model, schedule: Schedule, drafter: Drafter | None = None) -> dict[str, Answer]:
     """Run it to the end, checking the engine after each step. Fails if a request starves or a block leaks."""
-    engine = Engine(model, schedule.settings, schedule.eos_ids)
+    engine = Engine(model, schedule.settings, schedule.eos_ids, drafter)
     arrivals = list(schedule.arrivals)
     cancels = {a.request.id: a.cancel_step for a in arrivals if a.cancel_step is not None}
     outputs: dict[str, list[Output]] = {a.request.id: [] for a in arrivals}
@@ -139,6 +143,9 @@ def joined(outputs: list[Output]) -> Answer:
         finish_reason=outputs[-1].finish_reason,
         cached_tokens=outputs[0].cached_tokens,
         error=outputs[-1].error,
+        num_outputs=len(outputs),
+        drafted_tokens=sum(o.drafted_tokens for o in outputs),
+        accepted_tokens=sum(o.accepted_tokens for o in outputs),
     )
 
 
@@ -153,9 +160,11 @@ def answer_alone(model: Model, schedule: Schedule, request: Request) -> Answer:
     return joined(outputs)
 
 
-def check_schedule(model: Model, schedule: Schedule, same: Callable[[Answer, Answer], bool]) -> dict[str, Answer]:
+def check_schedule(
+    model: Model, schedule: Schedule, same: Callable[[Answer, Answer], bool], drafter: Drafter | None = None
+) -> dict[str, Answer]:
     """Every request answers as it does alone; one cancelled in time answers with the beginning of that."""
-    answers = run_schedule(model, schedule)
+    answers = run_schedule(model, schedule, drafter)
     for arrival in schedule.arrivals:
         expected = answer_alone(model, schedule, arrival.request)
         answer = answers[arrival.request.id]
