@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ class BatchBuilder:
         self._tables = tables
         self._slot_of = slot_of
         self._sampling = SamplingBuilder(vocab_size)
+        self._vocab_size = vocab_size
 
     def build(self, plan: SequenceOf[Chunk]) -> StepBatch:
         """The batch of a plan; the rows of a chunk follow those of the chunks before it."""
@@ -42,6 +44,7 @@ class BatchBuilder:
         draws: list[int] = []
         drafted_before: list[tuple[int, ...]] = []
         is_scored = False
+        num_prompt_top = 0
         for chunk in plan:
             seq, start, count, num_rows, drafted = chunk
             end = start + count
@@ -65,8 +68,13 @@ class BatchBuilder:
                 first = len(drafted) + 1 - num_sampled
                 drafted_before += [()] * num_scored + [drafted[: first + i] for i in range(num_sampled)]
                 is_scored = is_scored or seq.prompt_logprobs is not None
+                num_prompt_top = max(num_prompt_top, seq.params.prompt_top_logprobs)
         num_blocks = -(-max(kv_lens) // KV_BLOCK_LEN)
-        samples = any(seq is not None for seq in rows)
+        # Rows that are only scored go through the sampler too where their likeliest tokens are wanted.
+        samples = num_prompt_top > 0 or any(seq is not None for seq in rows)
+        sampling = self._sampling.build(rows, draws, drafted_before) if samples else None
+        if sampling is not None and num_prompt_top > sampling.num_logprobs:
+            sampling = replace(sampling, num_logprobs=min(num_prompt_top, self._vocab_size))
         return StepBatch(
             token_ids=np.array(token_ids, dtype=np.int32),
             positions=np.array(positions, dtype=np.int32),
@@ -75,7 +83,7 @@ class BatchBuilder:
             block_tables=self._tables[slots, :num_blocks],
             logit_rows=np.array(logit_rows, dtype=np.int32),
             targets=_targets(plan) if is_scored else None,
-            sampling=self._sampling.build(rows, draws, drafted_before) if samples else None,
+            sampling=sampling,
         )
 
 

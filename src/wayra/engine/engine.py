@@ -144,6 +144,8 @@ class Engine:
         if seq.prompt_logprobs is not None and result.target_logprobs is not None:
             num_scored = min(chunk.num_tokens, seq.prompt_len - 1 - chunk.start)
             seq.prompt_logprobs += result.target_logprobs[row : row + max(0, num_scored)].tolist()
+            if seq.prompt_top is not None:
+                seq.prompt_top += _alternatives(result, row, num_scored, seq.params.prompt_top_logprobs)
         if chunk.samples:
             self._take_run(chunk, result, first_row)
         else:
@@ -230,6 +232,7 @@ class Engine:
         self, seq: Sequence, new: NewTokens, reason: FinishReason | None = None, error: str | None = None
     ) -> None:
         prompt_logprobs: tuple[float, ...] | None = None
+        prompt_top: tuple[tuple[tuple[int, float], ...], ...] | None = None
         cached_tokens = 0
         if not seq.has_answered:
             seq.has_answered = True
@@ -237,9 +240,10 @@ class Engine:
             self._counters.cached_prompt_tokens += cached_tokens
             if seq.prompt_logprobs is not None and len(seq.prompt_logprobs) == seq.prompt_len - 1:
                 prompt_logprobs = tuple(seq.prompt_logprobs)
+                prompt_top = None if seq.prompt_top is None else tuple(seq.prompt_top)
         output = Output(
             seq.id, tuple(new.token_ids), tuple(new.logprobs), prompt_logprobs, cached_tokens, reason, error,
-            new.num_drafted, new.num_accepted,
+            prompt_top, new.num_drafted, new.num_accepted,
         )  # fmt: skip
         self._outputs.append(output)
 
@@ -273,6 +277,13 @@ class Engine:
         """Raises IntegrityError unless every block is accounted for. For tests and idle moments, between steps."""
         self._scheduler.check(list(self._live.values()))
         self._kv.check(self._scheduler.running, self._scheduler.waiting)
+
+
+def _alternatives(result: StepResult, row: int, num_rows: int, num: int) -> list[tuple[tuple[int, float], ...]]:
+    """The `num` likeliest tokens of each of some rows, most likely first."""
+    rows = slice(row, row + max(0, num_rows))
+    ids, logprobs = result.top_ids[rows, :num].tolist(), result.top_logprobs[rows, :num].tolist()
+    return [tuple(zip(*pair, strict=True)) for pair in zip(ids, logprobs, strict=True)]
 
 
 def _check_result(result: StepResult, num_rows: int) -> None:

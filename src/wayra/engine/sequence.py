@@ -73,7 +73,7 @@ class Sequence:
     __slots__ = (
         "blocks", "cached_tokens", "constraint", "digests", "has_answered", "history", "id", "mask", "max_blocks",
         "max_len", "min_len", "num_computed", "num_promised", "num_published", "params", "prompt_len",
-        "prompt_logprobs", "root", "seed", "slot", "stop_ids", "token_ids", "wants_logprobs",
+        "prompt_logprobs", "prompt_top", "root", "seed", "slot", "stop_ids", "token_ids", "wants_logprobs",
     )  # fmt: skip
 
     def __init__(self, request: Request, seed: int, limits: Limits, eos_ids: frozenset[int]) -> None:
@@ -97,6 +97,7 @@ class Sequence:
         self.num_promised = 0
         self.cached_tokens = 0
         self.prompt_logprobs: list[float] | None = [] if params.prompt_logprobs else None
+        self.prompt_top: list[tuple[tuple[int, float], ...]] | None = [] if params.prompt_top_logprobs else None
         self.wants_logprobs = params.logprobs is not None
         self.seed = seed
         self.stop_ids = params.all_stop_ids(eos_ids)

@@ -38,18 +38,24 @@ class Assembler:
         self._first_token: float | None = None
         self._last_token: float | None = None
         self._cached_tokens = 0
+        self._drafted_tokens = 0
+        self._accepted_tokens = 0
         self._texts: list[str] = []
         self._token_ids: list[int] = []
         self._logprobs: list[TokenLogprob] = []
         self._prompt_logprobs: tuple[float, ...] | None = None
+        self._prompt_top: tuple[tuple[tuple[int, float], ...], ...] | None = None
 
     def push(self, output: Output) -> Chunk:
         """Take what one step gave. Raises BackendError when the engine reports that this request failed."""
         if output.finish_reason == "error":
             raise BackendError(output.error or "the request failed in the engine")
         self._cached_tokens = max(self._cached_tokens, output.cached_tokens)
+        self._drafted_tokens += output.drafted_tokens
+        self._accepted_tokens += output.accepted_tokens
         if output.prompt_logprobs is not None:
             self._prompt_logprobs = output.prompt_logprobs
+            self._prompt_top = output.prompt_top
         texts: list[str] = []
         taken, stopped = self._take(output.token_ids, texts)
         reason: FinishReason | None = "stop" if stopped else output.finish_reason
@@ -100,10 +106,17 @@ class Assembler:
             text="".join(self._texts),
             token_ids=tuple(self._token_ids),
             finish_reason=reason,
-            usage=Usage(self._prompt_tokens, self._cached_tokens, len(self._token_ids)),
+            usage=Usage(
+                prompt_tokens=self._prompt_tokens,
+                cached_tokens=self._cached_tokens,
+                completion_tokens=len(self._token_ids),
+                drafted_tokens=self._drafted_tokens,
+                accepted_tokens=self._accepted_tokens,
+            ),
             timings=self._timings(),
             logprobs=tuple(self._logprobs) if self._params.logprobs is not None else None,
             prompt_logprobs=self._prompt_logprobs,
+            prompt_top=self._prompt_top,
         )
 
     def _timings(self) -> Timings:

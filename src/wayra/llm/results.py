@@ -7,11 +7,16 @@ from wayra.engine.request import FinishReason, TokenLogprob
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one request. cached_tokens is the part of prompt_tokens that the prefix cache served."""
+    """Tokens of one request. cached_tokens is the part of prompt_tokens that the prefix cache served.
+
+    drafted_tokens: guessed by speculation and checked. accepted_tokens: those of them that became the answer.
+    """
 
     prompt_tokens: int
     cached_tokens: int
     completion_tokens: int
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,7 @@ class Completion:
     token that completed it, while `text` ends before the string.
     finish_reason: "stop" (end of turn, stop string or stop id), "length" (max_tokens or the context), "cancelled".
     logprobs: one entry a token, when asked for. prompt_logprobs: one a prompt token from the second on, when asked for.
+    prompt_top: the likeliest tokens in the places of prompt_logprobs, when asked for.
     """
 
     text: str
@@ -46,6 +52,7 @@ class Completion:
     timings: Timings
     logprobs: tuple[TokenLogprob, ...] | None = None
     prompt_logprobs: tuple[float, ...] | None = None
+    prompt_top: tuple[tuple[tuple[int, float], ...], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
