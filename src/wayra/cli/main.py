@@ -31,6 +31,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
     {
         "run": Verb("wayra.cli.run:run", "Answer one prompt, from the argument or from stdin."),
         "chat": Verb("wayra.cli.chat:chat", "Talk to a model in the terminal."),
+        "serve": Verb("wayra.cli.serve:serve", "Serve a model over HTTP, with OpenAI's API."),
         "pull": Verb("wayra.cli.pull:pull", "Fetch a model into the cache."),
         "ls": Verb("wayra.cli.ls:ls", "List the models on this machine."),
         "show": Verb("wayra.cli.show:show", "Describe a model: sizes, formats, context, template."),
@@ -38,6 +39,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "verify": Verb("wayra.cli.verify:verify", "Check a model's bytes against their recorded hash."),
         "info": Verb("wayra.cli.info:info", "Say what wayra uses of this machine, and why."),
         "tokenize": Verb("wayra.cli.tokenize:tokenize", "Turn text into token ids, or back."),
+        "claims": Verb("wayra.cli.claims:claims", "Derive claims about models and prices again, and judge them."),
         "perplexity": Verb("wayra.cli.perplexity:perplexity", "Measure a model on a text."),
     }
 )

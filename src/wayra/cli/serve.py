@@ -1,0 +1,111 @@
+"""`wayra serve`: the HTTP server, on the default model without arguments."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.exceptions import Exit
+
+from wayra.base.settings import Settings
+from wayra.cli.generation import MODEL_OPTIONS, with_options
+from wayra.cli.output import note, print_line
+
+if TYPE_CHECKING:
+    from wayra.server.service import Service
+
+EPILOG = """\b
+Examples:
+  wayra serve
+  wayra serve llama3.2:1b --port 9000
+  wayra serve --host 0.0.0.0 --api-key-file keys.txt
+Then:
+  curl localhost:8000/v1/chat/completions -H 'Content-Type: application/json' \\
+    -d '{"messages": [{"role": "user", "content": "Hello"}]}'
+"""
+
+SERVER_OPTIONS = (
+    click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS",
+                 help="Where to listen; other than this machine needs an API key."),
+    click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, metavar="N",
+                 help="0 takes a free one."),
+    click.option("--api-key", "api_keys", multiple=True, metavar="KEY",
+                 help="Clients must send it; may be given several times. Others on this machine can see it: "
+                      "--api-key-file is safer."),
+    click.option("--api-key-file", type=click.Path(path_type=Path), metavar="FILE", help="API keys, one a line."),
+    click.option("--allowed-host", "allowed_hosts", multiple=True, metavar="NAME",
+                 help="A further name clients may use for this server."),
+    click.option("--cors-origin", "cors_origins", multiple=True, metavar="ORIGIN",
+                 help="A web origin whose pages may call the API."),
+    click.option("--max-batch", type=click.IntRange(1, 1024), default=32, show_default=True, metavar="N",
+                 help="Requests computed side by side."),
+    click.option("--max-waiting", type=click.IntRange(0, 1 << 20), default=256, show_default=True, metavar="N",
+                 help="Requests that may wait; more get 429."),
+    click.option("--max-body", type=click.IntRange(1, 1024), default=4, show_default=True, metavar="MIB",
+                 help="Largest request."),
+    click.option("--drain-timeout", type=click.IntRange(0, 86_400), default=60, show_default=True, metavar="SECONDS",
+                 help="How long requests under way may go on after SIGTERM."),
+    click.option("--no-prefix-cache", is_flag=True, help="Compute every prompt anew."),
+    click.option("--quiet", is_flag=True, help="Log only what goes wrong."),
+)  # fmt: skip
+
+
+@click.command(epilog=EPILOG)
+@click.argument("name", required=False, metavar="[MODEL]")
+@with_options(SERVER_OPTIONS, MODEL_OPTIONS)
+@click.pass_obj
+def serve(settings: Settings, name: str | None, **options: Any) -> None:
+    """Serve a model over HTTP, with OpenAI's API.
+
+    Prints its address when it is ready. Ctrl-C or SIGTERM lets requests under way finish and ends it; a second one ends
+    it at once. The log is one JSON object a line, on standard error.
+    """
+    from wayra.cli.progress import make_progress
+    from wayra.llm.options import LLMOptions
+    from wayra.server.journal import Journal
+    from wayra.server.load import load_service
+    from wayra.server.run import serve as run_server
+    from wayra.server.settings import ServerSettings, keys_from_file
+
+    keys = tuple(options["api_keys"])
+    if options["api_key_file"] is not None:
+        keys += keys_from_file(options["api_key_file"])
+    server_settings = ServerSettings(
+        host=options["host"],
+        port=options["port"],
+        api_keys=keys,
+        allowed_hosts=tuple(options["allowed_hosts"]),
+        cors_origins=tuple(options["cors_origins"]),
+        max_waiting=options["max_waiting"],
+        max_body_bytes=options["max_body"] << 20,
+        drain_s=options["drain_timeout"],
+    )
+    llm_options = LLMOptions(
+        backend=options["backend"],
+        context_len=options["context"],
+        threads=options["threads"],
+        kv_dtype=options["kv_dtype"],
+        max_batch=options["max_batch"],
+        prefix_cache=not options["no_prefix_cache"],
+        prepare_chat=True,
+    )
+    model = name or options["model"]
+    note(f"loading {model} ...")
+    progress = make_progress(settings)
+    code = run_server(
+        lambda on_death: load_service([model], settings, llm_options, server_settings, on_death, progress),
+        server_settings,
+        Journal(is_quiet=options["quiet"]),
+        _greet,
+    )
+    if code:
+        raise Exit(code)
+
+
+def _greet(service: "Service", url: str) -> None:
+    """Say where the server is, and how to call it."""
+    import sys
+
+    print_line(f"{service.models[0].name} is served at {url}")
+    print_line(f"  OpenAI clients: base_url={url}/v1")
+    print_line("  Ctrl-C ends it")
+    sys.stdout.flush()

@@ -1,0 +1,41 @@
+"""The table of routes, behind the door."""
+
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from wayra.server.admin import AdminRoutes
+from wayra.server.door import Door
+from wayra.server.journal import Journal
+from wayra.server.openai.chat import ChatRoute
+from wayra.server.openai.completions import CompletionsRoute
+from wayra.server.openai.models import ModelRoutes
+from wayra.server.service import Service
+
+
+def make_app(service: Service, journal: Journal) -> ASGIApp:
+    """The ASGI application of a service."""
+    chat, completions = ChatRoute(service), CompletionsRoute(service)
+    models, admin = ModelRoutes(service), AdminRoutes(service)
+    routes = [
+        Route("/v1/chat/completions", chat.answer, methods=["POST"]),
+        Route("/v1/completions", completions.answer, methods=["POST"]),
+        Route("/v1/models", models.models, methods=["GET"]),
+        Route("/v1/models/{name:path}", models.model, methods=["GET"]),
+        Route("/tokenize", models.tokenize, methods=["POST"]),
+        Route("/detokenize", models.detokenize, methods=["POST"]),
+        Route("/health", admin.health, methods=["GET"]),
+        Route("/ready", admin.ready, methods=["GET"]),
+        Route("/metrics", admin.metrics, methods=["GET"]),
+    ]
+    return Door(_Raising(Router(routes, redirect_slashes=False)), service.settings, journal)
+
+
+class _Raising:
+    """Makes the router raise for what it does not know, instead of answering in a shape of its own."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = self
+        await self._router(scope, receive, send)

@@ -1,0 +1,92 @@
+"""Reads a request's body within limits and decodes it into a struct; what is wrong is said by the field's name."""
+
+import asyncio
+import re
+from typing import TypeVar
+
+import msgspec
+from starlette.requests import Request
+
+from wayra.server.connection import connection_of
+from wayra.server.errors import ApiError, not_supported
+from wayra.server.settings import ServerSettings
+
+T = TypeVar("T")
+
+_UNKNOWN = re.compile(r"^Object contains unknown field `(.*)`(?: - at `\$(.*)`)?$", re.DOTALL)
+_PLACED = re.compile(r"^(.*) - at `(?:key in )?\$(.*)`$", re.DOTALL)
+_ONLY_NULL = re.compile(r"^Expected `null`, got `\w+`$")
+
+
+async def read_struct(request: Request, decoder: "msgspec.json.Decoder[T]", settings: ServerSettings) -> T:
+    """The body as a struct. Raises ApiError 400, 408, 413, 415 or 429, ClientDisconnect."""
+    _check_headers(request, settings.max_body_bytes)
+    grants = connection_of(request.scope).grants
+    taken_bytes = 0
+    parts: list[bytes] = []
+    try:
+        async with asyncio.timeout(settings.body_s):
+            async for part in request.stream():
+                grants.body_bytes += len(part)
+                taken_bytes += len(part)
+                if taken_bytes > settings.max_body_bytes:
+                    raise _too_large(taken_bytes, settings.max_body_bytes)
+                if grants.body_bytes > grants.max_all_body_bytes:
+                    raise ApiError(
+                        429, "too many large requests at a time; try again", headers={"retry-after-ms": "1000"}
+                    )
+                parts.append(part)
+        return decode(b"".join(parts), decoder)
+    except TimeoutError:
+        raise ApiError(408, f"the body took more than {settings.body_s:g} s") from None
+    finally:
+        grants.body_bytes -= taken_bytes
+
+
+def decode(body: bytes, decoder: "msgspec.json.Decoder[T]") -> T:
+    """Raises ApiError 400 naming the field at fault."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise _explained(str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ApiError(400, f"the body is not JSON: {error}"[:300]) from None
+    except RecursionError:
+        raise ApiError(400, "the body is nested too deeply") from None
+
+
+def _check_headers(request: Request, max_body_bytes: int) -> None:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise ApiError(415, f"the content type is {kind or 'missing'!r:.80}, expected application/json")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise ApiError(415, "compressed bodies are not read; send it as it is")
+    declared = request.headers.get("content-length", "0")
+    if declared.isdigit() and int(declared) > max_body_bytes:
+        raise _too_large(int(declared), max_body_bytes)
+
+
+def _too_large(seen_bytes: int, max_bytes: int) -> ApiError:
+    return ApiError(413, f"the body has at least {seen_bytes:,} bytes, limit is {max_bytes:,}; shorten it")
+
+
+def _explained(text: str) -> ApiError:
+    """msgspec's sentence with the field's path before it."""
+    if unknown := _UNKNOWN.match(text):
+        name = _field(f"{unknown[2] or ''}.{unknown[1]}")
+        return not_supported(name)
+    if placed := _PLACED.match(text):
+        name = _field(placed[2])
+        if _ONLY_NULL.match(placed[1]):
+            return not_supported(name)
+        return ApiError(400, f"{name or 'the body'}: {_plain(placed[1])}", name or None)
+    missing = re.match(r"^Object missing required field `(\w+)`$", text)
+    return ApiError(400, _plain(text), missing[1] if missing else None)
+
+
+def _field(path: str) -> str:
+    return path.removeprefix(".")[:200]
+
+
+def _plain(text: str) -> str:
+    return (text[:1].lower() + text[1:]).replace("`", "'")[:400]

@@ -1,0 +1,53 @@
+"""What every API asks of the service, whatever it looks like on the wire."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from wayra.engine.request import SamplingParams
+from wayra.text.structure import GrammarSpec
+from wayra.text.tools import Tool, ToolChoice
+
+Prompt = str | Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks. request_id: for logs and answers. salt: requests of different salts share no cached prefixes."""
+
+    request_id: str
+    salt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolUse:
+    """The functions a chat may call. wire_tools: the same as its template takes them. parallel: several at once."""
+
+    tools: tuple[Tool, ...]
+    wire_tools: tuple[Mapping[str, object], ...]
+    choice: ToolChoice = field(default_factory=ToolChoice)
+    parallel: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ChatCall:
+    """model: "" is the default one. n: answers wanted, each with a seed of its own. streams: pieces are wanted."""
+
+    model: str
+    messages: Sequence[Mapping[str, object]]
+    params: SamplingParams
+    n: int = 1
+    streams: bool = False
+    grammar: GrammarSpec | None = None
+    tool_use: ToolUse | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionCall:
+    """As ChatCall; answer i of prompt p has index p * n + i."""
+
+    model: str
+    prompts: Sequence[Prompt]
+    params: SamplingParams
+    n: int = 1
+    streams: bool = False
+    grammar: GrammarSpec | None = None

@@ -1,0 +1,105 @@
+"""What a client is told when something goes wrong: one exception, and the shape each API gives it.
+
+Every API has its own shape for errors; `shape_for` finds it by path, so that a refusal at the door, before any route is
+known, also speaks the language of its client.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+from starlette.responses import Response
+
+from wayra.base.errors import ContextOverflow, InvalidParameter, TemplateError, WayraError
+
+_NAMED = re.compile(r"^(?:an? |the )?([a-z_]+)(?:\[\d+\])?(?:\.\w+)? (?:is|has|holds|must)\b")
+
+KINDS: Mapping[int, str] = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    408: "timeout_error",
+    413: "request_too_large",
+    415: "invalid_request_error",
+    421: "permission_error",
+    429: "rate_limit_error",
+    431: "request_too_large",
+    500: "server_error",
+    503: "overloaded_error",
+}
+
+
+@dataclass(eq=False)
+class ApiError(Exception):
+    """One sentence for the client. param: the field at fault. code: for programs. headers: sent beside it."""
+
+    status: int
+    message: str
+    param: str | None = None
+    code: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class ClientLeft(Exception):
+    """Nobody is there to be answered."""
+
+
+class ErrorDetail(msgspec.Struct):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class OpenAIError(msgspec.Struct):
+    error: ErrorDetail
+
+
+Shape = Callable[[ApiError], bytes]
+
+
+def openai_shape(error: ApiError) -> bytes:
+    """The error as OpenAI's clients read it, JSON."""
+    kind = KINDS.get(error.status, "server_error" if error.status >= 500 else "invalid_request_error")
+    return msgspec.json.encode(OpenAIError(ErrorDetail(error.message, kind, error.param, error.code)))
+
+
+SHAPES: Mapping[str, Shape] = {}
+"""Path prefixes of APIs that shape errors otherwise."""
+
+
+def shape_for(path: str) -> Shape:
+    """How the API at this path shapes its errors."""
+    return next((shape for prefix, shape in SHAPES.items() if path.startswith(prefix)), openai_shape)
+
+
+def error_response(error: ApiError, path: str) -> Response:
+    """The error as a response."""
+    return Response(shape_for(path)(error), error.status, error.headers, "application/json")
+
+
+def as_api_error(error: Exception) -> ApiError | None:
+    """What the client is told of an exception; None when it is a bug of ours, which only the log is told."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, ContextOverflow):
+        return ApiError(400, str(error), param="messages", code="context_length_exceeded")
+    if isinstance(error, InvalidParameter):
+        named = _NAMED.match(str(error))
+        return ApiError(400, str(error), param=named[1] if named else None)
+    if isinstance(error, TemplateError):
+        return ApiError(400, str(error), param="messages")
+    if isinstance(error, WayraError):
+        return ApiError(500, str(error))
+    return None
+
+
+def not_supported(name: str, instead: str = "leave it out") -> ApiError:
+    """A field that exists in the API but not here."""
+    return ApiError(400, f"{name} is not supported by this server; {instead}", param=name, code="unsupported_parameter")

@@ -1,0 +1,128 @@
+"""What OpenAI's clients receive, as structs; and log-probabilities in both of the API's forms."""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from wayra.engine.request import TokenLogprob
+from wayra.server.generation import Totals
+from wayra.text.tokenizer import Tokenizer
+
+LEAST_LOGPROB = -9999.0
+"""What the API says for an impossible token; JSON has no infinity."""
+
+
+class PromptDetails(Struct):
+    cached_tokens: int
+
+
+class CompletionDetails(Struct):
+    reasoning_tokens: int = 0
+
+
+class Usage(Struct):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptDetails
+    completion_tokens_details: CompletionDetails
+
+
+def usage_of(totals: Totals) -> Usage:
+    """The API's counts."""
+    return Usage(
+        prompt_tokens=totals.prompt_tokens,
+        completion_tokens=totals.completion_tokens,
+        total_tokens=totals.prompt_tokens + totals.completion_tokens,
+        prompt_tokens_details=PromptDetails(totals.cached_tokens),
+        completion_tokens_details=CompletionDetails(),
+    )
+
+
+class TopLogprob(Struct):
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class ChatLogprob(Struct):
+    token: str
+    logprob: float
+    bytes: list[int]
+    top_logprobs: list[TopLogprob]
+
+
+class ChatLogprobs(Struct):
+    content: list[ChatLogprob]
+    refusal: None = None
+
+
+def chat_logprobs(found: Sequence[TokenLogprob], tokenizer: Tokenizer) -> ChatLogprobs:
+    """One entry a token."""
+
+    def entry(one: TokenLogprob) -> ChatLogprob:
+        raw = tokenizer.token_bytes(one.token_id)
+        top = [_top(token_id, logprob, tokenizer) for token_id, logprob in one.top]
+        return ChatLogprob(_shown(raw), bounded(one.logprob), list(raw), top)
+
+    return ChatLogprobs([entry(one) for one in found])
+
+
+class CompletionLogprobs(Struct):
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
+    text_offset: list[int]
+
+
+class LogprobWriter:
+    """Log-probabilities of one completion in the form of the older endpoint, across its chunks.
+
+    The offsets count characters of the tokens' own texts, as a client does who joins them.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._offset = 0
+
+    def write(self, found: Sequence[TokenLogprob | int]) -> CompletionLogprobs:
+        """One entry a token; a bare id is the first of a prompt, which nothing predicts."""
+        out = CompletionLogprobs([], [], [], [])
+        for one in found:
+            token_id = one if isinstance(one, int) else one.token_id
+            text = _shown(self._tokenizer.token_bytes(token_id))
+            out.tokens.append(text)
+            out.text_offset.append(self._offset)
+            self._offset += len(text)
+            if isinstance(one, int):
+                out.token_logprobs.append(None)
+                out.top_logprobs.append(None)
+                continue
+            out.token_logprobs.append(bounded(one.logprob))
+            out.top_logprobs.append(self._top(one))
+        return out
+
+    def _top(self, one: TokenLogprob) -> dict[str, float]:
+        top: dict[str, float] = {}
+        for token_id, logprob in one.top:
+            # The likelier of two tokens that read the same.
+            top.setdefault(_shown(self._tokenizer.token_bytes(token_id)), bounded(logprob))
+        return top
+
+
+def bounded(logprob: float) -> float:
+    """The log-probability as JSON can say it."""
+    return max(logprob, LEAST_LOGPROB)
+
+
+def _top(token_id: int, logprob: float, tokenizer: Tokenizer) -> TopLogprob:
+    raw = tokenizer.token_bytes(token_id)
+    return TopLogprob(_shown(raw), bounded(logprob), list(raw))
+
+
+def _shown(raw: bytes) -> str:
+    """A token's text; one that is no UTF-8 by itself is shown as its bytes, so that it is not mistaken for another."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in raw)

@@ -1,0 +1,129 @@
+"""/v1/chat/completions."""
+
+import secrets
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
+
+from wayra.llm.results import Completion
+from wayra.server.body import read_struct
+from wayra.server.door import caller_of, note
+from wayra.server.errors import ApiError, openai_shape
+from wayra.server.generation import Generation, Piece, Totals
+from wayra.server.openai.answers import ChatLogprobs, Usage, chat_logprobs, usage_of
+from wayra.server.openai.reading import chat_call
+from wayra.server.openai.wire import ChatRequest
+from wayra.server.service import ServedModel, Service
+from wayra.server.stream import EventStream, collected, unless_lost
+
+_decoder = msgspec.json.Decoder(ChatRequest)
+_encode = msgspec.json.Encoder().encode
+
+
+class AnswerMessage(Struct):
+    role: str
+    content: str | None
+    refusal: None = None
+
+
+class ChatChoice(Struct):
+    index: int
+    message: AnswerMessage
+    logprobs: ChatLogprobs | None
+    finish_reason: str
+
+
+class ChatAnswer(Struct):
+    id: str
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: Usage
+    object: str = "chat.completion"
+    system_fingerprint: None = None
+
+
+class ChatRoute:
+    """The endpoint, over one service."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def answer(self, request: Request) -> Response:
+        service = self._service
+        wire = await read_struct(request, _decoder, service.settings)
+        call = chat_call(wire)
+        model = service.model(call.model)
+        note(request.scope, model=model.name, stream=call.streams)
+        generation = await unless_lost(request, service.chat(call, caller_of(request.scope)))
+        answer_id = f"chatcmpl-{secrets.token_hex(12)}"
+        if not call.streams:
+            completions = await collected(generation, request)
+            return Response(_encode(_answer(answer_id, model, generation, completions)), media_type="application/json")
+        shows_usage = wire.stream_options is not None and bool(wire.stream_options.include_usage)
+        return EventStream(generation, ChatEncoder(answer_id, generation.created, model, call.n, shows_usage))
+
+
+def _answer(
+    answer_id: str, model: ServedModel, generation: Generation, completions: Sequence[Completion]
+) -> ChatAnswer:
+    choices = [
+        ChatChoice(
+            index,
+            AnswerMessage("assistant", completion.text),
+            None if completion.logprobs is None else chat_logprobs(completion.logprobs, model.tokenizer),
+            completion.finish_reason,
+        )
+        for index, completion in enumerate(completions)
+    ]
+    return ChatAnswer(answer_id, generation.created, model.name, choices, usage_of(generation.totals()))
+
+
+class ChatEncoder:
+    """Chunks of a chat. What is the same in every chunk is encoded once."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, answer_id: str, created: int, model: ServedModel, n: int, shows_usage: bool) -> None:
+        head = {"id": answer_id, "object": "chat.completion.chunk", "created": created, "model": model.name,
+                "system_fingerprint": None}  # fmt: skip
+        self._head = b"data: " + _encode(head)[:-1] + b',"choices":['
+        self._tail = b'],"usage":null}\n\n' if shows_usage else b"]}\n\n"
+        self._texts = [self._head + b'{"index":%d,"delta":{"content":' % index for index in range(n)]
+        self._ends = [self._head + b'{"index":%d,"delta":{},"logprobs":null,"finish_reason":' % i for i in range(n)]
+        self._shows_usage = shows_usage
+        self._tokenizer = model.tokenizer
+        self._n = n
+
+    def begin(self) -> bytes:
+        """The role comes first, with an empty text, once an answer."""
+        delta = b'{"role":"assistant","content":"","refusal":null},"logprobs":null,"finish_reason":null}'
+        return b"".join(b'%b{"index":%d,"delta":%b%b' % (self._head, i, delta, self._tail) for i in range(self._n))
+
+    def piece(self, piece: Piece) -> bytes:
+        """A chunk of text where there is one, and one with the reason at the end."""
+        part = b""
+        if piece.text or piece.logprobs:
+            logprobs = b"null"
+            if piece.logprobs:
+                logprobs = _encode(chat_logprobs(piece.logprobs, self._tokenizer))
+            part = b'%b%b},"logprobs":%b,"finish_reason":null}%b' % (
+                self._texts[piece.index], _encode(piece.text), logprobs, self._tail,
+            )  # fmt: skip
+        if piece.finish_reason is not None:
+            part += b'%b"%b"}%b' % (self._ends[piece.index], piece.finish_reason.encode(), self._tail)
+        return part
+
+    def end(self, totals: Totals) -> bytes:
+        """The counts in a chunk without choices, where they were asked for."""
+        usage = b""
+        if self._shows_usage:
+            usage = self._head + b'],"usage":' + _encode(usage_of(totals)) + b"}\n\n"
+        return usage + b"data: [DONE]\n\n"
+
+    def failed(self, error: ApiError) -> bytes:
+        """Clients raise on a chunk with an error; no [DONE], the answer is not done."""
+        return b"data: " + openai_shape(error) + b"\n\n"

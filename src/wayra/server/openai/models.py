@@ -1,0 +1,91 @@
+"""/v1/models, /tokenize and /detokenize."""
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+from starlette.requests import Request
+from starlette.responses import Response
+
+from wayra.server.body import read_struct
+from wayra.server.errors import ApiError
+from wayra.server.openai.reading import plain_messages
+from wayra.server.openai.wire import DetokenizeRequest, TokenizeRequest
+from wayra.server.service import ServedModel, Service
+
+_encode = msgspec.json.Encoder().encode
+_tokenize_decoder = msgspec.json.Decoder(TokenizeRequest)
+_detokenize_decoder = msgspec.json.Decoder(DetokenizeRequest)
+
+
+class ModelCard(Struct):
+    """max_model_len, root: as vLLM tells them."""
+
+    id: str
+    created: int
+    max_model_len: int
+    root: str
+    object: str = "model"
+    owned_by: str = "wayra"
+
+
+class ModelList(Struct):
+    data: list[ModelCard]
+    object: str = "list"
+
+
+class Tokens(Struct):
+    count: int
+    max_model_len: int
+    tokens: list[int]
+    token_strs: list[str] | UnsetType = UNSET
+
+
+class ModelRoutes:
+    """The endpoints, over one service."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def models(self, request: Request) -> Response:
+        """Every name a client may use."""
+        cards = [_card(model, name) for model in self._service.models for name in model.names]
+        return _json(ModelList(cards))
+
+    async def model(self, request: Request) -> Response:
+        """One of them."""
+        name = request.path_params["name"]
+        return _json(_card(self._service.model(name), name))
+
+    async def tokenize(self, request: Request) -> Response:
+        """Text, or a conversation as the model would see it, to token ids."""
+        service = self._service
+        wire = await read_struct(request, _tokenize_decoder, service.settings)
+        model = service.model(wire.model)
+        if (wire.prompt is None) == (wire.messages is None):
+            raise ApiError(400, "give either prompt or messages", "prompt")
+        if wire.messages is not None:
+            ids = await service.chat_ids(model, plain_messages(wire.messages))
+        else:
+            ids = await service.text_ids(model, wire.prompt or "", wire.add_special_tokens)
+        tokens = Tokens(len(ids), model.limits.max_context, list(ids))
+        if wire.return_token_strs:
+            tokens.token_strs = [model.tokenizer.decode([i], skip_special=False, is_continuation=True) for i in ids]
+        return _json(tokens)
+
+    async def detokenize(self, request: Request) -> Response:
+        """Token ids to text, control tokens included."""
+        wire = await read_struct(request, _detokenize_decoder, self._service.settings)
+        model = self._service.model(wire.model)
+        vocab_size = model.loaded.spec.vocab_size
+        if wire.tokens and max(wire.tokens) >= vocab_size:
+            raise ApiError(
+                400, f"tokens holds id {max(wire.tokens):,}, the vocabulary has 0 to {vocab_size - 1:,}", "tokens"
+            )
+        return _json({"prompt": model.tokenizer.decode(wire.tokens, skip_special=False)})
+
+
+def _card(model: ServedModel, name: str) -> ModelCard:
+    return ModelCard(name, model.created, model.limits.max_context, model.loaded.source)
+
+
+def _json(value: object) -> Response:
+    return Response(_encode(value), media_type="application/json")

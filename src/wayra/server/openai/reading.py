@@ -1,0 +1,184 @@
+"""From OpenAI's structs to the service's calls: messages as templates take them, sampling as the engine takes it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from wayra.base.errors import InvalidParameter
+from wayra.engine.request import SamplingParams
+from wayra.server.calls import ChatCall, CompletionCall, Prompt
+from wayra.server.errors import ApiError, not_supported
+from wayra.server.openai.wire import (
+    MAX_PROMPTS,
+    ChatRequest,
+    CompletionRequest,
+    Message,
+    Part,
+    Sampling,
+)
+
+DEFAULT_COMPLETION_TOKENS = 16
+"""What OpenAI's older endpoint generates when nothing is said."""
+MAX_ARGUMENTS_CHARS = 1 << 20
+
+
+def chat_call(wire: ChatRequest) -> ChatCall:
+    """Raises ApiError 400 naming what is wrong or not supported."""
+    if wire.max_tokens is not None and wire.max_completion_tokens not in (None, wire.max_tokens):
+        raise ApiError(400, "max_tokens and max_completion_tokens disagree; send one of them", "max_tokens")
+    if wire.top_logprobs is not None and not wire.logprobs:
+        raise ApiError(400, "top_logprobs is given without logprobs: true", "top_logprobs")
+    if wire.tools or wire.tool_choice not in (None, "none", "auto"):
+        raise not_supported("tools" if wire.tools else "tool_choice")
+    max_tokens = wire.max_tokens if wire.max_completion_tokens is None else wire.max_completion_tokens
+    return ChatCall(
+        model=wire.model,
+        messages=plain_messages(wire.messages),
+        params=_sampling(wire, max_tokens, (wire.top_logprobs or 0) if wire.logprobs else None),
+        n=wire.n or 1,
+        streams=bool(wire.stream),
+    )
+
+
+def completion_call(wire: CompletionRequest) -> CompletionCall:
+    """Raises as `chat_call`."""
+    n = wire.n or 1
+    if wire.best_of not in (None, n):
+        raise not_supported("best_of", "send n alone")
+    params = _sampling(wire, DEFAULT_COMPLETION_TOKENS if wire.max_tokens is None else wire.max_tokens, wire.logprobs)
+    if wire.echo and wire.logprobs is not None:
+        params = scoring(params)
+    return CompletionCall(
+        model=wire.model, prompts=_prompts(wire.prompt), params=params, n=n, streams=bool(wire.stream)
+    )
+
+
+def scoring(params: SamplingParams) -> SamplingParams:
+    """The same with log-probabilities of the prompt.
+
+    Who asks for one token beside them (as evaluation harnesses do, because 0 was refused elsewhere) counts on getting
+    one: the end of the text is then a token like others.
+    """
+    from dataclasses import replace
+
+    asked_for_one = params.max_tokens == 1
+    return replace(
+        params,
+        prompt_logprobs=True,
+        prompt_top_logprobs=params.logprobs or 0,
+        ignore_eos=params.ignore_eos or asked_for_one,
+    )
+
+
+def plain_messages(messages: Sequence[Message]) -> list[dict[str, object]]:
+    """As chat templates take them. Raises ApiError 400 naming the part that is not supported."""
+    return [_plain_message(message, f"messages[{number}]") for number, message in enumerate(messages)]
+
+
+def _plain_message(message: Message, where: str) -> dict[str, object]:
+    # "developer" is what newer clients call the system's messages; templates do not know it.
+    plain: dict[str, object] = {"role": "system" if message.role == "developer" else message.role}
+    content = message.content if message.content is not None else message.refusal
+    if isinstance(content, list):
+        plain["content"] = "\n".join(_text(part, f"{where}.content[{i}]") for i, part in enumerate(content))
+    elif content is not None:
+        plain["content"] = content
+    elif not message.tool_calls:
+        raise ApiError(400, f"{where} has no content; give it a text", f"{where}.content")
+    if message.name is not None:
+        plain["name"] = message.name
+    if message.tool_call_id is not None:
+        plain["tool_call_id"] = message.tool_call_id
+    if message.tool_calls:
+        if message.role != "assistant":
+            raise ApiError(400, f"{where} has tool calls, but only an assistant calls tools", f"{where}.tool_calls")
+        plain.setdefault("content", None)
+        plain["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {
+                    "name": call.function.name,
+                    "arguments": _arguments(call.function.arguments, f"{where}.tool_calls[{i}].function.arguments"),
+                },
+            }
+            for i, call in enumerate(message.tool_calls)
+        ]
+    return plain
+
+
+def _text(part: Part, where: str) -> str:
+    if part.type in ("text", "input_text", "output_text") and part.text is not None:
+        return part.text
+    if part.type == "refusal" and part.refusal is not None:
+        return part.refusal
+    if part.type in ("image_url", "input_image"):
+        raise ApiError(400, f"{where} is an image; this model reads text only, and nothing is fetched by URL", where)
+    raise ApiError(400, f"{where} has type {part.type!r:.60}; supported is 'text'", where)
+
+
+def _arguments(text: str, where: str) -> object:
+    """Templates print arguments themselves, from the object."""
+    try:
+        found: object = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ApiError(400, f"{where} is no JSON object", where)
+    return cast(Mapping[str, object], found)
+
+
+def _prompts(given: str | list[int | str | list[int]]) -> list[Prompt]:
+    """One or several, as texts or token ids."""
+    if isinstance(given, str):
+        return [given]
+    if not given:
+        raise ApiError(400, "prompt is an empty list; give at least one text or token id", "prompt")
+    kinds = {type(item) for item in given}
+    if len(kinds) > 1:
+        raise ApiError(400, "prompt mixes texts, token ids and lists; give a list of one kind", "prompt")
+    if kinds == {int}:
+        return [cast(list[int], given)]
+    if len(given) > MAX_PROMPTS:
+        raise ApiError(
+            400, f"there are {len(given):,} prompts, limit is {MAX_PROMPTS:,}; send fewer at a time", "prompt"
+        )
+    return cast(list[Prompt], given)
+
+
+def _sampling(wire: Sampling, max_tokens: int | None, logprobs: int | None) -> SamplingParams:
+    """Raises InvalidParameter, ApiError 400."""
+    if wire.stream_options is not None and not wire.stream:
+        raise ApiError(400, "stream_options is given without stream: true", "stream_options")
+    if wire.response_format is not None and wire.response_format.type != "text":
+        raise not_supported("response_format")
+    given = {
+        "temperature": wire.temperature,
+        "top_k": wire.top_k,
+        "top_p": wire.top_p,
+        "min_p": wire.min_p,
+        "repetition_penalty": wire.repetition_penalty,
+        "presence_penalty": wire.presence_penalty,
+        "frequency_penalty": wire.frequency_penalty,
+        "min_tokens": wire.min_tokens,
+        "ignore_eos": wire.ignore_eos,
+        "stop": wire.stop,
+        "stop_token_ids": wire.stop_token_ids,
+        "logit_bias": None if wire.logit_bias is None else _biases(wire.logit_bias),
+        "seed": wire.seed,
+        "max_tokens": max_tokens,
+        "logprobs": logprobs,
+    }
+    # top_k -1 is how some clients say "off".
+    if given["top_k"] == -1:
+        given["top_k"] = 0
+    return SamplingParams(**{name: value for name, value in given.items() if value is not None})
+
+
+def _biases(given: Mapping[str, float]) -> dict[int, float]:
+    biases: dict[int, float] = {}
+    for key, bias in given.items():
+        if not (key.isascii() and key.isdigit() and len(key) <= 10):
+            raise InvalidParameter(f"logit_bias has the key {key!r:.40}, expected token ids")
+        biases[int(key)] = bias
+    return biases

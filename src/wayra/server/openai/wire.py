@@ -1,0 +1,165 @@
+"""What OpenAI's clients send: structs that name every field, those not supported included, so that none is ignored.
+
+A field of type None may only be null, anything else is refused by its name. What is accepted without effect is said so.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+MAX_ANSWERS = 128
+MAX_PROMPTS = 1024
+MAX_MESSAGES = 10_000
+MAX_TOOLS = 128
+
+Count = Annotated[int, Meta(ge=1, le=MAX_ANSWERS)]
+Alternatives = Annotated[int, Meta(ge=0, le=20)]
+TokenIds = list[Annotated[int, Meta(ge=0, le=(1 << 31) - 1)]]
+
+
+class Part(Struct):
+    """A part of a message. Its other fields are looked at when it is used; text and refusal are texts."""
+
+    type: str
+    text: str | None = None
+    refusal: str | None = None
+
+
+class FunctionCall(Struct, forbid_unknown_fields=True):
+    name: str
+    arguments: str
+
+
+class ToolCall(Struct, forbid_unknown_fields=True):
+    id: str
+    function: FunctionCall
+    type: Literal["function"] = "function"
+    index: int | None = None
+
+
+class Message(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """annotations, reasoning fields: what answers carry; accepted when a client sends an answer back, and not used."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[Part] | None = None
+    name: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+    refusal: str | None = None
+    annotations: list[dict[str, object]] | None = None
+    audio: None = None
+    function_call: None = None
+
+
+class StreamOptions(Struct, forbid_unknown_fields=True):
+    """include_obfuscation: accepted without effect; nothing is padded here."""
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+
+
+class FunctionDefinition(Struct, forbid_unknown_fields=True):
+    name: str
+    description: str | None = None
+    parameters: dict[str, object] | None = None
+    strict: bool | None = None
+
+
+class ToolDefinition(Struct, forbid_unknown_fields=True):
+    type: Literal["function"]
+    function: FunctionDefinition
+
+
+class NamedFunction(Struct, forbid_unknown_fields=True):
+    name: str
+
+
+class NamedTool(Struct, forbid_unknown_fields=True):
+    type: Literal["function"]
+    function: NamedFunction
+
+
+class SchemaFormat(Struct, forbid_unknown_fields=True):
+    name: str
+    schema: dict[str, object] | bool | UnsetType = UNSET
+    description: str | None = None
+    strict: bool | None = None
+
+
+class ResponseFormat(Struct, forbid_unknown_fields=True):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: SchemaFormat | None = None
+
+
+class Sampling(Struct, forbid_unknown_fields=True, kw_only=True):
+    """What both kinds of request share. Numbers are bounded where SamplingParams are made of them, at once.
+
+    After `logit_bias`: extensions. From `user` on: accepted without effect.
+    """
+
+    model: str = ""
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: Count | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    logit_bias: dict[str, float] | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    min_tokens: int | None = None
+    ignore_eos: bool | None = None
+    stop_token_ids: list[int] | None = None
+    response_format: ResponseFormat | None = None
+    user: str | None = None
+    metadata: dict[str, str] | None = None
+    store: Literal[False] | None = None
+    service_tier: Literal["auto", "default"] | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+
+
+class ChatRequest(Sampling, kw_only=True):
+    messages: Annotated[list[Message], Meta(min_length=1, max_length=MAX_MESSAGES)]
+    max_completion_tokens: int | None = None
+    logprobs: bool | None = None
+    top_logprobs: Alternatives | None = None
+    tools: Annotated[list[ToolDefinition], Meta(max_length=MAX_TOOLS)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    parallel_tool_calls: bool | None = None
+    modalities: list[Literal["text"]] | None = None
+    audio: None = None
+    prediction: None = None
+    functions: None = None
+    function_call: None = None
+    reasoning_effort: None = None
+    verbosity: None = None
+    web_search_options: None = None
+
+
+class CompletionRequest(Sampling, kw_only=True):
+    prompt: str | list[int | str | list[int]]
+    echo: bool | None = None
+    logprobs: Alternatives | None = None
+    best_of: Count | None = None
+    suffix: None = None
+
+
+class TokenizeRequest(Struct, forbid_unknown_fields=True):
+    """prompt or messages. add_special_tokens: begin with BOS where the model wants one."""
+
+    model: str = ""
+    prompt: str | None = None
+    messages: list[Message] | None = None
+    add_special_tokens: bool = True
+    return_token_strs: bool | None = None
+
+
+class DetokenizeRequest(Struct, forbid_unknown_fields=True):
+    tokens: TokenIds
+    model: str = ""

@@ -1,0 +1,261 @@
+"""What every API calls: prompts become token ids, requests are admitted or refused, answers come back as a Generation.
+
+Routes translate; this file decides. It lives in the event loop and leaves it only to render and tokenize.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from wayra.base.errors import BackendError
+from wayra.engine.grammar import GrammarCompiler
+from wayra.engine.request import Output, Request, SamplingParams
+from wayra.engine.settings import Limits
+from wayra.engine.validation import check_request
+from wayra.llm.load import Loaded
+from wayra.llm.prompts import Conversation, PromptReader
+from wayra.server.calls import Caller, ChatCall, CompletionCall, Prompt
+from wayra.server.engine_thread import EngineThread
+from wayra.server.errors import ApiError
+from wayra.server.generation import Generation, GenerationPlan
+from wayra.server.metrics import RequestMetrics
+from wayra.server.settings import ServerSettings
+
+T = TypeVar("T")
+
+INLINE_CHARS = 2_000
+"""Longer texts are tokenized outside the event loop, which would stand still meanwhile."""
+LEAST_RETRY_MS = 100
+MOST_RETRY_MS = 30_000
+
+
+class ServedModel:
+    """A loaded model with its engine thread. names: what clients may call it, the first in answers."""
+
+    def __init__(self, loaded: Loaded, names: Sequence[str], on_death: Callable[[Exception], None]) -> None:
+        self.loaded = loaded
+        self.names = tuple(names)
+        self.created = int(time.time())
+        self.tokenizer = loaded.tokenizer
+        self.reader = PromptReader(loaded.tokenizer, loaded.template, loaded.spec.vocab_size)
+        self.grammars = GrammarCompiler(loaded.tokenizer, loaded.spec.vocab_size)
+        self.limits: Limits = loaded.engine.limits
+        self.eos_ids = frozenset(i for i in loaded.tokenizer.eos_ids if i < loaded.spec.vocab_size)
+        self.thread = EngineThread(loaded.engine, on_death)
+        self.metrics = RequestMetrics()
+
+    @property
+    def name(self) -> str:
+        return self.names[0]
+
+    def close(self) -> None:
+        """Stop the engine and free the model."""
+        self.thread.close()
+        self.loaded.release()
+
+
+@dataclass(slots=True)
+class Load:
+    """Requests under way, and how long one takes (a moving mean), to tell refused ones when to come again."""
+
+    in_flight: int = 0
+    mean_s: float = 1.0
+
+    def ended(self, count: int, seconds: float) -> None:
+        self.in_flight -= count
+        self.mean_s += 0.1 * (seconds - self.mean_s)
+
+
+class Service:
+    """models: the first is the default one. on_death: told what an engine died of.
+
+    is_draining: no request is accepted any more, those under way go on.
+    """
+
+    def __init__(self, models: Sequence[ServedModel], settings: ServerSettings) -> None:
+        self.models = tuple(models)
+        self.settings = settings
+        self.is_draining = False
+        self._by_name = {name: model for model in reversed(models) for name in model.names}
+        self._load = {model.name: Load() for model in models}
+        self._texts = ThreadPoolExecutor(2, "wayra-text")
+
+    def start(self) -> None:
+        """Begin to compute, in the running event loop."""
+        for model in self.models:
+            model.thread.start()
+
+    def close(self) -> None:
+        """Stop computing and free the models."""
+        self._texts.shutdown(wait=True, cancel_futures=True)
+        for model in self.models:
+            model.close()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a request would be accepted now, a full queue aside."""
+        return not self.is_draining and all(model.thread.failure is None for model in self.models)
+
+    def model(self, name: str) -> ServedModel:
+        """Raises ApiError 404."""
+        found = self._by_name.get(name) if name else self.models[0]
+        if found is None:
+            served = ", ".join(model.name for model in self.models)
+            raise ApiError(404, f"there is no model {name!r:.120} here; served: {served}", "model", "model_not_found")
+        return found
+
+    def num_queued(self, model: ServedModel) -> int:
+        """Requests accepted that the engine does not know yet."""
+        known = model.thread.metrics
+        return max(0, self._load[model.name].in_flight - known.running - known.waiting)
+
+    async def chat(self, call: ChatCall, caller: Caller) -> Generation:
+        """Begin to answer a conversation. Raises ApiError and WayraError, then nothing runs."""
+        if call.tool_use is not None or call.grammar is not None:
+            raise ApiError(400, "tools and response_format are not supported by this server yet; leave them out")
+        model = self.model(call.model)
+
+        async def prompts() -> list[tuple[int, ...]]:
+            return [await self.chat_ids(model, call.messages)]
+
+        return await self._begin(model, prompts, _Wanted(call.params, call.n, 1, call.streams), caller)
+
+    async def complete(self, call: CompletionCall, caller: Caller) -> Generation:
+        """Begin to continue prompts. Raises as `chat`."""
+        if call.grammar is not None:
+            raise ApiError(400, "response_format is not supported by this server yet; leave it out")
+        model = self.model(call.model)
+
+        async def prompts() -> list[tuple[int, ...]]:
+            return [await self.prompt_ids(model, prompt) for prompt in call.prompts]
+
+        wanted = _Wanted(call.params, call.n, len(call.prompts), call.streams)
+        return await self._begin(model, prompts, wanted, caller)
+
+    async def prompt_ids(self, model: ServedModel, prompt: Prompt) -> tuple[int, ...]:
+        """A text, control tokens in it recognised, or ids, checked."""
+        if len(prompt) > INLINE_CHARS:
+            return await self._aside(lambda: model.reader.read(prompt))
+        return model.reader.read(prompt)
+
+    async def chat_ids(self, model: ServedModel, messages: Conversation) -> tuple[int, ...]:
+        """A conversation as the model sees it. Raises TemplateError, InvalidParameter."""
+        return await self._aside(lambda: tuple(model.reader.chat_ids(messages)))
+
+    async def text_ids(self, model: ServedModel, text: str, add_bos: bool) -> list[int]:
+        """Any text, an empty one too; control tokens in it recognised. add_bos: where the model wants one."""
+        wished = None if add_bos else False
+        return await self._aside(lambda: model.tokenizer.encode(text, add_bos=wished, parse_special=True))
+
+    async def check_health(self) -> None:
+        """Return after a step of every engine. Raises BackendError saying which gave none in time, or failed."""
+        for model in self.models:
+            thread = model.thread
+            if thread.failure is not None:
+                raise BackendError(f"the engine of {model.name} has failed")
+            if not thread.is_busy:
+                token_id = model.tokenizer.bos_id or 0
+                request = Request(f"health-{time.monotonic_ns()}", (token_id,), SamplingParams(0.0, max_tokens=1))
+                thread.submit(request, _Ignored())
+            try:
+                async with asyncio.timeout(self.settings.health_s):
+                    await thread.next_step()
+            except TimeoutError:
+                raise BackendError(
+                    f"the engine of {model.name} completed no step within {self.settings.health_s:g} s"
+                ) from None
+
+    async def _begin(
+        self,
+        model: ServedModel,
+        prompts: Callable[[], Awaitable[Sequence[tuple[int, ...]]]],
+        wanted: "_Wanted",
+        caller: Caller,
+    ) -> Generation:
+        arrived = time.perf_counter()
+        count = wanted.n * wanted.num_prompts
+        self._admit(model, count)
+
+        def release() -> None:
+            self._load[model.name].ended(count, time.perf_counter() - arrived)
+
+        try:
+            requests = _requests(await prompts(), wanted, caller)
+            for request in requests[:: wanted.n]:
+                check_request(request, model.limits, model.loaded.spec.vocab_size, model.eos_ids)
+            plan = GenerationPlan(wanted.n, wanted.streams, arrived)
+            generation = Generation(model.thread, model.metrics, plan, release)
+        except BaseException:
+            release()
+            raise
+        try:
+            generation.begin(requests, model.tokenizer)
+        except BaseException:
+            generation.cancel()
+            raise
+        return generation
+
+    def _admit(self, model: ServedModel, count: int) -> None:
+        """Raises ApiError 503 when no request is taken any more, 429 when the queue has no room for `count`."""
+        if self.is_draining:
+            raise ApiError(503, "the server is shutting down; ask another one", code="draining")
+        if model.thread.failure is not None:
+            raise ApiError(503, "the engine has failed and the server is going down", code="engine_failed")
+        load = self._load[model.name]
+        room = model.limits.max_running + self.settings.max_waiting
+        if count > room:
+            raise ApiError(400, f"the request asks for {count:,} answers, limit is {room:,}; ask for fewer", "n")
+        if load.in_flight + count > room:
+            model.metrics.refused()
+            waiting = load.in_flight + count - model.limits.max_running
+            wait_ms = int(1000 * load.mean_s * max(1, waiting) / model.limits.max_running)
+            wait_ms = min(MOST_RETRY_MS, max(LEAST_RETRY_MS, wait_ms))
+            raise ApiError(
+                429,
+                f"{load.in_flight:,} requests are under way, limit is {room:,}; try again in {wait_ms / 1000:g} s",
+                code="queue_full",
+                headers={"retry-after-ms": str(wait_ms), "retry-after": str(-(-wait_ms // 1000))},
+            )
+        load.in_flight += count
+
+    async def _aside(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._texts, work)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What is wanted of each prompt: n answers."""
+
+    params: SamplingParams
+    n: int
+    num_prompts: int
+    streams: bool
+
+
+class _Ignored:
+    """The receiver of a request whose outcome the thread itself notes."""
+
+    def take(self, output: Output) -> None:
+        """Nothing."""
+
+    def flush(self) -> None:
+        """Nothing."""
+
+
+def _requests(prompts: Sequence[tuple[int, ...]], wanted: _Wanted, caller: Caller) -> list[Request]:
+    """One an answer, in the order of their indices."""
+    requests: list[Request] = []
+    for prompt in prompts:
+        for branch in range(wanted.n):
+            seed = wanted.params.seed
+            # Answers of one prompt must differ; the first is that of n=1.
+            params = wanted.params if seed is None or branch == 0 else replace(wanted.params, seed=_moved(seed, branch))
+            requests.append(Request(f"{caller.request_id}-{len(requests)}", prompt, params, caller.salt))
+    return requests
+
+
+def _moved(seed: int, branch: int) -> int:
+    return (seed + branch) % (1 << 63)
