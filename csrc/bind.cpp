@@ -141,6 +141,20 @@ class Model {
   int add_vector(Array<const float> v) { return executor_->add_vector({v.data(), v.data() + v.size()}); }
   Executor& executor() { return *executor_; }
 
+  // [threads][entries][work, wait], nanoseconds since start_profile.
+  nb::ndarray<nb::numpy, int64_t, nb::ndim<3>> profile() const {
+    const wayra::Profile& p = executor_->profile();
+    const size_t cells = p.cells().size();
+    need(cells > 0, "no profile was started");
+    auto* out = new int64_t[cells * 2];
+    for (size_t i = 0; i < cells; ++i) {
+      out[2 * i] = p.cells()[i].work_ns;
+      out[2 * i + 1] = p.cells()[i].wait_ns;
+    }
+    nb::capsule owner(out, [](void* q) noexcept { delete[] static_cast<int64_t*>(q); });
+    return {out, {cells / p.entries(), p.entries(), 2}, owner};
+  }
+
   void read_kv(Array<const int32_t> blocks, Table<uint8_t> out) const {
     check_kv(blocks.size(), out.shape(0), out.shape(1));
     nb::gil_scoped_release release;
@@ -341,6 +355,9 @@ NB_MODULE(_native, m) {
       .def(
           "allocate_kv", [](Model& s, int64_t n) { s.executor().allocate_kv(n); }, "num_blocks"_a)
       .def("kv_bytes_per_block", [](Model& s) { return s.executor().kv_bytes_per_block(); })
+      .def("start_profile", [](Model& s) { s.executor().start_profile(); })
+      .def("stop_profile", [](Model& s) { s.executor().stop_profile(); })
+      .def("profile", &Model::profile)
       .def("read_kv", &Model::read_kv, "block_ids"_a, "out"_a)
       .def("write_kv", &Model::write_kv, "block_ids"_a, "data"_a)
       .def("activation_bytes", [](Model& s) { return s.executor().activation_bytes(); })

@@ -51,6 +51,7 @@ runnable_isas() {
     local flags
     flags=" $(grep -m 1 '^flags' /proc/cpuinfo || true) "
     [[ "$flags" != *" avx512_vnni "* ]] || echo avx512
+    [[ "$flags" != *" avx512_bf16 "* ]] || echo avx512_bf16
     [[ "$flags" != *" avx2 "* ]] || echo avx2
     echo portable
 }

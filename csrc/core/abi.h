@@ -63,8 +63,9 @@ struct LinearArgs {
   int32_t row_begin, row_end;
 };
 
-// One KV head of one layer: block b at base + b * block_stride (bytes); K first ([2][head_dim][16 keys]), then V
-// ([32 keys][padded_dim]).
+// One KV head of one layer: block b at base + b * block_stride (bytes), its keys first, then its values.
+// F32, F16:  K [2 halves][head_dim][16 keys], V [32 keys][padded_dim].
+// BF16:      K [2 halves][pairs of dimensions][16 keys][2], V [16 pairs of keys][padded_dim][2].
 struct KvView {
   uint8_t* base;
   int64_t block_stride;
@@ -72,6 +73,8 @@ struct KvView {
   int32_t head_dim;
   int32_t padded_dim;  // head_dim rounded up to 16
   KvType type;
+
+  int32_t per_lane() const { return type == KvType::kBF16 ? 2 : 1; }
 };
 
 // Attention of `rows` query rows (token-major: row r is token r / ratio, head r % ratio of the KV head) over one split.
@@ -88,11 +91,13 @@ struct AttentionArgs {
   int32_t split;           // index of the split
   float scale;
   float* scores;  // scratch [kMaxAttentionRows][kSplitKeys]
-  float* max;     // [rows] out: maximum of the scores, -inf when the row sees none of the split
-  float* sum;     // [rows] out
-  float* acc;     // [rows][padded_dim] out
+  bool merge;     // the three below hold earlier splits' results: merge with them instead of overwriting
+  float* max;     // [rows] maximum of the scores, as a logarithm of base 2
+  float* sum;     // [rows]
+  float* acc;     // [rows][padded_dim]
 };
 constexpr int kMaxAttentionRows = 8;
+constexpr float kUnseenMax = -1e30f;  // of a row that sees no key: finite, so that differences of two are no NaN
 
 struct RopeStoreArgs {
   const float* qkv;      // [(heads + 2 * kv_heads) * head_dim] of one token
@@ -133,7 +138,7 @@ struct SampleArgs {
 };
 
 // The operations of one instruction set. Every function is free of state and of allocation.
-constexpr int32_t kAbiVersion = 1;  // raised with every change in this file: a library left behind is refused
+constexpr int32_t kAbiVersion = 2;  // raised with every change in this file: a library left behind is refused
 struct KernelTable {
   int32_t abi_version;
   const char* name;
@@ -145,9 +150,9 @@ struct KernelTable {
   void (*embed)(const PackedMatrix& m, int32_t row, float* out);
   void (*rope_store)(const RopeStoreArgs&);
   void (*attention)(const AttentionArgs&);
-  // Merges a split's (max, sum, acc) into the running ones, in order of splits; `first` copies.
-  void (*merge)(float* max, float* sum, float* acc, float split_max, float split_sum, const float* split_acc,
-                int32_t padded_dim);
+  // Merges the results of a split into those of earlier ones; at most kMaxAttentionRows rows.
+  void (*merge)(int32_t rows, float* max, float* sum, float* acc, const float* split_max, const float* split_sum,
+                const float* split_acc, int32_t padded_dim);
   void (*scale_row)(const float* acc, float factor, int32_t n, float* out);
   void (*swiglu)(const float* gate, const float* up, int32_t n, float* out);
   void (*sample)(SampleArgs&);

@@ -104,6 +104,7 @@ std::vector<std::string> runnable_isas() {
   if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512vnni")) {
+    if (__builtin_cpu_supports("avx512bf16")) isas.push_back("avx512_bf16");
     isas.push_back("avx512");
   }
   if (avx2) isas.push_back("avx2");

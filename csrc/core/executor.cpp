@@ -187,7 +187,6 @@ void Executor::finish() {
   for (Scratch& s : scratch_) {
     s.row.resize(static_cast<size_t>(widest));
     s.scores.resize(static_cast<size_t>(kMaxAttentionRows) * kSplitKeys);
-    s.split.resize(partial);
     s.running.resize(partial);
   }
 }
@@ -283,12 +282,23 @@ void Executor::step(const StepInput& in, const SampleInput& out) {
 
 void Executor::run_thread(void* self, int thread) {
   auto& e = *static_cast<Executor*>(self);
+  size_t entry = 0;
+  e.profile_.enter(thread, entry++);
   e.run_positions(thread);
   for (const Op& op : e.ops_) {
+    e.profile_.enter(thread, entry++);
     std::visit([&](const auto& o) { e.run(o, thread); }, op);
-    e.barrier();
+    e.barrier(thread);
   }
   if (e.in_.rows) e.run_logits(thread);
+  e.profile_.leave(thread);
+}
+
+void Executor::barrier(int thread) {
+  if (!profile_.on()) return pool_.barrier();
+  const int64_t since_ns = Profile::clock_ns();
+  pool_.barrier();
+  profile_.waited(thread, Profile::clock_ns() - since_ns);
 }
 
 Claims& Executor::next_claims(int thread) { return claims_[cursor_[static_cast<size_t>(thread) * 8]++]; }

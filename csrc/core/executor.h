@@ -6,6 +6,7 @@
 
 #include "core/memory.h"
 #include "core/plan.h"
+#include "core/profile.h"
 #include "core/threads.h"
 
 namespace wayra {
@@ -33,6 +34,12 @@ class Executor {
   void read_kv(const int32_t* blocks, int64_t count, uint8_t* out) const;
   void write_kv(const int32_t* blocks, int64_t count, const uint8_t* in);
 
+  // Entries of a profile: the rotary angles, every operation in its order, the logits, sampling.
+  void start_profile() { profile_.start(pool_.size(), ops_.size() + 3); }
+  void stop_profile() { profile_.stop(); }
+  const Profile& profile() const { return profile_; }
+  int threads() const { return pool_.size(); }
+
   // Throws std::invalid_argument when the arrays do not fit each other, the limits or the KV pool.
   void step(const StepInput& in, const SampleInput& out);
 
@@ -43,13 +50,12 @@ class Executor {
   };
   // A sequence's rows whose splits were computed apart and are merged in a second phase.
   struct MergeItem {
-    int seq, kv_head, rows, first_slot, splits;
+    int seq, kv_head, row_begin, rows, first_slot, splits;
   };
   struct Scratch {
     std::vector<float> row;        // widest buffer
     std::vector<float> scores;     // [kMaxAttentionRows][kSplitKeys]
-    std::vector<float> split;      // [kMaxAttentionRows][2 + padded_dim]
-    std::vector<float> running;    // the same
+    std::vector<float> running;    // [kMaxAttentionRows][2 + padded_dim]
     std::vector<uint64_t> sample;  // sample_scratch_bytes
   };
 
@@ -83,7 +89,7 @@ class Executor {
   KvView kv_view(int layer, int kv_head) const;
   int rows_of(const Buffer& b) const { return b.per_row ? in_.rows : in_.tokens; }
   Claims& next_claims(int thread);
-  void barrier() { pool_.barrier(); }
+  void barrier(int thread);
 
   const KernelTable* kernels_;
   const Limits limits_;
@@ -111,6 +117,7 @@ class Executor {
   int rotary_dim_ = 0;
   StepInput in_{};
   SampleInput out_{};
+  Profile profile_;
   ThreadPool pool_;  // last: its threads end before the rest goes
 };
 

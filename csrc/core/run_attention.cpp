@@ -5,6 +5,8 @@
 
 namespace wayra {
 namespace {
+constexpr int kSplitRows = 32;  // query rows of a sequence and KV head up to which its context is shared out
+
 int splits_of(int kv_len) { return (kv_len + kSplitKeys - 1) / kSplitKeys; }
 
 // First split that holds a key of the row's window.
@@ -26,13 +28,14 @@ void Executor::plan_attention() {
     const int rows = (in_.query_starts[s + 1] - in_.query_starts[s]) * ratio;
     const int splits = splits_of(in_.kv_lens[s]);
     for (int h = 0; h < kv_.num_kv_heads; ++h) {
-      if (rows <= kMaxAttentionRows && splits > 1) {
-        merges_.push_back({s, h, rows, slots, splits});
-        for (int i = 0; i < splits; ++i) items_.push_back({s, h, 0, rows, i, slots++});
-        continue;
-      }
       for (int r = 0; r < rows; r += kMaxAttentionRows) {
-        items_.push_back({s, h, r, std::min(kMaxAttentionRows, rows - r), -1, -1});
+        const int n = std::min(kMaxAttentionRows, rows - r);
+        if (rows <= kSplitRows && splits > 1) {
+          merges_.push_back({s, h, r, n, slots, splits});
+          for (int i = 0; i < splits; ++i) items_.push_back({s, h, r, n, i, slots++});
+        } else {
+          items_.push_back({s, h, r, n, -1, -1});
+        }
       }
     }
   }
@@ -70,7 +73,8 @@ void Executor::attend(const AttentionOp& op, const AttentionItem& item, Scratch&
   if (item.split >= 0) {
     float* partial = partials_.data() + static_cast<int64_t>(item.slot) * kMaxAttentionRows * (2 + padded);
     if (item.split < first) {
-      std::fill(partial, partial + 2 * kMaxAttentionRows, 0.0f);
+      std::fill(partial, partial + kMaxAttentionRows, kUnseenMax);
+      std::fill(partial + kMaxAttentionRows, partial + kMaxAttentionRows * (2 + padded), 0.0f);
       return;
     }
     place(partial);
@@ -79,14 +83,10 @@ void Executor::attend(const AttentionOp& op, const AttentionItem& item, Scratch&
     return;
   }
   float* running = s.running.data();
-  std::fill(running, running + 2 * kMaxAttentionRows, 0.0f);
-  place(s.split.data());
+  place(running);
   for (a.split = first; a.split <= last_row_position / kSplitKeys; ++a.split) {
+    a.merge = a.split > first;
     kernels_->attention(a);
-    for (int r = 0; r < item.rows; ++r) {
-      kernels_->merge(running + r, running + kMaxAttentionRows + r, running + 2 * kMaxAttentionRows + r * padded,
-                      a.max[r], a.sum[r], a.acc + r * padded, padded);
-    }
   }
   write_heads(op, item.seq, item.kv_head, item.row_begin, item.rows, running);
 }
@@ -94,15 +94,15 @@ void Executor::attend(const AttentionOp& op, const AttentionItem& item, Scratch&
 void Executor::merge(const AttentionOp& op, const MergeItem& item, Scratch& s) {
   const int padded = kv_.padded_dim();
   float* running = s.running.data();
-  std::fill(running, running + 2 * kMaxAttentionRows, 0.0f);
-  for (int i = 0; i < item.splits; ++i) {
-    const float* p = partials_.data() + static_cast<int64_t>(item.first_slot + i) * kMaxAttentionRows * (2 + padded);
-    for (int r = 0; r < item.rows; ++r) {
-      kernels_->merge(running + r, running + kMaxAttentionRows + r, running + 2 * kMaxAttentionRows + r * padded, p[r],
-                      p[kMaxAttentionRows + r], p + 2 * kMaxAttentionRows + r * padded, padded);
-    }
+  const int64_t stride = kMaxAttentionRows * (2 + padded);
+  const float* p = partials_.data() + item.first_slot * stride;
+  std::copy(p, p + stride, running);
+  for (int i = 1; i < item.splits; ++i) {
+    p += stride;
+    kernels_->merge(item.rows, running, running + kMaxAttentionRows, running + 2 * kMaxAttentionRows, p,
+                    p + kMaxAttentionRows, p + 2 * kMaxAttentionRows, padded);
   }
-  write_heads(op, item.seq, item.kv_head, 0, item.rows, running);
+  write_heads(op, item.seq, item.kv_head, item.row_begin, item.rows, running);
 }
 
 void Executor::write_heads(const AttentionOp& op, int seq, int kv_head, int row_begin, int rows, const float* running) {
@@ -130,7 +130,7 @@ void Executor::run(const AttentionOp& op, int thread) {
   int64_t begin, end;
   while (claims.claim(items, 1, &begin, &end)) attend(op, items_[static_cast<size_t>(begin)], s);
   if (merges_.empty()) return;
-  barrier();
+  barrier(thread);
   while (merge_claims.claim(static_cast<int64_t>(merges_.size()), 1, &begin, &end)) {
     merge(op, merges_[static_cast<size_t>(begin)], s);
   }

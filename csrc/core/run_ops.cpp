@@ -111,7 +111,7 @@ void Executor::run(const LinearOp& op, int thread) {
   Claims& claims = next_claims(thread);
   if (op.quantise_input) {
     quantise_rows(in, rows_of(in), quantise_claims);
-    barrier();
+    barrier(thread);
   }
   const float* bias = op.bias >= 0 ? vectors_[static_cast<size_t>(op.bias)].data() : nullptr;
   multiply(op.parts, in.view, 0, rows_of(in), bias, out.values, out.cols, claims);
@@ -176,9 +176,11 @@ void Executor::run(const TakeRowsOp& op, int thread) {
 void Executor::run_logits(int thread) {
   const Buffer& in = buffers_[static_cast<size_t>(logits_.in)];
   Claims& quantise_claims = next_claims(thread);
+  const size_t entry = ops_.size() + 1;
+  profile_.enter(thread, entry);
   if (logits_.quantise_input) {
     quantise_rows(in, in_.rows, quantise_claims);
-    barrier();
+    barrier(thread);
   }
   const std::vector<int> parts{logits_.matrix};
   for (int first = 0; first < in_.rows; first += kLogitRows) {
@@ -186,13 +188,15 @@ void Executor::run_logits(int thread) {
     Claims& multiply_claims = next_claims(thread);
     Claims& sample_claims = next_claims(thread);
     float* out = logit_scratch_.data() - static_cast<int64_t>(first) * limits_.vocab;
+    profile_.enter(thread, entry);
     multiply(parts, in.view, first, n, nullptr, out, limits_.vocab, multiply_claims);
-    barrier();
+    barrier(thread);
+    profile_.enter(thread, entry + 1);
     int64_t begin, end;
     while (sample_claims.claim(n, 1, &begin, &end)) {
       sample_row(first + static_cast<int>(begin), logit_scratch_.data() + begin * limits_.vocab, thread);
     }
-    barrier();
+    barrier(thread);
   }
 }
 

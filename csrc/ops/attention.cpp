@@ -1,9 +1,11 @@
 // Attention of a few query rows of one KV head over one split of 256 keys, and the merging of splits.
 //
-// Keys are lanes: K is stored [head_dim][16 keys], so a score is a chain of multiply-adds over head_dim and nothing is
-// added across lanes. Splits start at multiples of 256 and are merged in order, whoever computed them: prefill, decode
-// and any chunking go through the same arithmetic. Source: FlashAttention (Dao et al. 2022), FlashDecoding.
-#include <cmath>
+// Keys are lanes of K and dimensions are lanes of V (layout: KvView in core/abi.h), so scores and outputs are chains of
+// multiply-adds and nothing is added across lanes. Splits start at multiples of 256 and are merged in order, whoever
+// computed them: prefill, decode and any chunking go through the same arithmetic. With a bfloat16 cache the queries and
+// the probabilities are rounded to bfloat16 too, and a lane holds two consecutive elements of a dot product.
+// Source: FlashAttention (Dao et al. 2022), FlashDecoding.
+#include <type_traits>
 
 #include "ops/kernels.h"
 #include "ops/simd.h"
@@ -28,29 +30,92 @@ const float* query(const AttentionArgs& a, int row) {
   return a.q + row / a.ratio * a.q_token_stride + static_cast<int64_t>(row % a.ratio) * a.kv.head_dim;
 }
 
-const uint8_t* block_of(const AttentionArgs& a, int key_in_split) {
-  const int block = a.block_table[(a.split * kSplitKeys + key_in_split) / kKvBlock];
-  return a.kv.base + block * a.kv.block_stride;
+// How elements of the cache are multiplied: a lane holds kPer consecutive ones, and so does the scalar beside it.
+template <class E>
+struct Floats {
+  using T = typename E::T;
+  using Scalar = float;
+  static constexpr int kPer = 1;
+  static F load(const T* p) { return E::get(p); }
+  static F keep_first(F v) { return v; }
+  static F multiply_add(F acc, F lane, float scalar) { return simd::fma(lane, simd::set1(scalar), acc); }
+  static const float* round_query(const float* q, int, float*) { return q; }
+  static F put(float* at, float*, const F p[2], F sum) {
+    simd::store(at, p[0]);
+    simd::store(at + kLanes, p[1]);
+    return simd::add(simd::add(sum, p[0]), p[1]);
+  }
+};
+
+struct Pairs {
+  using T = uint16_t;
+  using Scalar = uint32_t;
+  static constexpr int kPer = 2;
+  static constexpr uint32_t kOnes = 0x3f803f80u;
+  static simd::B load(const T* p) { return simd::load_bytes(reinterpret_cast<const uint8_t*>(p)); }
+  static simd::B keep_first(const simd::B& v) { return simd::and_lanes(v, 0xffffu); }
+  static F multiply_add(F acc, const simd::B& lane, uint32_t scalar) { return simd::dot_bf16(acc, lane, scalar); }
+  // Into scratch, zero up to a whole vector.
+  static const float* round_query(const float* q, int dim, float* scratch) {
+    int d = 0;
+    for (; d + kLanes <= dim; d += kLanes) simd::store_bf16(scratch + d / 2, simd::load(q + d));
+    if (d < dim) simd::store_bf16(scratch + d / 2, simd::load_first(q + d, dim - d));
+    return scratch;
+  }
+  // In place: the half row at `row` that is written never reaches what is still to be read. The sum is of what was
+  // rounded, so that the probabilities add up to one.
+  static F put(float* at, float* row, const F p[2], F sum) {
+    float* out = row + (at - row) / 2;
+    simd::store_bf16(out, p[0]);
+    simd::store_bf16(out + kLanes / 2, p[1]);
+    return simd::dot_bf16(sum, simd::load_bytes(reinterpret_cast<const uint8_t*>(out)), kOnes);
+  }
+};
+
+// Scalar `step` of what round_query or put left at p.
+template <class E>
+typename E::Scalar scalar(const float* p, int step) {
+  typename E::Scalar s;
+  __builtin_memcpy(&s, p + step, sizeof s);
+  return s;
 }
 
-// scores[r][key] for the blocks that hold keys [lo, hi).
+// The blocks of KV behind a range of keys of the split.
+class Blocks {
+ public:
+  Blocks(const AttentionArgs& a) : table_(a.block_table + a.split * (kSplitKeys / kKvBlock)), kv_(a.kv) {}
+  const uint8_t* keys(int key) const { return kv_.base + table_[key / kKvBlock] * kv_.block_stride; }
+  const uint8_t* values(int key) const { return keys(key) + kv_.v_offset; }
+
+ private:
+  const int32_t* table_;
+  const KvView& kv_;
+};
+
+// scores[r][key] for the blocks that hold keys [lo, hi). While a block is read the next one is fetched, and after the
+// last the first values: with few rows the cache's stream from memory is the limit.
 template <class E, int R>
-void score_keys(const AttentionArgs& a, int row, Range keys, float* scores) {
-  const float* q[R];
-  for (int r = 0; r < R; ++r) q[r] = query(a, row + r);
-  const int dim = a.kv.head_dim;
+void score_keys(const AttentionArgs& a, const float* const* q, Range keys, float* scores) {
+  const Blocks blocks(a);
+  const int steps = (a.kv.head_dim + E::kPer - 1) / E::kPer;
+  constexpr int kVector = kLanes * E::kPer;  // elements
   for (int key = keys.lo / kKvBlock * kKvBlock; key < keys.hi; key += kKvBlock) {
-    const auto* k = reinterpret_cast<const typename E::T*>(block_of(a, key));
+    const auto* k = reinterpret_cast<const typename E::T*>(blocks.keys(key));
+    const uint8_t* ahead = key + kKvBlock < keys.hi ? blocks.keys(key + kKvBlock) : blocks.values(keys.lo);
     F acc[R][2];
     for (int r = 0; r < R; ++r) acc[r][0] = acc[r][1] = simd::zero();
-    for (int d = 0; d < dim; ++d) {
-      const F k0 = E::get(k + d * kLanes);
-      const F k1 = E::get(k + (dim + d) * kLanes);
+    for (int d = 0; d < steps; ++d) {
+      if constexpr (R <= simd::kStreamRows) {
+        constexpr int kBytes = kVector * static_cast<int>(sizeof(typename E::T));
+        for (int i = 0; i < 2 * kBytes; i += 64) __builtin_prefetch(ahead + d * 2 * kBytes + i);
+      }
+      const auto k0 = E::load(k + d * kVector);
+      const auto k1 = E::load(k + (steps + d) * kVector);
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
-        const F v = simd::set1(q[r][d]);
-        acc[r][0] = simd::fma(k0, v, acc[r][0]);
-        acc[r][1] = simd::fma(k1, v, acc[r][1]);
+        const auto both = scalar<E>(q[r], d);
+        acc[r][0] = E::multiply_add(acc[r][0], k0, both);
+        acc[r][1] = E::multiply_add(acc[r][1], k1, both);
       }
     }
     for (int r = 0; r < R; ++r) {
@@ -60,54 +125,116 @@ void score_keys(const AttentionArgs& a, int row, Range keys, float* scores) {
   }
 }
 
-// Turns a row's scores into e^(scale * score - max), zero for the keys it does not see.
-void soften(float* scores, Range tile, Range row, float scale, float* max_out, float* sum_out) {
-  const float minus_inf = -std::numeric_limits<float>::infinity();
-  const int from = tile.lo / kLanes * kLanes;
-  const F factor = simd::set1(scale);
-  F largest = simd::set1(minus_inf);
-  for (int i = from; i < tile.hi; i += kLanes) {
-    const F s = simd::select_range(simd::mul(simd::load(scores + i), factor), row.lo - i, row.hi - i, minus_inf);
-    largest = simd::max(largest, s);
-  }
-  const float max = row.hi > row.lo ? simd::reduce_max(largest) : 0.0f;
-  const F m = simd::set1(max);
-  F sum = simd::zero();
-  for (int i = from; i < tile.hi; i += kLanes) {
-    const F e = simd::exp(simd::sub(simd::mul(simd::load(scores + i), factor), m));
-    const F p = simd::select_range(e, row.lo - i, row.hi - i, 0.0f);
-    simd::store(scores + i, p);
-    sum = simd::add(sum, p);
-  }
-  *max_out = row.hi > row.lo ? max : minus_inf;
-  *sum_out = simd::reduce_add(sum);
+// Calls f(first key, whether to mask) for each block of the tile; the row sees all of the ones not to be masked.
+template <class Fn>
+inline void each_block(Range tile, Range row, Fn f) {
+  int i = tile.lo / kKvBlock * kKvBlock;
+  const int whole_to = row.hi / kKvBlock * kKvBlock;
+  for (; i < tile.hi && i < row.lo; i += kKvBlock) f(i, std::true_type{});
+#pragma GCC unroll 2
+  for (; i < whole_to; i += kKvBlock) f(i, std::false_type{});
+  for (; i < tile.hi; i += kKvBlock) f(i, std::true_type{});
 }
 
-// acc[r][dims] = sum over keys of p[r][key] * V[key][dims], C vectors of dims at a time.
+// Turns a row's scores into 2^(factor * score - max), zero for the keys it does not see; whole blocks are written. max
+// is in the same logarithm of base 2. A row's arithmetic does not depend on the tile it is in.
+template <class E>
+void soften(float* scores, Range tile, Range row, float factor, float* max_out, float* sum_out) {
+  const auto load = [&](int i, auto masked) {
+    const F v = simd::load(scores + i);
+    return masked ? simd::select_range(v, row.lo - i, row.hi - i, kUnseenMax) : v;
+  };
+  F largest[2] = {simd::set1(kUnseenMax), simd::set1(kUnseenMax)};
+  each_block(tile, row, [&](int i, auto masked) {
+    for (int h = 0; h < 2; ++h) largest[h] = simd::max(largest[h], load(i + h * kLanes, masked));
+  });
+  const bool any = row.hi > row.lo;
+  const float max = any ? simd::reduce_max(simd::max(largest[0], largest[1])) * factor : kUnseenMax;
+  const F f = simd::set1(factor), minus_max = simd::set1(-max);
+  F sum = simd::zero();
+  each_block(tile, row, [&](int i, auto masked) {
+    F p[2];
+    for (int h = 0; h < 2; ++h) {
+      const int at = i + h * kLanes;
+      p[h] = simd::exp2(simd::fma(simd::load(scores + at), f, minus_max));
+      if (masked) p[h] = simd::select_range(p[h], row.lo - at, row.hi - at, 0.0f);
+    }
+    sum = E::put(scores + i, scores, p, sum);
+  });
+  *max_out = max;
+  *sum_out = any ? simd::reduce_add(sum) : 0.0f;
+}
+
+// What a split's results and those so far are multiplied with when they are merged.
+struct Factors {
+  float old[kMaxAttentionRows], split[kMaxAttentionRows];
+};
+
+// Updates max and sum of each row. Source: Milakov and Gimelshein 2018.
+Factors merge_factors(int rows, float* max, float* sum, const float* split_max, const float* split_sum) {
+  const F m = simd::load_first(max, rows), n = simd::load_first(split_max, rows);
+  const F top = simd::max(m, n);
+  const F a = simd::exp2(simd::sub(m, top)), b = simd::exp2(simd::sub(n, top));
+  const F total = simd::fma(simd::load_first(split_sum, rows), b, simd::mul(simd::load_first(sum, rows), a));
+  Factors f;
+  simd::store_first(f.old, a, rows);
+  simd::store_first(f.split, b, rows);
+  simd::store_first(max, top, rows);
+  simd::store_first(sum, total, rows);
+  return f;
+}
+
+F merged(const float* old, F split, float a, float b) {
+  return simd::fma(split, simd::set1(b), simd::mul(simd::load(old), simd::set1(a)));
+}
+
+// acc[r][dims] = sum over keys of p[r][key] * V[key][dims], C vectors of dims at a time; merged with what acc holds
+// when there are factors.
 template <class E, int R, int C>
-void weigh_values(const AttentionArgs& a, int dim, Range keys, const float* scores, float* acc_out) {
+void weigh_values(const AttentionArgs& a, int dim, Range keys, const float* scores, float* acc_out, const Factors* f) {
+  const Blocks blocks(a);
   F acc[R][C];
   for (int r = 0; r < R; ++r) {
     for (int c = 0; c < C; ++c) acc[r][c] = simd::zero();
   }
-  const int stride = a.kv.padded_dim;
-  for (int key = keys.lo; key < keys.hi;) {
-    const auto* v = reinterpret_cast<const typename E::T*>(block_of(a, key) + a.kv.v_offset) + dim;
-    const int block_end = (key / kKvBlock + 1) * kKvBlock;
-    const int end = block_end < keys.hi ? block_end : keys.hi;
-    for (; key < end; ++key) {
-      const auto* row = v + key % kKvBlock * stride;
-      F value[C];
-      for (int c = 0; c < C; ++c) value[c] = E::get(row + c * kLanes);
-#pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) {
-        const F p = simd::set1(scores[r * kSplitKeys + key]);
-        for (int c = 0; c < C; ++c) acc[r][c] = simd::fma(value[c], p, acc[r][c]);
-      }
+  const int padded = a.kv.padded_dim;
+  const auto add = [&](const auto* row, int step, bool half) {
+    decltype(E::load(row)) value[C];
+    for (int c = 0; c < C; ++c) {
+      value[c] = E::load(row + c * kLanes * E::kPer);
+      if (half) value[c] = E::keep_first(value[c]);
     }
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const auto p = scalar<E>(scores + r * kSplitKeys, step);
+      for (int c = 0; c < C; ++c) acc[r][c] = E::multiply_add(acc[r][c], value[c], p);
+    }
+  };
+  const int end = (keys.hi + E::kPer - 1) / E::kPer;
+  for (int step = keys.lo / E::kPer; step < end;) {
+    constexpr int kBlockSteps = kKvBlock / E::kPer;
+    const auto* v = reinterpret_cast<const typename E::T*>(blocks.values(step * E::kPer)) + dim * E::kPer;
+    const int next = (step / kBlockSteps + 1) * kBlockSteps;
+    const int stop = next < end ? next : end;
+    // The last pair may have one key only; its other half was never written by this sequence.
+    const bool cut = stop == end && keys.hi % E::kPer != 0;
+    const uint8_t* ahead = next < end ? blocks.values(next * E::kPer) : nullptr;
+    for (; step < stop - (cut ? 1 : 0); ++step) {
+      const auto at = static_cast<int64_t>(step % kBlockSteps) * padded * E::kPer;
+      if constexpr (R <= simd::kStreamRows) {
+        constexpr int kBytes = C * kLanes * E::kPer * static_cast<int>(sizeof(typename E::T));
+        const auto offset = (at + dim * E::kPer) * static_cast<int64_t>(sizeof(typename E::T));
+        for (int i = 0; ahead && i < kBytes; i += 64) __builtin_prefetch(ahead + offset + i);
+      }
+      add(v + at, step, false);
+    }
+    if (cut) add(v + static_cast<int64_t>(step++ % kBlockSteps) * padded * E::kPer, stop - 1, true);
   }
   for (int r = 0; r < R; ++r) {
-    for (int c = 0; c < C; ++c) simd::store(acc_out + r * stride + dim + c * kLanes, acc[r][c]);
+    float* out = acc_out + r * padded + dim;
+    for (int c = 0; c < C; ++c, out += kLanes) {
+      simd::store(out, f ? merged(out, acc[r][c], f->old[r], f->split[r]) : acc[r][c]);
+    }
   }
 }
 
@@ -115,40 +242,69 @@ template <class E, int R>
 void attend_rows(const AttentionArgs& a, int first) {
   const int row = a.row_begin + first;
   const Range tile{row_range(a, row).lo, row_range(a, row + R - 1).hi};
-  float* scores = a.scores + first * kSplitKeys;
-  score_keys<E, R>(a, row, tile, scores);
+  alignas(64) float q_scratch[E::kPer == 2 ? R * kMaxHeadDim / 2 : 1];
+  const float* q[R];
   for (int r = 0; r < R; ++r) {
-    soften(scores + r * kSplitKeys, tile, row_range(a, row + r), a.scale, a.max + first + r, a.sum + first + r);
+    q[r] = E::round_query(query(a, row + r), a.kv.head_dim, q_scratch + (E::kPer == 2 ? r * kMaxHeadDim / 2 : 0));
   }
+  float* scores = a.scores + first * kSplitKeys;
+  score_keys<E, R>(a, q, tile, scores);
+  const float factor = a.scale * 1.44269504088896341f;
+  float max[R], sum[R];
+  for (int r = 0; r < R; ++r) {
+    soften<E>(scores + r * kSplitKeys, tile, row_range(a, row + r), factor, max + r, sum + r);
+  }
+  Factors factors;
+  if (a.merge) {
+    factors = merge_factors(R, a.max + first, a.sum + first, max, sum);
+  } else {
+    for (int r = 0; r < R; ++r) {
+      a.max[first + r] = max[r];
+      a.sum[first + r] = sum[r];
+    }
+  }
+  const Factors* f = a.merge ? &factors : nullptr;
   float* acc = a.acc + static_cast<int64_t>(first) * a.kv.padded_dim;
+  const int padded = a.kv.padded_dim;
   int dim = 0;
-  for (; dim + 2 * kLanes <= a.kv.padded_dim; dim += 2 * kLanes) weigh_values<E, R, 2>(a, dim, tile, scores, acc);
-  if (dim < a.kv.padded_dim) weigh_values<E, R, 1>(a, dim, tile, scores, acc);
+  if constexpr (4 * R <= simd::kAccumulators) {
+    for (; dim + 4 * kLanes <= padded; dim += 4 * kLanes) weigh_values<E, R, 4>(a, dim, tile, scores, acc, f);
+  }
+  for (; dim + 2 * kLanes <= padded; dim += 2 * kLanes) weigh_values<E, R, 2>(a, dim, tile, scores, acc, f);
+  if (dim < padded) weigh_values<E, R, 1>(a, dim, tile, scores, acc, f);
 }
 
 template <class E>
 void attend(const AttentionArgs& a) {
   int done = 0;
+  const auto take = [&]<int R>() {
+    attend_rows<E, R>(a, done);
+    done += R;
+  };
   while (done < a.rows) {
     const int left = a.rows - done;
-    if (simd::kMaxRows >= 8 && left >= 8) {
-      attend_rows<E, 8>(a, done);
-      done += 8;
-    } else if (simd::kMaxRows >= 8 && left >= 6) {
-      attend_rows<E, 6>(a, done);
-      done += 6;
-    } else if (left >= 4) {
-      attend_rows<E, 4>(a, done);
-      done += 4;
-    } else if (left == 3) {
-      attend_rows<E, 3>(a, done);
-      done += 3;
-    } else if (left == 2) {
-      attend_rows<E, 2>(a, done);
-      done += 2;
+    if constexpr (simd::kAccumulators >= 16) {
+      if (left >= 8) {
+        take.template operator()<8>();
+        continue;
+      }
+      if (left >= 6) {
+        take.template operator()<6>();
+        continue;
+      }
+      if (left >= 4) {
+        take.template operator()<4>();
+        continue;
+      }
+      if (left == 3) {
+        take.template operator()<3>();
+        continue;
+      }
+    }
+    if (left >= 2) {
+      take.template operator()<2>();
     } else {
-      attend_rows<E, 1>(a, done);
-      done += 1;
+      take.template operator()<1>();
     }
   }
 }
@@ -156,30 +312,21 @@ void attend(const AttentionArgs& a) {
 
 void attention(const AttentionArgs& a) {
   switch (a.kv.type) {
-    case KvType::kF32: return attend<simd::AsF32>(a);
-    case KvType::kF16: return attend<simd::AsF16>(a);
-    case KvType::kBF16: return attend<simd::AsBF16>(a);
+    case KvType::kF32: return attend<Floats<simd::AsF32>>(a);
+    case KvType::kF16: return attend<Floats<simd::AsF16>>(a);
+    case KvType::kBF16: return attend<Pairs>(a);
   }
 }
 
-void merge_split(float* max, float* sum, float* acc, float split_max, float split_sum, const float* split_acc,
-                 int32_t padded_dim) {
-  if (!(split_sum > 0.0f)) return;
-  if (!(*sum > 0.0f)) {
-    *max = split_max;
-    *sum = split_sum;
-    __builtin_memcpy(acc, split_acc, static_cast<size_t>(padded_dim) * sizeof(float));
-    return;
+void merge_splits(int32_t rows, float* max, float* sum, float* acc, const float* split_max, const float* split_sum,
+                  const float* split_acc, int32_t padded_dim) {
+  const Factors f = merge_factors(rows, max, sum, split_max, split_sum);
+  for (int r = 0; r < rows; ++r) {
+    for (int d = 0; d < padded_dim; d += kLanes) {
+      float* out = acc + r * padded_dim + d;
+      simd::store(out, merged(out, simd::load(split_acc + r * padded_dim + d), f.old[r], f.split[r]));
+    }
   }
-  const float top = *max > split_max ? *max : split_max;
-  alignas(64) float factors[kLanes] = {*max - top, split_max - top};
-  simd::store(factors, simd::exp(simd::load(factors)));
-  const F a = simd::set1(factors[0]), b = simd::set1(factors[1]);
-  for (int d = 0; d < padded_dim; d += kLanes) {
-    simd::store(acc + d, simd::fma(simd::load(split_acc + d), b, simd::mul(simd::load(acc + d), a)));
-  }
-  *sum = *sum * factors[0] + split_sum * factors[1];
-  *max = top;
 }
 
 void scale_row(const float* acc, float factor, int32_t n, float* out) {

@@ -9,8 +9,8 @@ void add_rms_norm(float* x, const float* delta, const float* weight, float eps, 
 void embed(const PackedMatrix& m, int32_t row, float* out);
 void rope_store(const RopeStoreArgs&);
 void attention(const AttentionArgs&);
-void merge_split(float* max, float* sum, float* acc, float split_max, float split_sum, const float* split_acc,
-                 int32_t padded_dim);
+void merge_splits(int32_t rows, float* max, float* sum, float* acc, const float* split_max, const float* split_sum,
+                  const float* split_acc, int32_t padded_dim);
 void scale_row(const float* acc, float factor, int32_t n, float* out);
 void swiglu(const float* gate, const float* up, int32_t n, float* out);
 void sample(SampleArgs&);

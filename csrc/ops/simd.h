@@ -13,14 +13,12 @@
 #include "core/abi.h"
 
 namespace simd {
-// e^x, relative error below 2e-7; exactly 1 at 0; arguments are clamped to the range of normal floats.
-// Source: Cody and Waite range reduction, degree-6 polynomial.
+// e^x, relative error below 2e-7; exactly 1 at 0. Source: Cody and Waite range reduction, degree-6 polynomial.
 inline F exp(F x) {
-  const F clamped = min(max(x, set1(-87.33f)), set1(88.37f));
-  const I n = round_to_int(mul(clamped, set1(1.44269504088896341f)));
-  const F nf = to_float(n);
-  F r = fma(nf, set1(-0.693359375f), clamped);
-  r = fma(nf, set1(2.12194440e-4f), r);
+  const F y = min(max(x, set1(-104.0f)), set1(89.0f));  // beyond, the result is 0 or infinity
+  const F n = round(mul(y, set1(1.44269504088896341f)));
+  F r = fma(n, set1(-0.693359375f), y);
+  r = fma(n, set1(2.12194440e-4f), r);
   F p = set1(1.9875691500e-4f);
   p = fma(p, r, set1(1.3981999507e-3f));
   p = fma(p, r, set1(8.3334519073e-3f));
@@ -28,7 +26,20 @@ inline F exp(F x) {
   p = fma(p, r, set1(1.6666665459e-1f));
   p = fma(p, r, set1(5.0000001201e-1f));
   p = fma(p, mul(r, r), add(r, set1(1.0f)));
-  return mul(p, pow2(n));
+  return scale_by_pow2(p, n);
+}
+
+// 2^x, relative error below 2e-7; exactly 1 at 0. Minimax polynomial of degree 5 on [-1/2, 1/2].
+inline F exp2(F x) {
+  const F n = round(x);
+  const F r = sub(x, n);
+  F p = set1(1.32647e-3f);
+  p = fma(p, r, set1(9.67151e-3f));
+  p = fma(p, r, set1(5.550734e-2f));
+  p = fma(p, r, set1(0.24022242f));
+  p = fma(p, r, set1(0.69314698f));
+  p = fma(p, r, set1(1.0f));
+  return scale_by_pow2(p, n);
 }
 
 // KV and weight element types: how sixteen of them become floats and back.

@@ -7,6 +7,8 @@
 
 namespace simd {
 constexpr int kMaxRows = 4;
+constexpr int kAccumulators = 4;
+constexpr int kStreamRows = 2;
 constexpr const char* kName = "avx2";
 
 struct F {
@@ -55,6 +57,19 @@ inline void store_f16(uint16_t* p, F v) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v.a, _MM_FROUND_TO_NEAREST_INT));
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p) + 1, _mm256_cvtps_ph(v.b, _MM_FROUND_TO_NEAREST_INT));
 }
+inline __m256i bf16_half(__m256 v) {
+  const __m256i bits = _mm256_castps_si256(v);
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+  const __m256i up = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+  const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+  const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+  return _mm256_srli_epi32(_mm256_blendv_epi8(up, quiet, nan), 16);
+}
+// Sixteen floats to bfloat16, ties to even; NaN stays NaN.
+inline void store_bf16(void* p, F v) {
+  const __m256i packed = _mm256_packus_epi32(bf16_half(v.a), bf16_half(v.b));
+  _mm256_storeu_si256(static_cast<__m256i*>(p), _mm256_permute4x64_epi64(packed, 0xd8));
+}
 inline float reduce_add(F v) {
   const __m256 s = _mm256_add_ps(v.a, v.b);
   const __m128 b = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
@@ -97,10 +112,18 @@ inline int32_t reduce_addi(I v) {
   t = _mm_add_epi32(t, _mm_shuffle_epi32(t, 0x4e));
   return _mm_cvtsi128_si32(_mm_add_epi32(t, _mm_shuffle_epi32(t, 0xb1)));
 }
-inline __m256 pow2_half(__m256i n) {
-  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
+inline __m256 round_half(__m256 v) { return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline F round(F x) { return {round_half(x.a), round_half(x.b)}; }
+// v * 2^n for integral n in two steps, so that n may leave the range of exponents by a little.
+inline __m256 scale_half(__m256 v, __m256 n) {
+  const __m256i all = _mm256_cvtps_epi32(_mm256_max_ps(_mm256_min_ps(n, _mm256_set1_ps(250)), _mm256_set1_ps(-250)));
+  const __m256i half = _mm256_srai_epi32(all, 1);
+  const auto pow2 = [](__m256i e) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(e, _mm256_set1_epi32(127)), 23));
+  };
+  return _mm256_mul_ps(_mm256_mul_ps(v, pow2(half)), pow2(_mm256_sub_epi32(all, half)));
 }
-inline F pow2(I n) { return {pow2_half(n.a), pow2_half(n.b)}; }
+inline F scale_by_pow2(F v, F n) { return {scale_half(v.a, n.a), scale_half(v.b, n.b)}; }
 
 inline B load_bytes(const uint8_t* p) {
   return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
@@ -144,6 +167,22 @@ inline __m256i dot8_half(__m256i acc, __m256i codes, __m256i a) {
 inline I dot8(I acc, B codes, const int8_t* a) {
   const __m256i v = four_of(a);
   return {dot8_half(acc.a, codes.a, v), dot8_half(acc.b, codes.b, v)};
+}
+
+// acc + dot of the two bfloat16 of each lane with the two of `pair` (the lower half is the earlier element).
+inline __m256 dot_bf16_half(__m256 acc, __m256i pairs, __m256 low, __m256 high) {
+  const __m256 l = _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16));
+  const __m256 h = _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32(static_cast<int32_t>(0xffff0000u))));
+  return _mm256_fmadd_ps(h, high, _mm256_fmadd_ps(l, low, acc));
+}
+inline F dot_bf16(F acc, B pairs, uint32_t pair) {
+  const __m256 low = _mm256_castsi256_ps(_mm256_set1_epi32(static_cast<int32_t>(pair << 16)));
+  const __m256 high = _mm256_castsi256_ps(_mm256_set1_epi32(static_cast<int32_t>(pair & 0xffff0000u)));
+  return {dot_bf16_half(acc.a, pairs.a, low, high), dot_bf16_half(acc.b, pairs.b, low, high)};
+}
+inline B and_lanes(B x, uint32_t mask) {
+  const __m256i m = _mm256_set1_epi32(static_cast<int32_t>(mask));
+  return {_mm256_and_si256(x.a, m), _mm256_and_si256(x.b, m)};
 }
 
 inline F select_range(F v, int lo, int hi, float other) {

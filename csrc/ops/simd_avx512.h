@@ -5,8 +5,14 @@
 #include <cstdint>
 
 namespace simd {
+constexpr int kAccumulators = 16;  // registers that a kernel's outputs may take
+constexpr int kStreamRows = 4;     // rows up to which a kernel waits for memory rather than computes
 constexpr int kMaxRows = 8;  // activation rows in a GEMM tile: 8 accumulators, 8 weight registers, room for temporaries
+#if defined(__AVX512BF16__)
+constexpr const char* kName = "avx512_bf16";
+#else
 constexpr const char* kName = "avx512";
+#endif
 
 using F = __m512;
 using I = __m512i;
@@ -36,6 +42,20 @@ inline F load_bf16(const uint16_t* p) {
 inline void store_f16(uint16_t* p, F v) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
 }
+// Sixteen floats to bfloat16, ties to even; NaN stays NaN.
+inline void store_bf16(void* p, F v) {
+#if defined(__AVX512BF16__)
+  const __m256i h = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(v));
+#else
+  const __m512i bits = _mm512_castps_si512(v);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  const __m512i up = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+  const __m512i quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x400000));
+  const __m512i r = _mm512_mask_mov_epi32(up, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), quiet);
+  const __m256i h = _mm512_cvtepi32_epi16(_mm512_srli_epi32(r, 16));
+#endif
+  _mm256_storeu_si256(static_cast<__m256i*>(p), h);
+}
 inline float reduce_add(F v) {
   const __m256 a = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
   const __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
@@ -60,7 +80,6 @@ inline I load_u8(const uint8_t* p) {
 inline I load_s8(const int8_t* p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
 inline void store_s8(int8_t* p, I v) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v)); }
 inline int32_t reduce_addi(I v) { return _mm512_reduce_add_epi32(v); }
-inline F pow2(I n) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n, _mm512_set1_epi32(127)), 23)); }
 
 inline B load_bytes(const uint8_t* p) { return _mm512_loadu_si512(p); }
 inline B and_bytes(B a, uint8_t m) { return _mm512_and_si512(a, _mm512_set1_epi8(static_cast<char>(m))); }
@@ -82,6 +101,23 @@ inline I dot(I acc, B codes, const int8_t* a) {
 // The same for eight-bit codes offset by 128; start from dot8_init.
 inline I dot8_init(int32_t neg_sum) { return _mm512_slli_epi32(_mm512_set1_epi32(neg_sum), 7); }
 inline I dot8(I acc, B codes, const int8_t* a) { return dot(acc, codes, a); }
+
+// acc + dot of the two bfloat16 of each lane with the two of `pair` (the lower half is the earlier element).
+inline F dot_bf16(F acc, B pairs, uint32_t pair) {
+  const __m512i p = _mm512_set1_epi32(static_cast<int32_t>(pair));
+#if defined(__AVX512BF16__)
+  return _mm512_dpbf16_ps(acc, reinterpret_cast<__m512bh>(pairs), reinterpret_cast<__m512bh>(p));
+#else
+  const __m512i high = _mm512_set1_epi32(static_cast<int32_t>(0xffff0000u));
+  const auto low_of = [](__m512i v) { return _mm512_castsi512_ps(_mm512_slli_epi32(v, 16)); };
+  const auto high_of = [&](__m512i v) { return _mm512_castsi512_ps(_mm512_and_si512(v, high)); };
+  return _mm512_fmadd_ps(high_of(pairs), high_of(p), _mm512_fmadd_ps(low_of(pairs), low_of(p), acc));
+#endif
+}
+inline B and_lanes(B v, uint32_t mask) { return _mm512_and_si512(v, _mm512_set1_epi32(static_cast<int32_t>(mask))); }
+inline F round(F v) { return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+// v * 2^n for integral n, with overflow and underflow as they should be.
+inline F scale_by_pow2(F v, F n) { return _mm512_scalef_ps(v, n); }
 
 // Lanes lo <= i < hi of v, elsewhere `other`.
 inline F select_range(F v, int lo, int hi, float other) {

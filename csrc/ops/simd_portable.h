@@ -7,6 +7,8 @@
 
 namespace simd {
 constexpr int kMaxRows = 4;
+constexpr int kAccumulators = 4;
+constexpr int kStreamRows = 0;
 constexpr const char* kName = "portable";
 
 struct F {
@@ -106,6 +108,17 @@ inline F load_bf16(const uint16_t* p) {
 inline void store_f16(uint16_t* p, const F& x) {
   for (int i = 0; i < 16; ++i) p[i] = float_to_half(x.v[i]);
 }
+inline uint16_t float_to_bf16(float f) {
+  const uint32_t bits = to_bits(f);
+  if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>((bits >> 16) | 0x40u);
+  return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+// Sixteen floats to bfloat16, ties to even; NaN stays NaN.
+inline void store_bf16(void* p, const F& x) {
+  uint16_t t[16];
+  for (int i = 0; i < 16; ++i) t[i] = float_to_bf16(x.v[i]);
+  std::memcpy(p, t, sizeof t);
+}
 inline float reduce_add(const F& x) {
   float t[8];
   for (int i = 0; i < 8; ++i) t[i] = x.v[i] + x.v[i + 8];
@@ -152,8 +165,18 @@ inline int32_t reduce_addi(const I& x) {
   for (int i = 0; i < 16; ++i) s += x.v[i];
   return s;
 }
-inline F pow2(const I& n) {
-  return lanes<F>([&](int i) { return from_bits(static_cast<uint32_t>(n.v[i] + 127) << 23); });
+inline F round(const F& x) {
+  return lanes<F>([&](int i) { return std::nearbyint(x.v[i]); });
+}
+// v * 2^n for integral n, with overflow and underflow as they should be.
+inline F scale_by_pow2(const F& v, const F& n) {
+  return lanes<F>([&](int i) {
+    const float e = n.v[i] > 250.0f ? 250.0f : n.v[i] < -250.0f ? -250.0f : n.v[i];
+    const int all = e == e ? static_cast<int>(e) : 0;
+    const int half = all / 2;
+    const auto pow2 = [](int k) { return from_bits(static_cast<uint32_t>(k + 127) << 23); };
+    return v.v[i] * pow2(half) * pow2(all - half);
+  });
 }
 
 inline B load_bytes(const uint8_t* p) {
@@ -189,6 +212,19 @@ inline I dot(const I& acc, const B& codes, const int8_t* a) {
 }
 inline I dot8_init(int32_t neg_sum) { return set1i(neg_sum * 128); }
 inline I dot8(const I& acc, const B& codes, const int8_t* a) { return dot(acc, codes, a); }
+
+// acc + dot of the two bfloat16 of each lane with the two of `pair` (the lower half is the earlier element).
+inline F dot_bf16(const F& acc, const B& pairs, uint32_t pair) {
+  const float low = from_bits(pair << 16), high = from_bits(pair & 0xffff0000u);
+  return lanes<F>([&](int i) {
+    uint32_t both;
+    std::memcpy(&both, pairs.v + 4 * i, 4);
+    return acc.v[i] + from_bits(both << 16) * low + from_bits(both & 0xffff0000u) * high;
+  });
+}
+inline B and_lanes(const B& x, uint32_t mask) {
+  return bytes([&](int i) { return x.v[i] & (mask >> (8 * (i % 4))); });
+}
 
 inline F select_range(const F& x, int lo, int hi, float other) {
   return lanes<F>([&](int i) { return i >= lo && i < hi ? x.v[i] : other; });

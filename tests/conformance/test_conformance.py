@@ -26,6 +26,7 @@ from wayra.model.spec import ModelSpec, RopeSpec
 NMSE_FLOAT = 1e-9
 NMSE_INT8 = 1e-7
 NMSE_MOVED = 1e-2
+NMSE_MOVED_ONCE = 1e-5
 FormatOf = Callable[[str, str], WeightFormat]
 
 BASE = ModelSpec(
@@ -158,7 +159,10 @@ def test_tied_embeddings_of_a_format_serve_both_ends(load: Load, fmt: WeightForm
     spec = replace(BLOCKY, tied_embeddings=True)
     model, reference = pair(load, spec, only_in("embed", fmt))
     prompt = tokens(spec, 9)
-    assert nmse(prompt_logits(model, prompt), prompt_logits(reference, prompt)) <= NMSE_INT8
+    errors = row_errors(prompt_logits(model, prompt), prompt_logits(reference, prompt))
+    assert np.median(errors) <= NMSE_FLOAT
+    # One integer moved in one row: all that may differ, since only the head multiplies integers.
+    assert errors.max() <= NMSE_MOVED_ONCE
 
 
 @pytest.mark.parametrize(("kv_dtype", "bound"), [("f32", NMSE_FLOAT), ("f16", 1e-7), ("bf16", 1e-6)])

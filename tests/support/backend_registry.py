@@ -28,5 +28,5 @@ def _native(isa: str) -> Load:
 
 
 BACKENDS: Mapping[str, Load] = MappingProxyType(
-    {f"native-{isa}": _native(isa) for isa in ("avx512", "avx2", "portable")}
+    {f"native-{isa}": _native(isa) for isa in ("avx512_bf16", "avx512", "avx2", "portable")}
 )

@@ -16,7 +16,7 @@ class Settings:
 
     cache_dir: models fetched by wayra, packed weights, indexes.
     hub_offline: never touch the network for the hub (HF_HUB_OFFLINE).
-    isa: force one instruction set of the native backend ("avx512", "avx2", "portable"); None picks the best.
+    isa: force one instruction set of the native backend ("avx512_bf16", "avx512", "avx2", "portable"); None: the best.
     threads: force the number of compute threads; None asks affinity and cgroup.
     no_color: plain terminal output (NO_COLOR).
     debug: show tracebacks (WAYRA_DEBUG, or --debug).

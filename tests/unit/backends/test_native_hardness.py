@@ -35,7 +35,7 @@ def load(request: pytest.FixtureRequest) -> Load:
 def small_model() -> Model:
     """On the best instruction set there is, with two threads."""
     spec = tiny_spec(VOCAB_SIZE)
-    best = next(isa for isa in ("avx512", "avx2", "portable") if _runs(isa))
+    best = next(isa for isa in ("avx512_bf16", "avx512", "avx2", "portable") if _runs(isa))
     model = BACKENDS[f"native-{best}"](record(spec), tiny_weights(spec), replace(OPTIONS, threads=2))
     model.allocate_kv(NUM_BLOCKS)
     return model

@@ -10,7 +10,7 @@ from wayra.base.settings import MAX_THREADS
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """isa: "avx512", "avx2" or "portable". kernels: the file of its library. reason: one sentence."""
+    """isa: "avx512_bf16", "avx512", "avx2" or "portable". kernels: the file of its library. reason: one sentence."""
 
     isa: str
     kernels: Path

@@ -49,6 +49,10 @@ class LayerKV:
         for half, new in enumerate((keys, values)):
             self.blocks[half, block_ids, batch.positions % KV_BLOCK_LEN] = encode(new, self.kv_dtype)
 
+    def rounded_like_bf16(self, values: Floats) -> Floats:
+        """Queries and softmax weights as they meet a bfloat16 cache: rounded to it. Others are used as they are."""
+        return decode(encode(values, "bf16"), "bf16") if self.kv_dtype == "bf16" else values
+
     def sequences(self) -> Iterator[tuple[slice, NDArray[np.int32], Floats, Floats]]:
         """For each sequence: its tokens of the step, their positions, keys and values [kv_len, kv_heads, head_dim]."""
         for seq, kv_len in enumerate(self.batch.kv_lens.tolist()):
