@@ -1,0 +1,166 @@
+"""Checks a list of claims: derives each, judges it, and compares with what the list itself prints as derived."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+
+from wayra.base.errors import FileFormatError, InvalidParameter, SourceError
+from wayra.plan.claims.claim import Claim, shipped_claims, stated
+from wayra.plan.claims.functions import functions
+from wayra.plan.claims.language import Derived, Functions, derive
+from wayra.plan.claims.verdict import Judgement, Verdict, judge, judge_without_derivation
+from wayra.plan.quantity import Quantity, given, number
+
+MAX_RUN_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A claim with its derivation and verdict.
+
+    problem: why it could not be derived here, "" when it could. lab: how to measure it, "" where none is needed.
+    disagrees: how the value printed in the file differs from the derived one, "" when it does not or there is none.
+    """
+
+    claim: Claim
+    derived: Derived | None
+    judgement: Judgement
+    problem: str = ""
+    lab: str = ""
+    disagrees: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A lab run's result for one claim."""
+
+    claim: str
+    value: float
+    unit: str
+    run: str
+
+
+def check_claims(
+    claims: Sequence[Claim], *, prices_of: date, measured: Mapping[str, Measurement] | None = None
+) -> tuple[Checked, ...]:
+    """Check every claim. Derivations that cannot be done say why and leave the claim undecided."""
+    known = {claim.id: claim for claim in claims}
+    table = functions(prices_of)
+    return tuple(_check(claim, known, table, (measured or {}).get(claim.id)) for claim in claims)
+
+
+def with_shipped_derivations(claims: Sequence[Claim]) -> tuple[Claim, ...]:
+    """Claims of a file without derivations get ours where id, subject and claimed value are those of a shipped one."""
+    ours = {claim.id: claim for claim in shipped_claims()}
+
+    def filled(claim: Claim) -> Claim:
+        own = ours.get(claim.id)
+        if claim.derivation or own is None or (own.subject, own.stated) != (claim.subject, claim.stated):
+            return claim
+        return replace(claim, derivation=own.derivation, relation=own.relation, because=own.because, seed=own.seed)
+
+    return tuple(filled(claim) for claim in claims)
+
+
+def read_measurements(path: Path) -> dict[str, Measurement]:
+    """A lab run's results: a JSON list of {"claim": id, "value": number, "unit": text, "run": name}.
+
+    Raises: FileFormatError naming what is wrong.
+    """
+    try:
+        if path.stat().st_size > MAX_RUN_BYTES:
+            raise FileFormatError(f"{path.name} has more than {MAX_RUN_BYTES:,} bytes; it is no list of results")
+        rows = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise FileFormatError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError):
+        raise FileFormatError(f"{path.name} is no JSON; expected a list of results") from None
+    if not isinstance(rows, list):
+        raise FileFormatError(
+            f"{path.name} is no list; expected [{{'claim': ..., 'value': ..., 'unit': ..., 'run': ...}}]"
+        )
+    found = [_measurement(row, f"{path.name}, result {number}") for number, row in enumerate(rows, start=1)]
+    return {row.claim: row for row in found}
+
+
+def _measurement(row: object, place: str) -> Measurement:
+    if not isinstance(row, dict) or set(row) != {"claim", "value", "unit", "run"}:
+        raise FileFormatError(f"{place} needs exactly the keys claim, value, unit and run")
+    value = row["value"]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise FileFormatError(f"{place} has the value {value!r}; expected a number")
+    if not all(isinstance(row[key], str) for key in ("claim", "unit", "run")):
+        raise FileFormatError(f"{place}: claim, unit and run must be texts")
+    return Measurement(row["claim"], float(value), row["unit"], row["run"])
+
+
+def _check(claim: Claim, known: Mapping[str, Claim], table: Functions, measured: Measurement | None) -> Checked:
+    lab = lab_command(claim) if claim.check == "measurement" else ""
+    if measured is not None:
+        return _by_measurement(claim, measured, lab)
+    if not claim.derivation:
+        return Checked(claim, None, judge_without_derivation(claim), lab=lab)
+    try:
+        derived = derive(claim.derivation, claim.unit, known, table)
+    except (InvalidParameter, SourceError) as error:
+        return Checked(claim, None, judge_without_derivation(replace(claim, relation="equal")), str(error), lab)
+    return Checked(claim, derived, judge(claim, derived), lab=lab, disagrees=printed_differs(claim.printed, derived))
+
+
+def _by_measurement(claim: Claim, measured: Measurement, lab: str) -> Checked:
+    if measured.unit != claim.unit:
+        problem = f"run {measured.run} measured {measured.unit!r}, the claim is in {claim.unit!r}"
+        return Checked(claim, None, judge_without_derivation(claim), problem, lab)
+    value = given("measured", measured.value, measured.unit, f"run {measured.run}")
+    derived = Derived(f"run {measured.run}", value, value)
+    return Checked(claim, derived, judge(replace(claim, relation="equal"), derived), lab=lab)
+
+
+def lab_command(claim: Claim) -> str:
+    """The lab's command that would settle a claim to be measured."""
+    text = f"{claim.subject} {claim.metric}".lower()
+    if "latency" in text and "network" not in text:
+        return "wayra bench URL --requests 200"
+    if any(word in text for word in ("throughput", "speed")):
+        return "wayra bench MODEL-OR-URL --sweep"
+    if "humaneval" in text:
+        return "wayra eval MODEL --suite humaneval"
+    if "ten-task" in text:
+        return "wayra compare MODEL-A MODEL-B --suite ten-tasks"
+    if "accuracy loss" in text:
+        return "wayra compare MODEL MODEL:QUANTISATION"
+    return "wayra bench URL"
+
+
+def printed_differs(printed: str, derived: Derived) -> str:
+    """How a value printed with so many digits differs from the derived one, "" when it agrees to its last digit."""
+    if not printed:
+        return ""
+    if derived.words is not None:
+        return (
+            "" if printed.lower() == derived.words.text.lower() else f"{printed} printed, {derived.words.text} derived"
+        )
+    said = stated(printed)
+    if said.low is None or said.high is None or derived.low is None or derived.high is None:
+        return f"{printed} printed, a number derived"
+    texts = [part.strip() for part in printed.split("..")]
+    pairs = ((texts[0], said.low, derived.low), (texts[-1], said.high, derived.high))
+    wrong = [
+        f"{text} printed, {number(true.value)} derived" for text, value, true in pairs if not _agrees(text, value, true)
+    ]
+    return "; ".join(dict.fromkeys(wrong))
+
+
+def _agrees(text: str, value: float, true: Quantity) -> bool:
+    half = 0.5 * 10.0 ** -len(text.partition(".")[2])
+    return abs(value - true.value) <= half * (1 + 1e-9)
+
+
+def count(results: Iterable[Checked]) -> dict[Verdict, int]:
+    """How many claims came out how, every verdict listed."""
+    counts = dict.fromkeys(Verdict, 0)
+    for result in results:
+        counts[result.judgement.verdict] += 1
+    return counts
