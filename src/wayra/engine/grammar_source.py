@@ -31,8 +31,8 @@ def grammar_source(spec: GrammarSpec, *, follows_space: bool = False) -> str:
     return json.dumps({"grammars": [spaced, {"name": "answer", **grammar}]})
 
 
-def json_rule(schema: object) -> str:
-    """A schema as the body of a rule in a Lark grammar. Raises InvalidParameter as `grammar_source`."""
+def _json_rule(schema: object) -> str:
+    """A schema as the body of a rule in a Lark grammar."""
     return f"%json {json.dumps(_with_options(enforceable(schema)))}"
 
 
@@ -46,7 +46,8 @@ def _grammar(spec: GrammarSpec) -> dict[str, Any]:
     if isinstance(spec, Choice):
         options = (json.dumps(option, ensure_ascii=False) for option in spec.options)
         return {"lark_grammar": "start: " + " | ".join(options)}
-    return {"lark_grammar": spec.lark}
+    rules = [f"{name}: {_json_rule(json.loads(schema.text))}" for name, schema in spec.schemas]
+    return {"lark_grammar": "\n".join([spec.lark, *rules])}
 
 
 def _lark_regex(pattern: str) -> str:

@@ -55,13 +55,16 @@ class Regex:
 class Grammar:
     """Text that a context-free grammar produces. lark: in llguidance's Lark dialect, beginning at the rule `start`.
 
+    schemas: further rules, by name: JSON that a schema accepts. They are checked as a JsonSchema is.
     Raises InvalidParameter when it is empty or too long.
     """
 
     lark: str
+    schemas: tuple[tuple[str, JsonSchema], ...] = ()
 
     def __post_init__(self) -> None:
         _check_text("the grammar", self.lark)
+        _check_length("the grammar", "".join([self.lark, *(schema.text for _, schema in self.schemas)]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from wayra.text.tools.events import (
     ToolChoice,
     ToolEvent,
 )
-from wayra.text.tools.formats import ToolFormat, tool_format
+from wayra.text.tools.formats import ToolFormat, hermes_format, tool_format
+from wayra.text.tools.requests import read_tool_choice, read_tools, teach_tools, tool_schemas
 
 __all__ = [
     "ArgumentsDelta",
@@ -22,5 +23,10 @@ __all__ = [
     "ToolChoice",
     "ToolEvent",
     "ToolFormat",
+    "hermes_format",
+    "read_tool_choice",
+    "read_tools",
+    "teach_tools",
     "tool_format",
+    "tool_schemas",
 ]
