@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -12,7 +13,9 @@ from wayra.base.errors import BackendError
 from wayra.base.settings import Settings
 from wayra.engine.engine import Engine
 from wayra.engine.settings import EngineSettings
-from wayra.llm.memory import KVPlan, available_bytes, plan_kv
+from wayra.engine.speculate.draft_model import DraftModel
+from wayra.llm.draft import DraftSource, check_tokenizers, open_draft
+from wayra.llm.memory import KVPlan, available_bytes, kv_bytes_per_block, plan_kv
 from wayra.llm.options import LLMOptions
 from wayra.llm.tokenizers import is_tokenizer_alone, load_template, load_tokenizer
 from wayra.model.record import record
@@ -86,43 +89,41 @@ def load(name: str, settings: Settings, options: LLMOptions, progress: "Progress
     started = time.perf_counter()
     backend = make_backend(options.backend, settings)
     local = resolve(name, settings, progress=progress, offline=settings.hub_offline)
-    checkpoint = open_checkpoint(local.path)
-    try:
-        text = Later(lambda: _load_text(checkpoint, settings, options))
-        try:
-            model, plan = _load_model(checkpoint, backend, settings, options)
-        except BaseException:
-            text.wait()  # it reads the checkpoint, which is about to be closed
-            raise
-        try:
-            tokenizer, template = text.get()
-            engine = Engine(model, _engine_settings(plan, options), tokenizer.eos_ids)
-        except BaseException:
-            model.close()
-            raise
-    except BaseException:
-        checkpoint.close()
-        raise
-
-    def release() -> None:
-        model.close()
-        if template is not None:
-            template.close()
-
     # The weights are packed, or held by the arrays that need them: an open mapping would only count twice.
-    checkpoint.close()
-    return Loaded(
-        name=local.name,
-        source=local.source,
-        spec=model.spec,
-        tokenizer=tokenizer,
-        template=template,
-        engine=engine,
-        plan=plan,
-        memory=model.memory,
-        release=release,
-        load_s=time.perf_counter() - started,
-    )
+    with ExitStack() as files, ExitStack() as made:
+        checkpoint = open_checkpoint(local.path)
+        files.callback(checkpoint.close)
+        draft = None
+        if options.draft_model is not None:
+            draft = open_draft(options.draft_model, settings, progress)
+            files.callback(draft.checkpoint.close)
+        text = Later(lambda: _load_text(checkpoint, settings, options))
+        files.callback(text.wait)
+        models, plan = _load_models(checkpoint, draft, backend, settings, options)
+        for model in models:
+            made.callback(model.close)
+        tokenizer, template = text.get()
+        if template is not None:
+            made.callback(template.close)
+        drafter = None
+        if draft is not None:
+            check_tokenizers(tokenizer, draft, settings)
+            drafter = DraftModel(
+                models[1], models[0].spec.vocab_size, plan.num_blocks, options.max_batch, plan.context_len
+            )
+        engine = Engine(models[0], _engine_settings(plan, options), tokenizer.eos_ids, drafter)
+        return Loaded(
+            name=local.name,
+            source=local.source,
+            spec=models[0].spec,
+            tokenizer=tokenizer,
+            template=template,
+            engine=engine,
+            plan=plan,
+            memory=lambda: _total([model.memory() for model in models]),
+            release=made.pop_all().close,
+            load_s=time.perf_counter() - started,
+        )
 
 
 def load_tokenizer_of(name: str, settings: Settings, progress: "Progress | None" = None) -> Tokenizer:
@@ -172,21 +173,45 @@ def make_backend(name: str, settings: Settings) -> Backend:
     return NativeBackend(default_root(settings))
 
 
-def _load_model(
-    checkpoint: Checkpoint, backend: Backend, settings: Settings, options: LLMOptions
-) -> tuple[Model, KVPlan]:
+def _load_models(
+    checkpoint: Checkpoint, draft: DraftSource | None, backend: Backend, settings: Settings, options: LLMOptions
+) -> tuple[list[Model], KVPlan]:
+    """The model and, if there is one, the draft model. Nothing stays loaded when it raises."""
     spec = model_spec(checkpoint)
     program = record(spec)
     weights = load_weights(checkpoint, spec)
-    plan = plan_kv(spec, options, weights_bytes(weights, options.backend), available_bytes())
+    need_bytes = weights_bytes(weights, options.backend)
+    beside_bytes = 0
+    if draft is not None:
+        need_bytes += weights_bytes(draft.weights, options.backend)
+        beside_bytes = kv_bytes_per_block(draft.spec, options.kv_dtype)
+    plan = plan_kv(spec, options, need_bytes, available_bytes(), beside_bytes)
+    # Guesses are rows too: room for one full run of them beside the batch.
+    guess_rows = 0 if options.speculation == "off" else options.draft_tokens
+    max_rows = max(options.max_batch + guess_rows, options.score_rows)
     backend_options = BackendOptions(
-        max_step_tokens=max(LEAST_STEP_TOKENS, options.max_batch, options.score_rows),
-        max_step_seqs=max(options.max_batch, options.score_rows),
+        max_step_tokens=max(LEAST_STEP_TOKENS, max_rows),
+        max_step_seqs=max_rows,
         kv_dtype=options.kv_dtype,
         threads=options.threads or settings.threads,
         isa=options.isa or settings.isa,
     )
-    return backend.load(program, weights, backend_options), plan
+    model = backend.load(program, weights, backend_options)
+    if draft is None:
+        return [model], plan
+    try:
+        return [model, backend.load(record(draft.spec), draft.weights, backend_options)], plan
+    except BaseException:
+        model.close()
+        raise
+
+
+def _total(reports: Sequence[MemoryReport]) -> MemoryReport:
+    return MemoryReport(
+        sum(report.weights_bytes for report in reports),
+        sum(report.kv_bytes for report in reports),
+        sum(report.activation_bytes for report in reports),
+    )
 
 
 def weights_bytes(weights: ModelWeights, backend: str) -> int:
@@ -205,4 +230,6 @@ def _engine_settings(plan: KVPlan, options: LLMOptions) -> EngineSettings:
         kv_blocks=plan.num_blocks,
         prefix_cache=options.prefix_cache,
         max_running=options.max_batch,
+        speculate=options.speculation,
+        draft_tokens=options.draft_tokens,
     )

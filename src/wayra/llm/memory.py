@@ -102,9 +102,12 @@ def kv_bytes_per_block(spec: ModelSpec, kv_dtype: str) -> int:
     return 2 * spec.num_layers * spec.kv_size * KV_BLOCK_LEN * KV_DTYPE_BYTES[kv_dtype]
 
 
-def plan_kv(spec: ModelSpec, options: LLMOptions, weights_bytes: int, available: int | None) -> KVPlan:
+def plan_kv(
+    spec: ModelSpec, options: LLMOptions, weights_bytes: int, available: int | None, beside_bytes: int = 0
+) -> KVPlan:
     """Choose the context and the number of KV blocks.
 
+    beside_bytes: what a draft model's cache takes for each block of this one's.
     Raises InvalidParameter when context_len is beyond the model's, OutOfMemory when weights or one full context do not
     fit into `available` bytes (None: unknown, nothing is refused).
     """
@@ -113,7 +116,7 @@ def plan_kv(spec: ModelSpec, options: LLMOptions, weights_bytes: int, available:
         raise InvalidParameter(
             f"context_len is {wanted:,} tokens, {spec.name or 'the model'} allows {spec.context_len:,}; ask for less"
         )
-    block_bytes = kv_bytes_per_block(spec, options.kv_dtype)
+    block_bytes = kv_bytes_per_block(spec, options.kv_dtype) + beside_bytes
     context_len = wanted if wanted is not None else min(spec.context_len, DEFAULT_CONTEXT_LEN)
     if available is None:
         return KVPlan(context_len, blocks_for(context_len) * options.max_batch)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from wayra.base.errors import InvalidParameter
+from wayra.engine.settings import MAX_DRAFT_TOKENS, SPECULATION
 
 KV_DTYPES = ("f16", "bf16", "f32")
 BACKENDS = ("native", "numpy", "null")
@@ -22,6 +23,9 @@ class OptionFields(TypedDict, total=False):
     isa: str | None
     prepare_chat: bool
     score_rows: int
+    speculate: str | None
+    draft_model: str | None
+    draft_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,10 @@ class LLMOptions:
     prepare_chat: start the renderer of chat templates while the weights load, so that the first chat need not wait.
     score_rows: logits computed at a time for prompt log-probabilities and perplexity; more is faster and takes a
     vocabulary of floats each.
+    speculate: guess tokens and check several in one step, which makes answers faster and never different: "lookup"
+    copies from the prompt and the answer so far, "draft" asks draft_model, "off" does neither. None: "draft" when there
+    is a draft_model, else "lookup".
+    draft_model: name of a smaller model with the same tokenizer. draft_tokens: the most to guess at a time.
     """
 
     backend: str = "native"
@@ -47,6 +55,9 @@ class LLMOptions:
     isa: str | None = None
     prepare_chat: bool = False
     score_rows: int = 64
+    speculate: str | None = None
+    draft_model: str | None = None
+    draft_tokens: int = 15
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
@@ -57,6 +68,22 @@ class LLMOptions:
         _in_range("threads", self.threads, 1, 4096)
         _in_range("max_batch", self.max_batch, 1, MAX_BATCH)
         _in_range("score_rows", self.score_rows, 1, MAX_BATCH)
+        _in_range("draft_tokens", self.draft_tokens, 1, MAX_DRAFT_TOKENS)
+        if self.speculate is not None and self.speculate not in SPECULATION:
+            raise InvalidParameter(f"speculate is {self.speculate!r}, expected one of {', '.join(SPECULATION)}")
+        if self.speculate == "draft" and self.draft_model is None:
+            raise InvalidParameter('speculate is "draft" without a draft_model (--draft-model); name one, or "lookup"')
+        if self.speculate in ("off", "lookup") and self.draft_model is not None:
+            raise InvalidParameter(
+                f'speculate is "{self.speculate}", which needs no draft_model; leave one of them out'
+            )
+
+    @property
+    def speculation(self) -> str:
+        """`speculate` with None resolved."""
+        if self.speculate is not None:
+            return self.speculate
+        return "lookup" if self.draft_model is None else "draft"
 
 
 def _in_range(name: str, value: int | None, least: int, most: int) -> None:

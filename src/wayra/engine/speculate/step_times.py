@@ -17,11 +17,12 @@ _FIRST_ROW_SHARE = 0.15
 """Until measured: what a row more adds to a step of one row."""
 _KEY_FACTOR = 0.45
 """Seconds a FLOP of attention takes beside one of a step of a single row (which mostly waits for memory)."""
-_SCALE_SPEED = 0.15
-_ENTRY_SPEED = 0.15
-_FRESH_STEPS = 400.0
-_CLIP = 2.0
+_SPEED = 0.15
+_FRESH_STEPS = 200.0
 _TRUSTED = 2.0
+_MOST_COUNTED = 8
+# A step is slow by accident far more often than fast, and what once seemed too slow is not tried again soon.
+_LEAST_RATIO, _MOST_RATIO = 0.5, 1.25
 
 
 @dataclass(slots=True)
@@ -67,19 +68,18 @@ class StepTimes:
             self._enter(num_tokens, seconds / (1.0 + keys_share))
             self._row_s = self._entries[num_tokens].seconds * _FIRST_ROW_SHARE
             return
-        expected = self.estimate(num_tokens, num_keys)
-        ratio = min(_CLIP, max(1.0 / _CLIP, seconds / expected))
         entry = self._entries.get(num_tokens)
-        own_s = max(seconds / self._scale - self._keys_s(num_keys), 1e-9)
         if entry is None:
-            self._enter(num_tokens, own_s)
+            own_s = seconds / self._scale - self._keys_s(num_keys)
+            self._enter(num_tokens, _clipped(own_s, self._between(num_tokens)))
         else:
-            speed = max(_ENTRY_SPEED, 1.0 / (entry.count + 1))
-            entry.seconds *= 1.0 + speed * (ratio - 1.0)
-            entry.count = min(entry.count + 1, 16)
+            expected = self.estimate(num_tokens, num_keys)
+            change = _clipped(seconds, expected) / expected - 1.0
+            entry.seconds *= 1.0 + max(_SPEED, 1.0 / (entry.count + 1)) * change
+            entry.count = min(entry.count + 1, _MOST_COUNTED)
             entry.last_step = self._num_steps
-            self._scale *= 1.0 + _SCALE_SPEED * (ratio - 1.0)
-        self._learn_row(num_tokens, own_s)
+            self._scale *= 1.0 + _SPEED * change
+        self._learn_row(num_tokens, _clipped(seconds / self._scale - self._keys_s(num_keys), self._table_s(num_tokens)))
 
     def _enter(self, num_tokens: int, seconds: float) -> None:
         self._entries[num_tokens] = _Entry(seconds, 1, self._num_steps)
@@ -107,11 +107,12 @@ class StepTimes:
         entry = self._entries.get(num_tokens)
         if entry is None:
             return self._between(num_tokens)
-        # What was measured long ago, perhaps in a bad moment, gives way to what its neighbours say.
+        # What was measured long ago, perhaps in a bad moment, gives way to what the latest step says.
         weight = entry.count * 0.5 ** ((self._num_steps - entry.last_step) / _FRESH_STEPS)
-        if weight > _TRUSTED:
+        if weight > _TRUSTED or self._last is None:
             return entry.seconds
-        return (weight * entry.seconds + 0.25 * self._between(num_tokens)) / (weight + 0.25)
+        latest, latest_s = self._last
+        return (weight * entry.seconds + 0.25 * self._beyond(latest_s, num_tokens - latest)) / (weight + 0.25)
 
     def _between(self, num_tokens: int) -> float:
         """On the line through the nearest other entries to both sides, or beyond them with the usual seconds a row."""
@@ -127,13 +128,20 @@ class StepTimes:
         if below < 0 and above == len(sizes):
             return self._entries[num_tokens].seconds
         near = sizes[below if below >= 0 else above]
-        return max(self._entries[near].seconds + (num_tokens - near) * self._row_s, self._row_s)
+        return self._beyond(self._entries[near].seconds, num_tokens - near)
+
+    def _beyond(self, seconds: float, num_more: int) -> float:
+        return max(seconds + num_more * self._row_s, self._row_s)
 
     def _learn_row(self, num_tokens: int, own_s: float) -> None:
         """Two steps one after the other differ by their tokens and little else."""
         if self._last is not None and self._last[0] != num_tokens:
             difference = num_tokens - self._last[0]
-            found = (own_s - self._last[1]) / difference
+            found = min(3.0 * self._row_s, (own_s - self._last[1]) / difference)
             speed = min(0.3, 0.05 * abs(difference))
             self._row_s = max(0.01 * self._plain_s(), self._row_s + speed * (found - self._row_s))
         self._last = (num_tokens, own_s)
+
+
+def _clipped(seconds: float, expected: float) -> float:
+    return min(_MOST_RATIO * expected, max(_LEAST_RATIO * expected, seconds))
