@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self, Unpack, overload
 from wayra.backends.api import MemoryReport
 from wayra.base.errors import BackendError, InvalidParameter
 from wayra.base.settings import Settings, from_environment
+from wayra.engine.grammar import CompiledGrammar, GrammarCompiler
 from wayra.engine.request import Request, SamplingParams
 from wayra.llm.assemble import Assembler
 from wayra.llm.load import load
@@ -28,6 +29,7 @@ from wayra.llm.results import Completion
 from wayra.llm.runner import EngineRunner, Event, Job
 from wayra.llm.scoring import Perplexity, Score, Window, half_windows, sliding_windows
 from wayra.llm.streams import AsyncEvents, AsyncTokenStream, TokenStream
+from wayra.llm.structured import Structured, as_spec
 from wayra.model.spec import ModelSpec
 from wayra.text.tokenizer import Tokenizer
 
@@ -83,76 +85,116 @@ class LLM:
         self.load_s = loaded.load_s
         self._memory = loaded.memory
         self._reader = PromptReader(loaded.tokenizer, loaded.template, loaded.spec.vocab_size)
+        self._grammars = GrammarCompiler(loaded.tokenizer, loaded.spec.vocab_size)
         self._ids = itertools.count(1)
         self._runner = EngineRunner(loaded.engine, loaded.release)
         # Also runs at exit, before the interpreter takes the modules away from the engine's thread.
         self._finalizer = weakref.finalize(self, self._runner.close)
 
     def generate(
-        self, prompts: str | Sequence[Prompt], params: SamplingParams | Sequence[SamplingParams] | None = None
+        self,
+        prompts: str | Sequence[Prompt],
+        params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *,
+        structured: Structured | None = None,
     ) -> list[Completion]:
         """Continue each prompt, text or token ids; the completions come in the prompts' order.
 
         params: for all, or one each; None is SamplingParams(). Control tokens written in a text are recognised.
+        structured: what the answers must look like: a JSON schema, a type to derive one from, or a spec of
+        wayra.text.structure. An answer with finish_reason "stop" is then valid, unless a stop of `params` cut it.
         Raises InvalidParameter, or ContextOverflow naming both numbers; the other prompts are then cancelled.
         """
-        return self._complete(as_prompts(prompts), params)
-
-    @overload
-    def chat(self, messages: Conversation, params: SamplingParams | None = None) -> Completion: ...
+        return self._complete(as_prompts(prompts), params, structured)
 
     @overload
     def chat(
-        self, messages: Sequence[Conversation], params: SamplingParams | Sequence[SamplingParams] | None = None
+        self, messages: Conversation, params: SamplingParams | None = None, *, structured: Structured | None = None
+    ) -> Completion: ...
+
+    @overload
+    def chat(
+        self,
+        messages: Sequence[Conversation],
+        params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *,
+        structured: Structured | None = None,
     ) -> list[Completion]: ...
 
     def chat(
         self,
         messages: Conversation | Sequence[Conversation],
         params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *,
+        structured: Structured | None = None,
     ) -> Completion | list[Completion]:
         """Answer one conversation, or each of a list of conversations. Raises as generate, and TemplateError."""
-        completions = self._complete(as_conversations(messages), params)
+        completions = self._complete(as_conversations(messages), params, structured)
         return completions[0] if is_conversation(messages) else completions
 
-    def stream(self, prompt: Prompt | Conversation, params: SamplingParams | None = None) -> TokenStream:
+    def stream(
+        self,
+        prompt: Prompt | Conversation,
+        params: SamplingParams | None = None,
+        *,
+        structured: Structured | None = None,
+    ) -> TokenStream:
         """The answer chunk by chunk: to text or ids as generate, to messages as chat. Starts at once.
 
         Closing or dropping the stream cancels the request.
         """
-        request = self._request(prompt, params or SamplingParams())
+        request = self._request(prompt, params or SamplingParams(), self._compiled(structured))
         events: SimpleQueue[Event] = SimpleQueue()
         self._submit(request, events.put)
         return TokenStream(self._runner, request.id, events, self)
 
     async def agenerate(
-        self, prompts: str | Sequence[Prompt], params: SamplingParams | Sequence[SamplingParams] | None = None
+        self,
+        prompts: str | Sequence[Prompt],
+        params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *,
+        structured: Structured | None = None,
     ) -> list[Completion]:
         """As generate, without blocking the event loop. Cancelling the task cancels the requests."""
-        return await self._acomplete(as_prompts(prompts), params)
-
-    @overload
-    async def achat(self, messages: Conversation, params: SamplingParams | None = None) -> Completion: ...
+        return await self._acomplete(as_prompts(prompts), params, structured)
 
     @overload
     async def achat(
-        self, messages: Sequence[Conversation], params: SamplingParams | Sequence[SamplingParams] | None = None
+        self, messages: Conversation, params: SamplingParams | None = None, *, structured: Structured | None = None
+    ) -> Completion: ...
+
+    @overload
+    async def achat(
+        self,
+        messages: Sequence[Conversation],
+        params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *,
+        structured: Structured | None = None,
     ) -> list[Completion]: ...
 
     async def achat(
         self,
         messages: Conversation | Sequence[Conversation],
         params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *,
+        structured: Structured | None = None,
     ) -> Completion | list[Completion]:
         """As chat, without blocking the event loop. Cancelling the task cancels the requests."""
-        completions = await self._acomplete(as_conversations(messages), params)
+        completions = await self._acomplete(as_conversations(messages), params, structured)
         return completions[0] if is_conversation(messages) else completions
 
-    def astream(self, prompt: Prompt | Conversation, params: SamplingParams | None = None) -> AsyncTokenStream:
+    def astream(
+        self,
+        prompt: Prompt | Conversation,
+        params: SamplingParams | None = None,
+        *,
+        structured: Structured | None = None,
+    ) -> AsyncTokenStream:
         """As stream: `async for chunk in llm.astream(...)`. Starts when the first chunk is asked for."""
 
         async def start(events: AsyncEvents[Event]) -> str:
-            request = await self._arequest(prompt, params or SamplingParams())
+            grammar = await self._acompiled(structured)
+            request = await self._arequest(prompt, params or SamplingParams(), grammar)
             self._submit(request, events.put)
             return request.id
 
@@ -212,15 +254,30 @@ class LLM:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _request(self, prompt: Prompt | Conversation, params: SamplingParams) -> Request:
-        return Request(str(next(self._ids)), self._reader.read(prompt), params)
+    def _compiled(self, structured: Structured | None) -> CompiledGrammar | None:
+        return None if structured is None else self._grammars.compile(as_spec(structured))
 
-    async def _arequest(self, prompt: Prompt | Conversation, params: SamplingParams) -> Request:
+    async def _acompiled(self, structured: Structured | None) -> CompiledGrammar | None:
+        if structured is None:
+            return None
+        import asyncio
+
+        return await asyncio.to_thread(self._compiled, structured)
+
+    def _request(
+        self, prompt: Prompt | Conversation, params: SamplingParams, grammar: CompiledGrammar | None = None
+    ) -> Request:
+        constraint = None if grammar is None else grammar.constraint()
+        return Request(str(next(self._ids)), self._reader.read(prompt), params, constraint=constraint)
+
+    async def _arequest(
+        self, prompt: Prompt | Conversation, params: SamplingParams, grammar: CompiledGrammar | None = None
+    ) -> Request:
         if is_conversation(prompt) or len(prompt) > LONG_TEXT_CHARS:
             import asyncio
 
-            return await asyncio.to_thread(self._request, prompt, params)
-        return self._request(prompt, params)
+            return await asyncio.to_thread(self._request, prompt, params, grammar)
+        return self._request(prompt, params, grammar)
 
     def _submit(self, request: Request, deliver: Callable[[Event], None], streaming: bool = True) -> None:
         self._runner.submit(Job(request, Assembler(self.tokenizer, request), deliver, streaming))
@@ -229,8 +286,11 @@ class LLM:
         self,
         prompts: Sequence[Prompt | Conversation],
         params: SamplingParams | Sequence[SamplingParams] | None,
+        structured: Structured | None,
     ) -> list[Completion]:
-        requests = [self._request(*pair) for pair in zip(prompts, as_params(params, len(prompts)), strict=True)]
+        grammar = self._compiled(structured)
+        pairs = zip(prompts, as_params(params, len(prompts)), strict=True)
+        requests = [self._request(prompt, one, grammar) for prompt, one in pairs]
         events: SimpleQueue[tuple[int, Event]] = SimpleQueue()
         found: dict[int, Completion] = {}
         try:
@@ -248,9 +308,11 @@ class LLM:
         self,
         prompts: Sequence[Prompt | Conversation],
         params: SamplingParams | Sequence[SamplingParams] | None,
+        structured: Structured | None,
     ) -> list[Completion]:
+        grammar = await self._acompiled(structured)
         pairs = zip(prompts, as_params(params, len(prompts)), strict=True)
-        requests = [await self._arequest(prompt, one) for prompt, one in pairs]
+        requests = [await self._arequest(prompt, one, grammar) for prompt, one in pairs]
         events: AsyncEvents[tuple[int, Event]] = AsyncEvents()
         found: dict[int, Completion] = {}
         try:
