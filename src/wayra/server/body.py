@@ -13,7 +13,7 @@ from wayra.server.settings import ServerSettings
 
 T = TypeVar("T")
 
-_UNKNOWN = re.compile(r"^Object contains unknown field `(.*)`(?: - at `\$(.*)`)?$", re.DOTALL)
+_UNKNOWN = re.compile(r"^Object contains unknown field `(.*?)`(?: - at `\$(.*)`)?$", re.DOTALL)
 _PLACED = re.compile(r"^(.*) - at `(?:key in )?\$(.*)`$", re.DOTALL)
 _ONLY_NULL = re.compile(r"^Expected `null`, got `\w+`$")
 

@@ -89,7 +89,7 @@ def as_api_error(error: Exception) -> ApiError | None:
     if isinstance(error, ApiError):
         return error
     if isinstance(error, ContextOverflow):
-        return ApiError(400, str(error), param="messages", code="context_length_exceeded")
+        return ApiError(400, str(error), code="context_length_exceeded")
     if isinstance(error, InvalidParameter):
         named = _NAMED.match(str(error))
         return ApiError(400, str(error), param=named[1] if named else None)

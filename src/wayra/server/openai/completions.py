@@ -82,9 +82,9 @@ class Echo:
         """The prompt's text, control tokens included: they were part of it."""
         return self._tokenizer.decode(prompt_ids, skip_special=False) if self.is_shown else ""
 
-    def scores(self, prompt_ids: Sequence[int], completion: Completion | None) -> list[TokenLogprob | int]:
+    def scores(self, prompt_ids: Sequence[int], completion: Completion) -> list[TokenLogprob | int]:
         """Of the prompt's tokens, the first of which nothing predicts."""
-        if not self.is_shown or completion is None or completion.prompt_logprobs is None:
+        if not self.is_shown or completion.prompt_logprobs is None:
             return []
         tops = completion.prompt_top or [()] * len(completion.prompt_logprobs)
         pairs = zip(prompt_ids[1:], completion.prompt_logprobs, tops, strict=True)
@@ -119,20 +119,19 @@ class CompletionEncoder:
         self._begun: set[int] = set()
 
     def begin(self) -> bytes:
-        """Nothing: the first chunk waits for the prompt's scores, where they are wanted."""
+        """Nothing: the first chunk is the first completion's."""
         return b""
 
     def piece(self, piece: Piece) -> bytes:
         """One chunk, the reason in the last."""
-        text, scores = piece.text, list[TokenLogprob | int](piece.logprobs)
+        text = piece.text
         if self._echo.is_shown and piece.index not in self._begun:
             self._begun.add(piece.index)
             prompt_ids = self._generation.answers[piece.index].request.prompt_ids
             text = self._echo.text(prompt_ids) + text
-            scores = [*self._echo.scores(prompt_ids, piece.completion), *scores]
-        if not (text or scores or piece.finish_reason):
+        if not (text or piece.logprobs or piece.finish_reason):
             return b""
-        logprobs = self._writers[piece.index].write(scores) if self._echo.is_scored else None
+        logprobs = self._writers[piece.index].write(piece.logprobs) if self._echo.is_scored else None
         choice = CompletionChoice(piece.index, text, logprobs, piece.finish_reason)
         return self._head + _encode(choice) + self._tail
 

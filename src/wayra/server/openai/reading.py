@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import cast
 
 from wayra.base.errors import InvalidParameter
@@ -47,6 +48,8 @@ def completion_call(wire: CompletionRequest) -> CompletionCall:
         raise not_supported("best_of", "send n alone")
     params = _sampling(wire, DEFAULT_COMPLETION_TOKENS if wire.max_tokens is None else wire.max_tokens, wire.logprobs)
     if wire.echo and wire.logprobs is not None:
+        if wire.stream:
+            raise not_supported("stream", "the scores of a prompt come whole; ask for echo and logprobs without it")
         params = scoring(params)
     return CompletionCall(
         model=wire.model, prompts=_prompts(wire.prompt), params=params, n=n, streams=bool(wire.stream)
@@ -59,8 +62,6 @@ def scoring(params: SamplingParams) -> SamplingParams:
     Who asks for one token beside them (as evaluation harnesses do, because 0 was refused elsewhere) counts on getting
     one: the end of the text is then a token like others.
     """
-    from dataclasses import replace
-
     asked_for_one = params.max_tokens == 1
     return replace(
         params,
