@@ -69,7 +69,7 @@ def test_words_come_from_facts_and_comparisons():
         ("low(3)", "needs the id of one claim"),
         ('weights_gb("gpt-5", 8)', "nearest"),
         ('weights_gb("llama-3.1-8b")', "cannot be computed"),
-        ('weights_gb(3, "x")', "no derivation knows the model"),
+        ('weights_gb(3, "x")', "the planner knows no model"),
         ('weights_gb("llama-3.1-8b", "x")', "cannot be computed"),
         ('weights_gb(*["llama-3.1-8b", 8])', "is no arithmetic"),
         ('weights_gb(**{"model": 1})', "unpacks arguments"),

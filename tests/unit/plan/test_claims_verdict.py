@@ -114,7 +114,7 @@ def test_a_derivation_that_fails_leaves_the_claim_undecided_and_says_why():
     text = HEAD + 'A,s,m,1,x,arithmetic,,"weights_gb(""llama-9"", 8)",,\n'
     (result,) = check_claims(parse_claims(text, "test"), prices_of=TODAY)
     assert result.judgement.verdict is Verdict.UNKNOWABLE
-    assert result.problem.startswith("no derivation knows the model 'llama-9'; nearest: ")
+    assert result.problem.startswith("the planner knows no model 'llama-9'; nearest: ")
 
 
 def test_a_value_the_file_prints_is_compared_with_the_derived_one_to_its_last_digit():

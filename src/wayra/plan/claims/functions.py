@@ -8,7 +8,7 @@ from wayra.base.errors import InvalidParameter
 from wayra.plan import cost
 from wayra.plan.claims.claim import stated
 from wayra.plan.claims.language import Functions, Value, Words
-from wayra.plan.claims.subjects import card, shape
+from wayra.plan.subjects import card, shape
 from wayra.plan.evidence import fact as find_fact
 from wayra.plan.evidence import scores
 from wayra.plan.prices.api import api_price

@@ -1,0 +1,60 @@
+"""The models a plan may choose, with licence, context and where their tokens are sold."""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from types import MappingProxyType
+
+from wayra.base.errors import InvalidParameter
+from wayra.plan.evidence import Score, scores
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model. tunable: its weights, or its vendor's own service, can be fine-tuned. sold: (provider, name there)."""
+
+    id: str
+    title: str
+    open_weights: bool
+    tunable: bool
+    licence: str
+    context_len: int
+    sold: tuple[tuple[str, str], ...]
+
+
+def candidates(names: tuple[str, ...] = ()) -> tuple[Candidate, ...]:
+    """All candidates, or those named. Raises InvalidParameter on an unknown name, with the nearest."""
+    known = _all()
+    for name in names:
+        if name not in known:
+            near = ", ".join(difflib.get_close_matches(name, known, n=3) or known)
+            raise InvalidParameter(f"there is no model {name!r} to plan with; nearest: {near}")
+    return tuple(row for row in known.values() if not names or row.id in names)
+
+
+def weakest_score(model: str, benchmark: str) -> Score | None:
+    """The lowest published score of a model on a benchmark: what it reaches in whichever setting. None for none."""
+    rows = scores(model, benchmark)
+    return min(rows, key=lambda row: row.value) if rows else None
+
+
+@lru_cache(maxsize=1)
+def _all() -> Mapping[str, Candidate]:
+    document = tomllib.loads(resources.files("wayra.plan").joinpath("data/models.toml").read_text("utf-8"))
+    return MappingProxyType(
+        {
+            row["id"]: Candidate(
+                row["id"],
+                row["title"],
+                row["open_weights"],
+                row["tunable"],
+                row["licence"],
+                row["context"],
+                tuple((provider, name) for provider, name in row.get("sold", [])),
+            )
+            for row in document["model"]
+        }
+    )

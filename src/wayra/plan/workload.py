@@ -1,0 +1,319 @@
+"""A workload: what must be served, how fast, under which rules and for how much; read from a TOML or JSON file.
+
+Every number is bounded when read, every key known: an unknown one is refused with the nearest known.
+"""
+
+import difflib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Literal, cast
+
+from wayra.base.errors import FileFormatError, InvalidParameter
+from wayra.plan.cost import Ownership, Traffic
+
+Privacy = Literal["any", "no-third-party", "on-premises"]
+PRIVACY: tuple[Privacy, ...] = ("any", "no-third-party", "on-premises")
+SECONDS_PER_MONTH = 730 * 3600.0
+DEFAULT_PEAK_FACTOR = 4.0
+MAX_FILE_BYTES = 1 << 20
+SCENARIOS = ("startup-chatbot", "hipaa-on-premises", "research-lab")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A part of the requests with quality floors of its own. share: of the requests, 0 to 1."""
+
+    name: str
+    share: float
+    quality: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class FineTuning:
+    """Training wanted before serving. examples, tokens: of the data set. runs_per_year: how often it is repeated."""
+
+    examples: int
+    tokens_per_example: int
+    runs_per_year: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What is wanted. Limits and floors that are None or empty are not set.
+
+    peak_factor: requests a second in the busiest minutes by the month's average.
+    latency_p95_s: of a whole answer. ttft_p95_s: to its first token. context_len: longest prompt with its answer.
+    privacy: "no-third-party" forbids APIs, "on-premises" rented machines too. region: where data must stay.
+    quality: floors in points by benchmark. budget_usd_per_month: running costs, with the depreciation of what is owned.
+    budget_upfront_usd: money for hardware. routes: parts of the traffic with floors of their own, for hybrids.
+    have: GPUs already there, by name. models, gpus: only these are considered; empty for all.
+    Raises: InvalidParameter outside the bounds.
+    """
+
+    name: str
+    traffic: Traffic
+    peak_factor: float = DEFAULT_PEAK_FACTOR
+    latency_p95_s: float | None = None
+    ttft_p95_s: float | None = None
+    context_len: int = 0
+    privacy: Privacy = "any"
+    region: str = ""
+    open_weights: bool = False
+    fine_tuning: FineTuning | None = None
+    quality: Mapping[str, float] = field(default_factory=dict[str, float])
+    budget_usd_per_month: float | None = None
+    budget_upfront_usd: float | None = None
+    routes: tuple[Route, ...] = ()
+    have: Mapping[str, int] = field(default_factory=dict[str, int])
+    models: tuple[str, ...] = ()
+    gpus: tuple[str, ...] = ()
+    ownership: Ownership = field(default_factory=Ownership)
+
+    def __post_init__(self) -> None:
+        _between("peak factor", self.peak_factor, 1, 1e4)
+        for what, value, high in (
+            ("P95 latency", self.latency_p95_s, 86_400),
+            ("P95 time to the first token", self.ttft_p95_s, 86_400),
+            ("monthly budget", self.budget_usd_per_month, 1e12),
+            ("budget for hardware", self.budget_upfront_usd, 1e12),
+        ):
+            if value is not None:
+                _between(what, value, 0 if "budget" in what else 1e-3, high)
+        _between("context", self.context_len, 0, 1 << 30)
+        if 0 < self.context_len < self.traffic.input_tokens + self.traffic.output_tokens:
+            raise InvalidParameter(
+                f"a context of {self.context_len:,} tokens is shorter than an average request of "
+                f"{self.traffic.input_tokens + self.traffic.output_tokens:,.0f}; raise it or leave it out"
+            )
+        if self.privacy not in PRIVACY:
+            raise InvalidParameter(f"privacy {self.privacy!r} is unknown; expected {', '.join(PRIVACY)}")
+        for benchmark, floor in self.quality.items():
+            _between(f"the floor of {benchmark}", floor, 0, 100)
+        self._check_routes()
+
+    def _check_routes(self) -> None:
+        if not self.routes:
+            return
+        for route in self.routes:
+            _between(f"the share of route {route.name!r}", route.share, 1e-6, 1)
+        total = sum(route.share for route in self.routes)
+        if abs(total - 1) > 1e-6:
+            raise InvalidParameter(f"the routes' shares add up to {total:g}; expected 1")
+
+    @property
+    def longest(self) -> int:
+        """The context every option must hold."""
+        return self.context_len or int(self.traffic.input_tokens + self.traffic.output_tokens)
+
+    @property
+    def peak_requests_per_s(self) -> float:
+        return self.traffic.requests_per_month / SECONDS_PER_MONTH * self.peak_factor
+
+
+def read_workload(path: Path) -> Workload:
+    """A workload file, TOML or (by its ending) JSON. Raises FileFormatError naming the key that is wrong."""
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise FileFormatError(f"{path.name} has more than {MAX_FILE_BYTES:,} bytes; it is no workload")
+        text = path.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise FileFormatError(f"{path.name} is not UTF-8 text") from None
+    except OSError as error:
+        raise FileFormatError(f"{path} cannot be read: {error.strerror or error}") from None
+    return parse_workload(text, path.name)
+
+
+def scenario(name: str) -> Workload:
+    """A shipped scenario. Raises InvalidParameter with the names there are."""
+    if name not in SCENARIOS:
+        raise InvalidParameter(f"there is no scenario {name!r}; there are: {', '.join(SCENARIOS)}")
+    text = resources.files("wayra.plan").joinpath(f"scenarios/{name}.toml").read_text("utf-8")
+    return parse_workload(text, f"{name}.toml")
+
+
+def parse_workload(text: str, where: str) -> Workload:
+    """A workload's text. Raises FileFormatError."""
+    try:
+        document = json.loads(text) if where.endswith(".json") else tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FileFormatError(f"{where} cannot be read: {error}") from None
+    if not isinstance(document, dict):
+        raise FileFormatError(f"{where} holds no table; expected the keys of a workload")
+    return workload_of(document, where)
+
+
+def workload_of(document: Mapping[str, object], where: str) -> Workload:
+    """A workload from tables as a file has them. Raises FileFormatError."""
+    top = _Table(document, where)
+    top.only(
+        "name", "traffic", "limits", "rules", "quality", "budget", "fine_tuning", "route", "have", "choice", "owning"
+    )
+    limits, rules, budget = top.table("limits"), top.table("rules"), top.table("budget")
+    limits.only("latency_p95_s", "ttft_p95_s", "context")
+    rules.only("privacy", "region", "open_weights")
+    budget.only("usd_per_month", "upfront_usd")
+    choice = top.table("choice")
+    choice.only("models", "gpus")
+    traffic, peak_factor = _traffic(top.table("traffic"))
+    try:
+        return Workload(
+            name=top.text("name", "workload"),
+            traffic=traffic,
+            peak_factor=peak_factor,
+            latency_p95_s=limits.number("latency_p95_s"),
+            ttft_p95_s=limits.number("ttft_p95_s"),
+            context_len=int(limits.number("context") or 0),
+            privacy=cast("Privacy", rules.text("privacy", "any")),
+            region=rules.text("region", ""),
+            open_weights=rules.flag("open_weights"),
+            fine_tuning=_fine_tuning(top),
+            quality=top.table("quality").numbers(),
+            budget_usd_per_month=budget.number("usd_per_month"),
+            budget_upfront_usd=budget.number("upfront_usd"),
+            routes=_routes(top),
+            have={name: int(count) for name, count in top.table("have").numbers().items()},
+            models=choice.texts("models"),
+            gpus=choice.texts("gpus"),
+            ownership=_ownership(top.table("owning")),
+        )
+    except InvalidParameter as error:
+        raise FileFormatError(f"{where}: {error}") from None
+
+
+def traffic_of(
+    input_tokens: float,
+    output_tokens: float,
+    cached_share: float,
+    *,
+    requests_per_s: float | None,
+    requests_per_month: float | None,
+    mtok_per_month: float | None,
+) -> Traffic:
+    """Traffic from whichever of the three rates is given. Raises InvalidParameter unless it is exactly one."""
+    if sum(rate is not None for rate in (requests_per_s, requests_per_month, mtok_per_month)) != 1:
+        raise InvalidParameter("give one of requests a second, requests a month or million tokens a month")
+    if requests_per_s is not None:
+        requests_per_month = requests_per_s * SECONDS_PER_MONTH
+    if mtok_per_month is not None:
+        if input_tokens + output_tokens <= 0:
+            raise InvalidParameter("a request has no tokens at all; give input or output tokens")
+        requests_per_month = mtok_per_month * 1e6 / (input_tokens + output_tokens)
+    assert requests_per_month is not None
+    return Traffic(input_tokens, output_tokens, requests_per_month, cached_share)
+
+
+def _traffic(table: "_Table") -> tuple[Traffic, float]:
+    table.only(
+        "input_tokens", "output_tokens", "cached_share", "peak_factor",
+        "requests_per_s", "requests_per_month", "mtok_per_month",
+    )  # fmt: skip
+    try:
+        traffic = traffic_of(
+            table.required("input_tokens"),
+            table.required("output_tokens"),
+            table.number("cached_share") or 0.0,
+            requests_per_s=table.number("requests_per_s"),
+            requests_per_month=table.number("requests_per_month"),
+            mtok_per_month=table.number("mtok_per_month"),
+        )
+    except InvalidParameter as error:
+        raise FileFormatError(f"{table.where}: {error}") from None
+    return traffic, table.number("peak_factor") or DEFAULT_PEAK_FACTOR
+
+
+def _fine_tuning(top: "_Table") -> FineTuning | None:
+    if "fine_tuning" not in top.cells:
+        return None
+    table = top.table("fine_tuning")
+    table.only("examples", "tokens_per_example", "runs_per_year")
+    runs = table.number("runs_per_year")
+    found = FineTuning(
+        int(table.required("examples")), int(table.required("tokens_per_example")), 1.0 if runs is None else runs
+    )
+    _between("examples", found.examples, 1, 1e12)
+    _between("tokens an example", found.tokens_per_example, 1, 1e8)
+    _between("training runs a year", found.runs_per_year, 0, 1e5)
+    return found
+
+
+def _routes(top: "_Table") -> tuple[Route, ...]:
+    rows = top.cells.get("route", [])
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise FileFormatError(f"{top.where}: routes must be written as [[route]]")
+    routes: list[Route] = []
+    for number, row in enumerate(rows, start=1):
+        table = _Table(row, f"{top.where}, route {number}")
+        table.only("name", "share", "quality")
+        routes.append(Route(table.text("name", f"{number}"), table.required("share"), table.table("quality").numbers()))
+    return tuple(routes)
+
+
+def _ownership(table: "_Table") -> Ownership:
+    known = ("years", "usd_per_kwh", "pue", "server_factor", "busy_power_share", "resale_share", "staff_usd_per_year")
+    table.only(*known)
+    return Ownership(**{key: value for key in known if (value := table.number(key)) is not None})
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A table of the file with its place, for messages."""
+
+    cells: Mapping[str, object]
+    where: str
+
+    def only(self, *known: str) -> None:
+        for key in self.cells:
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
+                raise FileFormatError(f"{self.where} has an unknown key {key!r}{hint}")
+
+    def table(self, key: str) -> "_Table":
+        value = self.cells.get(key, {})
+        if not isinstance(value, dict):
+            raise FileFormatError(f"{self.where}: {key!r} is {value!r}; expected a table [{key}]")
+        return _Table(cast("dict[str, object]", value), f"{self.where}, [{key}]")
+
+    def number(self, key: str) -> float | None:
+        value = self.cells.get(key)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise FileFormatError(f"{self.where}: {key!r} is {value!r}; expected a number")
+        return float(value)
+
+    def required(self, key: str) -> float:
+        value = self.number(key)
+        if value is None:
+            raise FileFormatError(f"{self.where} lacks {key!r}")
+        return value
+
+    def numbers(self) -> dict[str, float]:
+        return {key: self.required(key) for key in self.cells}
+
+    def text(self, key: str, default: str) -> str:
+        value = self.cells.get(key, default)
+        if not isinstance(value, str):
+            raise FileFormatError(f"{self.where}: {key!r} is {value!r}; expected a text")
+        return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        value = self.cells.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise FileFormatError(f"{self.where}: {key!r} is {value!r}; expected a list of names")
+        return tuple(cast("list[str]", value))
+
+    def flag(self, key: str) -> bool:
+        value = self.cells.get(key, False)
+        if not isinstance(value, bool):
+            raise FileFormatError(f"{self.where}: {key!r} is {value!r}; expected true or false")
+        return value
+
+
+def _between(what: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise InvalidParameter(f"{what}: {value:,g}; expected {low:,g} to {high:,g}")
