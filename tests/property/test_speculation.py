@@ -1,5 +1,6 @@
 """Speculation changes when tokens come, never which: the same answers with any drafter, right, wrong or broken."""
 
+import logging
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,7 +23,11 @@ from hypothesis import strategies as st
 
 from wayra.backends.api import BackendOptions, StepBatch, StepResult
 from wayra.backends.null import NullModel, null_spec
+from wayra.engine.engine import Engine
+from wayra.engine.request import Request, SamplingParams
+from wayra.engine.settings import EngineSettings
 from wayra.engine.speculate import lengths, speculator
+from wayra.engine.speculate.draft_model import DraftModel
 
 VOCAB_SIZE = 61
 OPTIONS = BackendOptions(max_step_tokens=MAX_STEP_TOKENS, max_step_seqs=4 * MAX_STEP_SEQS)
@@ -34,9 +39,14 @@ def null_model() -> NullModel:
 
 @pytest.fixture(autouse=True)
 def reckless(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Guess whenever it is possible, as if it cost nothing: what is tested is that it does no harm."""
+    """Guess whenever it is possible, as if it cost nothing, and let no drafter fail unseen."""
+
+    def fail(message: str, cause: object) -> None:
+        raise AssertionError(message) from (cause if isinstance(cause, Exception) else None)
+
     monkeypatch.setattr(speculator, "_FIRST_CREDIT", 1e9)
     monkeypatch.setattr(lengths, "MIN_GAIN", 0.0)
+    monkeypatch.setattr(logging.getLogger("wayra.engine.speculate.speculator"), "warning", fail)
 
 
 def speculative(seed: int, speculate: str) -> Schedule:
@@ -56,17 +66,31 @@ def test_lookup_gives_the_answers_of_plain_decoding(seed: int) -> None:
     check_schedule(null_model(), speculative(seed, "lookup"), is_identical)
 
 
-@given(st.integers(0, 2**40), st.sampled_from([0.0, 0.1, 0.5, 1.0]))
-def test_a_drafter_right_or_wrong_gives_the_answers_of_plain_decoding(seed: int, wrong_share: float) -> None:
+@given(st.integers(0, 2**40))
+def test_a_drafter_right_or_wrong_gives_the_answers_of_plain_decoding(seed: int) -> None:
     schedule = speculative(seed, "draft")
-    drafter = Oracle(answers_of(schedule), VOCAB_SIZE, wrong_share, seed)
+    drafter = Oracle(answers_of(schedule), VOCAB_SIZE, random.Random(seed).choice([0.0, 0.1, 0.5, 1.0]), seed)
     check_schedule(null_model(), schedule, is_identical, drafter)
 
 
-@given(st.integers(0, 2**40), st.sampled_from([Liar, Broken]))
-def test_a_lying_or_breaking_drafter_gives_the_answers_of_plain_decoding(seed: int, kind: type[Oracle]) -> None:
+@given(st.integers(0, 2**40))
+def test_a_lying_drafter_gives_the_answers_of_plain_decoding(seed: int) -> None:
     schedule = speculative(seed, "draft")
-    check_schedule(null_model(), schedule, is_identical, kind(answers_of(schedule), VOCAB_SIZE, 0.2, seed))
+    check_schedule(null_model(), schedule, is_identical, Liar(answers_of(schedule), VOCAB_SIZE, 0.2, seed))
+
+
+def test_a_drafter_that_breaks_is_told_of_and_never_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    log = logging.getLogger("wayra.engine.speculate.speculator")
+    monkeypatch.setattr(log, "warning", lambda message, cause: told.append(message % cause))
+    num_broken = 0
+    for seed in range(20):
+        schedule = speculative(seed, "draft")
+        drafter = Broken(answers_of(schedule), VOCAB_SIZE, 0.2, seed)
+        check_schedule(null_model(), schedule, is_identical, drafter)
+        num_broken += drafter.is_broken
+    assert num_broken > 5
+    assert told == ["speculation is off from here on: the drafter failed (out of ink)"] * num_broken
 
 
 def test_right_guesses_take_fewer_steps_and_are_counted() -> None:
@@ -142,3 +166,33 @@ def test_a_row_of_nonsense_ends_the_answer_where_plain_decoding_ends_it(seed: in
     for request_id, answer in answers.items():
         if "cancelled" not in (answer.finish_reason, expected[request_id].finish_reason):
             assert (answer.token_ids, answer.error) == (expected[request_id].token_ids, expected[request_id].error)
+
+
+@given(st.integers(0, 2**40), st.booleans())
+def test_a_draft_model_gives_the_answers_of_plain_decoding(seed: int, is_same: bool) -> None:
+    schedule = speculative(seed, "draft")
+    rng = random.Random(seed)
+    # A smaller vocabulary, cache, context and step than the target's: what does not fit is not drafted.
+    vocab_size = VOCAB_SIZE if is_same else rng.randint(VOCAB_SIZE - 9, VOCAB_SIZE + 9)
+    options = BackendOptions(max_step_tokens=rng.choice([4, 33, 96]), max_step_seqs=rng.randint(1, 4))
+    draft = NullModel(null_spec(vocab_size, rng.choice([40, 512])), options)
+    drafter = DraftModel(draft, VOCAB_SIZE, rng.choice([2, 6, 40]), MAX_STEP_SEQS, 200)
+    free_blocks = drafter.free_blocks
+    check_schedule(null_model(), schedule, is_identical, drafter)
+    assert drafter.free_blocks == free_blocks
+
+
+def test_the_same_model_as_draft_is_always_right_even_when_sampling() -> None:
+    model, draft = null_model(), null_model()
+    drafter = DraftModel(draft, VOCAB_SIZE, 64, MAX_STEP_SEQS, 512)
+    engine = Engine(model, EngineSettings(speculate="draft", draft_tokens=7, prefix_cache=False), drafter=drafter)
+    for number in range(3):
+        params = SamplingParams(temperature=0.9, seed=number, max_tokens=80, repetition_penalty=1.1)
+        engine.add(Request(f"r{number}", tuple(range(1, 40 + 7 * number)), params))
+    while engine.has_work():
+        engine.step()
+        engine.check_integrity()
+    metrics = engine.metrics()
+    assert metrics.generated_tokens == 240
+    assert metrics.accepted_tokens == metrics.drafted_tokens > 150
+    assert metrics.steps < 60

@@ -60,9 +60,13 @@ class Liar(Oracle):
 
 
 class Broken(Oracle):
-    """Works for a while."""
+    """Works for a while, and must not be asked once it has failed."""
+
+    is_broken = False
 
     def draft(self, asked: Sequence[tuple[EngineSequence, int]]) -> list[list[int]]:
+        assert not self.is_broken
         if self._rng.random() < 0.3:
-            raise RuntimeError("the drafter broke")
+            self.is_broken = True
+            raise RuntimeError("out of ink")
         return super().draft(asked)

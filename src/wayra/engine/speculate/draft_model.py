@@ -115,6 +115,11 @@ class DraftModel:
         # Measured before the first guess, so that a model too slow to help is never asked for one.
         self.depth_s = min(self._timed(_any_step()) for _ in range(3))
 
+    @property
+    def free_blocks(self) -> int:
+        """KV blocks that no sequence holds."""
+        return self._kv.free_blocks
+
     def prospects(self, seqs: SequenceOf[Sequence]) -> list[SequenceOf[int]]:
         """Any sequence that fits the model's context and cache can be guessed."""
         return [self._prospect(seq) for seq in seqs]
