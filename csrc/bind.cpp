@@ -304,10 +304,10 @@ NB_MODULE(_native, m) {
       .def("add_vector", &Model::add_vector, "values"_a)
       .def(
           "add_buffer",
-          [](Model& s, int cols, bool per_row, bool f32, bool quantised, int shares) {
-            return s.executor().add_buffer(cols, per_row, f32, quantised, shares);
+          [](Model& s, int cols, bool per_row, bool f32, bool quantised, bool fine, int shares) {
+            return s.executor().add_buffer({cols, per_row, f32, quantised, fine}, shares);
           },
-          "cols"_a, "per_row"_a, "f32"_a, "quantised"_a, "shares"_a)
+          "cols"_a, "per_row"_a, "f32"_a, "quantised"_a, "fine"_a, "shares"_a)
       .def(
           "set_rope", [](Model& s, int v, float magnitude) { s.executor().set_rope(v, magnitude); }, "inv_freq"_a,
           "magnitude"_a)

@@ -44,7 +44,7 @@ class WayraEngine:
         path: str,
         threads: int,
         context_len: int,
-        kv_dtype: str = "f16",
+        kv_dtype: str = "bf16",
         max_rows: int = 1,
         packed_cache: bool = True,
         **_other: Any,

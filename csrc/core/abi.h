@@ -45,9 +45,10 @@ struct PackedMatrix {
 struct ActRows {
   const float* f32;    // [rows][cols]
   int8_t* q;           // [rows][cols]
+  int8_t* low;         // [rows][cols] or null; with it the integer of a value is 128 * q + low, 15 bits
   float* scale;        // [rows][groups]
-  float* sum;          // [rows][groups] scale times the sum of the group's q
-  int32_t* neg_sum;    // [rows][groups] minus the sum of the group's q
+  float* sum;          // [rows][groups] scale times the sum of the group's integers
+  int32_t* neg_sum;    // [rows][groups] minus the sum of the group's integers
   int32_t* neg_sum16;  // [rows][2 * groups] the same for each half group
   int32_t cols;
   int32_t groups;
@@ -138,7 +139,7 @@ struct SampleArgs {
 };
 
 // The operations of one instruction set. Every function is free of state and of allocation.
-constexpr int32_t kAbiVersion = 2;  // raised with every change in this file: a library left behind is refused
+constexpr int32_t kAbiVersion = 3;  // raised with every change in this file: a library left behind is refused
 struct KernelTable {
   int32_t abi_version;
   const char* name;

@@ -16,15 +16,19 @@ namespace {
 int64_t align64(int64_t n) { return (n + 63) / 64 * 64; }
 
 // Bytes of a buffer's parts for `rows` rows, each part aligned.
-int64_t quantised_bytes(int64_t rows, int64_t cols) {
+int64_t quantised_bytes(int64_t rows, int64_t cols, bool fine) {
   const int64_t groups = cols / kGroup;
-  return align64(rows * cols) + 3 * align64(rows * groups * 4) + align64(rows * groups * 8);
+  return (fine ? 2 : 1) * align64(rows * cols) + 3 * align64(rows * groups * 4) + align64(rows * groups * 8);
 }
 
 void place_quantised(Buffer& b, uint8_t* at, int64_t rows) {
   const int64_t groups = b.cols / kGroup;
   b.view.q = reinterpret_cast<int8_t*>(at);
   at += align64(rows * b.cols);
+  if (b.fine) {
+    b.view.low = reinterpret_cast<int8_t*>(at);
+    at += align64(rows * b.cols);
+  }
   b.view.scale = reinterpret_cast<float*>(at);
   at += align64(rows * groups * 4);
   b.view.sum = reinterpret_cast<float*>(at);
@@ -58,10 +62,10 @@ int Executor::add_vector(std::vector<float> v) {
   return static_cast<int>(vectors_.size()) - 1;
 }
 
-int Executor::add_buffer(int cols, bool per_row, bool f32, bool quantised, int shares) {
+int Executor::add_buffer(BufferKind kind, int shares) {
   const int index = static_cast<int>(buffers_.size());
-  if (cols < 1 || (quantised && cols % kGroup) || shares >= index) refuse("bad buffer");
-  buffers_.push_back(Buffer{cols, per_row, f32, quantised, nullptr, {}});
+  if (kind.cols < 1 || (kind.quantised && kind.cols % kGroup) || shares >= index) refuse("bad buffer");
+  buffers_.push_back(Buffer{kind, nullptr, {}});
   shares_.push_back(shares < 0 ? index : shares);
   return index;
 }
@@ -96,7 +100,7 @@ void Executor::lay_out() {
   const auto rows = static_cast<int64_t>(std::max(limits_.max_tokens, limits_.max_seqs));
   std::vector<int64_t> need(buffers_.size(), 0);
   const auto bytes_of = [&](const Buffer& b) {
-    return (b.f32 ? align64(rows * b.cols * 4) : 0) + (b.quantised ? quantised_bytes(rows, b.cols) : 0);
+    return (b.f32 ? align64(rows * b.cols * 4) : 0) + (b.quantised ? quantised_bytes(rows, b.cols, b.fine) : 0);
   };
   for (size_t i = 0; i < buffers_.size(); ++i) {
     auto& n = need[static_cast<size_t>(shares_[i])];

@@ -17,7 +17,7 @@ class Executor {
 
   int add_matrix(const PackedMatrix& m);
   int add_vector(std::vector<float> v);
-  int add_buffer(int cols, bool per_row, bool f32, bool quantised, int shares);
+  int add_buffer(BufferKind kind, int shares);
   void add_op(Op op) { ops_.push_back(std::move(op)); }
   void set_logits(LogitsOp op) { logits_ = op; }
   void set_rope(int inv_freq_vector, float magnitude);

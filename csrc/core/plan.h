@@ -8,12 +8,17 @@
 
 namespace wayra {
 
-// A value of the Program. Rows are tokens or logit rows; what consumers need is kept: floats, int8 groups, or both.
-struct Buffer {
+// What is asked of a buffer.
+struct BufferKind {
   int32_t cols;
   bool per_row;  // rows are logit rows, not tokens
   bool f32;
   bool quantised;
+  bool fine;  // quantised to 15 bits instead of 8
+};
+
+// A value of the Program. Rows are tokens or logit rows; what consumers need is kept: floats, int8 groups, or both.
+struct Buffer : BufferKind {
   float* values = nullptr;  // the floats, writable
   ActRows view{};
 };

@@ -36,16 +36,24 @@ inline I offset_init(int32_t neg_sum) {
   }
 }
 
+// Dot products of quads [from, to) of a group with the integers of its activations; neg_sum is minus the sum of those.
+template <class P, bool Fine>
+inline I dot_group(const B w[8], const ActRows& x, int64_t at, int32_t neg_sum, int from, int to) {
+  const I low = dot_quads<P>(offset_init<P>(neg_sum), w, (Fine ? x.low : x.q) + at, from, to);
+  if constexpr (!Fine) return low;
+  return simd::addi(low, simd::slli<7>(dot_quads<P>(simd::zeroi(), w, x.q + at, from, to)));
+}
+
 // Adds the group's contribution to one output row.
-template <class P>
+template <class P, bool Fine>
 inline F add_group(F acc, const B w[8], const Scales& s, const ActRows& x, int64_t row, int g) {
   const int64_t at = row * x.groups + g;
-  const int8_t* a = x.q + row * x.cols + g * kGroup;
+  const int64_t first = row * x.cols + g * kGroup;
   const float scale = x.scale[at];
   const F d = simd::mul(s.d, simd::set1(scale));
   if constexpr (P::kHalfScales) {
-    const I low = dot_quads<P>(offset_init<P>(x.neg_sum16[2 * at]), w, a, 0, 4);
-    const I high = dot_quads<P>(offset_init<P>(x.neg_sum16[2 * at + 1]), w, a, 4, 8);
+    const I low = dot_group<P, Fine>(w, x, first, x.neg_sum16[2 * at], 0, 4);
+    const I high = dot_group<P, Fine>(w, x, first, x.neg_sum16[2 * at + 1], 4, 8);
     const I both = simd::addi(simd::muli(low, s.half[0]), simd::muli(high, s.half[1]));
     acc = simd::fma(simd::to_float(both), d, acc);
     if constexpr (P::kOffsetShift < 0) {
@@ -55,7 +63,7 @@ inline F add_group(F acc, const B w[8], const Scales& s, const ActRows& x, int64
       }
     }
   } else {
-    const I dots = dot_quads<P>(offset_init<P>(x.neg_sum[at]), w, a, 0, 8);
+    const I dots = dot_group<P, Fine>(w, x, first, x.neg_sum[at], 0, 8);
     acc = simd::fma(simd::to_float(dots), d, acc);
     if constexpr (P::kHasMin) acc = simd::fma(s.m, simd::set1(x.sum[at]), acc);
   }
@@ -75,7 +83,7 @@ inline void write_row(const LinearArgs& a, int panel, int64_t row, F acc) {
   }
 }
 
-template <class P, int R>
+template <class P, bool Fine, int R>
 void quantised_tile(const LinearArgs& a, int panel, int64_t row) {
   const uint8_t* codes = a.weight->data + panel * a.weight->panel_bytes;
   const uint8_t* scales = codes + a.weight->scale_offset;
@@ -94,7 +102,7 @@ void quantised_tile(const LinearArgs& a, int panel, int64_t row) {
     P::codes(codes + static_cast<int64_t>(g) * P::kCodeBytes, w);
     P::scales(scales, g, s);
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) acc[r] = add_group<P>(acc[r], w, s, *a.x, row + r, g);
+    for (int r = 0; r < R; ++r) acc[r] = add_group<P, Fine>(acc[r], w, s, *a.x, row + r, g);
   }
   for (int r = 0; r < R; ++r) write_row(a, panel, row + r, acc[r]);
 }
@@ -120,7 +128,7 @@ void cover(const LinearArgs& a, Tile tile) {
   for (int panel = a.panel_begin; panel < a.panel_end; ++panel) {
     int64_t row = a.row_begin;
     const int64_t end = a.row_end;
-    if constexpr (simd::kMaxRows >= 8) {
+    if constexpr (Tile::kMaxRows >= 8) {
       for (; row + 8 <= end; row += 8) tile.template run<8>(a, panel, row);
     }
     for (; row + 4 <= end; row += 4) tile.template run<4>(a, panel, row);
@@ -129,15 +137,18 @@ void cover(const LinearArgs& a, Tile tile) {
   }
 }
 
-template <class P>
+template <class P, bool Fine>
 struct QuantisedTile {
+  // Fine activations are those of the head: a few rows a step.
+  static constexpr int kMaxRows = Fine ? 4 : simd::kMaxRows;
   template <int R>
   static void run(const LinearArgs& a, int panel, int64_t row) {
-    quantised_tile<P, R>(a, panel, row);
+    quantised_tile<P, Fine, R>(a, panel, row);
   }
 };
 template <class E>
 struct FloatTile {
+  static constexpr int kMaxRows = simd::kMaxRows;
   template <int R>
   static void run(const LinearArgs& a, int panel, int64_t row) {
     float_tile<E, R>(a, panel, row);
@@ -150,7 +161,12 @@ void linear(const LinearArgs& a) {
     case Format::kF32: return cover(a, FloatTile<simd::AsF32>{});
     case Format::kF16: return cover(a, FloatTile<simd::AsF16>{});
     case Format::kBF16: return cover(a, FloatTile<simd::AsBF16>{});
-    default: return with_format(a.weight->format, [&](auto p) { cover(a, QuantisedTile<decltype(p)>{}); });
+    default:
+      return with_format(a.weight->format, [&](auto p) {
+        using P = decltype(p);
+        if (a.x->low) return cover(a, QuantisedTile<P, true>{});
+        cover(a, QuantisedTile<P, false>{});
+      });
   }
 }
 }  // namespace wayra

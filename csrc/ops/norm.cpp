@@ -9,11 +9,18 @@ using simd::F;
 using simd::I;
 
 namespace {
-// Below this, 127 / max|x| is no float any more; such a group adds nothing to any sum and becomes zeros.
-constexpr float kSmallest = 1e-36f;
+// Below this, steps / max|x| may be no float any more; such a group adds nothing to any sum and becomes zeros.
+constexpr float kSmallest = 1e-34f;
 
 // Keeps what is no number (broken weights) from becoming an undefined integer; it changes nothing else.
-F within_int8(F x) { return simd::min(simd::max(x, simd::set1(-127.0f)), simd::set1(127.0f)); }
+F within(F x, float bound) { return simd::min(simd::max(x, simd::set1(-bound)), simd::set1(bound)); }
+
+// An integer of 15 bits as 128 * high + low.
+void store_halves(I v, int8_t* high, int8_t* low) {
+  const I upper = simd::srai<7>(simd::addi(v, simd::set1i(64)));
+  simd::store_s8(high, upper);
+  simd::store_s8(low, simd::subi(v, simd::slli<7>(upper)));
+}
 }  // namespace
 
 // Source: Zhang and Sennrich 2019. The sum of squares is accumulated a lane at a time, then folded in a fixed tree.
@@ -40,8 +47,10 @@ void add_rms_norm(float* x, const float* delta, const float* weight, float eps, 
   for (int i = whole; i < n; ++i) h[i] = x[i] * factor * weight[i];
 }
 
-// int8 with one scale for 32 values: scale = max|x| / 127, q = round-half-even(x * 127 / max|x|).
+// Integers with one scale for 32 values: scale = max|x| / steps, q = round-half-even(x * steps / max|x|); 127 steps in
+// int8, 127 * 128 in the finer form.
 void quantise(const ActRows& x, int64_t row, const float* src, int32_t group_begin, int32_t group_end) {
+  const float steps = x.low ? 127.0f * 128.0f : 127.0f;
   for (int32_t g = group_begin; g < group_end; ++g) {
     const float* s = src + g * kGroup;
     int8_t* q = x.q + row * x.cols + g * kGroup;
@@ -50,12 +59,17 @@ void quantise(const ActRows& x, int64_t row, const float* src, int32_t group_beg
     const float largest = simd::reduce_max(simd::max(simd::abs(a), simd::abs(b)));
     // A group with an infinity becomes zeros; it stays visible in the logits of other paths.
     const bool usable = largest >= kSmallest && largest <= std::numeric_limits<float>::max();
-    const F factor = simd::set1(usable ? 127.0f / largest : 0.0f);
-    const float scale = usable ? largest / 127.0f : 0.0f;
-    const I low = usable ? simd::round_to_int(within_int8(simd::mul(a, factor))) : simd::zeroi();
-    const I high = usable ? simd::round_to_int(within_int8(simd::mul(b, factor))) : simd::zeroi();
-    simd::store_s8(q, low);
-    simd::store_s8(q + kLanes, high);
+    const F factor = simd::set1(usable ? steps / largest : 0.0f);
+    const float scale = usable ? largest / steps : 0.0f;
+    const I low = usable ? simd::round_to_int(within(simd::mul(a, factor), steps)) : simd::zeroi();
+    const I high = usable ? simd::round_to_int(within(simd::mul(b, factor), steps)) : simd::zeroi();
+    if (x.low) {
+      store_halves(low, q, x.low + (q - x.q));
+      store_halves(high, q + kLanes, x.low + (q - x.q) + kLanes);
+    } else {
+      simd::store_s8(q, low);
+      simd::store_s8(q + kLanes, high);
+    }
     const int32_t sum_low = simd::reduce_addi(low), sum_high = simd::reduce_addi(high);
     x.scale[at] = scale;
     x.sum[at] = scale * static_cast<float>(sum_low + sum_high);

@@ -72,6 +72,11 @@ template <int N>
 inline I slli(I a) {
   return _mm512_slli_epi32(a, N);
 }
+template <int N>
+inline I srai(I a) {
+  return _mm512_srai_epi32(a, N);
+}
+inline I subi(I a, I b) { return _mm512_sub_epi32(a, b); }
 inline F to_float(I a) { return _mm512_cvtepi32_ps(a); }
 inline I round_to_int(F a) { return _mm512_cvtps_epi32(a); }
 inline I load_u8(const uint8_t* p) {

@@ -145,6 +145,13 @@ template <int N>
 inline I slli(const I& x) {
   return lanes<I>([&](int i) { return x.v[i] * (1 << N); });
 }
+template <int N>
+inline I srai(const I& x) {
+  return lanes<I>([&](int i) { return x.v[i] >> N; });
+}
+inline I subi(const I& x, const I& y) {
+  return lanes<I>([&](int i) { return x.v[i] - y.v[i]; });
+}
 inline F to_float(const I& x) {
   return lanes<F>([&](int i) { return static_cast<float>(x.v[i]); });
 }

@@ -147,7 +147,7 @@ class Model {
 
  private:
   int buffer(int cols, bool per_row = false) {
-    return executor_.add_buffer(cols, per_row, true, cols % wayra::kGroup == 0, -1);
+    return executor_.add_buffer({cols, per_row, true, cols % wayra::kGroup == 0, per_row}, -1);
   }
 
   void build(int vectors, int matrices) {

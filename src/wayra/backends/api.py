@@ -105,7 +105,7 @@ class BackendOptions:
 
     max_step_tokens: int = 512
     max_step_seqs: int = 64
-    kv_dtype: str = "f16"
+    kv_dtype: str = "bf16"
     threads: int | None = None
     isa: str | None = None
     packed_cache: bool = True

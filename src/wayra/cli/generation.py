@@ -32,7 +32,7 @@ MODEL_OPTIONS = (
     click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Compute threads.  [default: all allowed]"),
     click.option("--backend", type=click.Choice(["native", "numpy", "null"]), default="native", show_default=True,
                  help="native is fast; numpy the slow specification; null computes nothing."),
-    click.option("--kv-dtype", type=click.Choice(["f16", "bf16", "f32"]), default="f16", show_default=True,
+    click.option("--kv-dtype", type=click.Choice(["bf16", "f16", "f32"]), default="bf16", show_default=True,
                  help="How keys and values are kept."),
 )  # fmt: skip
 

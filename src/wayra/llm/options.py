@@ -35,7 +35,7 @@ class LLMOptions:
     context_len: prompt and answer together, in tokens; None takes the model's own, at most 8192, less when memory is
     short.
     threads, isa: compute threads and instruction set; None lets settings, then the backend, choose.
-    kv_dtype: "f16", "bf16" or "f32". max_batch: requests computed side by side.
+    kv_dtype: "bf16", "f16" or "f32". max_batch: requests computed side by side.
     prefix_cache: keep the keys and values of past prompts so that a repeated beginning costs nothing.
     prepare_chat: start the renderer of chat templates while the weights load, so that the first chat need not wait.
     score_rows: logits computed at a time for prompt log-probabilities and perplexity; more is faster and takes a
@@ -49,7 +49,7 @@ class LLMOptions:
     backend: str = "native"
     context_len: int | None = None
     threads: int | None = None
-    kv_dtype: str = "f16"
+    kv_dtype: str = "bf16"
     max_batch: int = 16
     prefix_cache: bool = True
     isa: str | None = None

@@ -58,7 +58,7 @@ def cost(
     rows: int,
     kv_lens: Sequence[int],
     weight_bits: WeightBits,
-    kv_dtype: str = "f16",
+    kv_dtype: str = "bf16",
 ) -> StepCost:
     """Sum FLOPs and bytes of one step.
 
@@ -137,7 +137,7 @@ class MemoryNeed:
     activation_bytes: int
 
 
-def memory(program: Program, *, tokens: int, rows: int, weight_bits: WeightBits, kv_dtype: str = "f16") -> MemoryNeed:
+def memory(program: Program, *, tokens: int, rows: int, weight_bits: WeightBits, kv_dtype: str = "bf16") -> MemoryNeed:
     """What weights, KV cache and a step of this size take at least. Raises InvalidParameter."""
     spec = program.spec
     step = step_size([tokens], rows, [tokens], kv_dtype)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wayra.backends.numpy.kv import LayerKV
-from wayra.backends.numpy.weights import DenseWeight
+from wayra.backends.numpy.weights import FINE_STEPS, DenseWeight
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -88,5 +88,5 @@ def take_rows(x: Floats, rows: Ints) -> Floats:
 
 
 def logits(x: Floats, head: DenseWeight) -> Floats:
-    """[rows, hidden] -> [rows, vocab]."""
-    return head.multiply(x)
+    """[rows, hidden] -> [rows, vocab]. The head sees quantised weights with finer activations than `linear`."""
+    return head.multiply(x, FINE_STEPS)

@@ -13,36 +13,39 @@ from wayra.weights.tensors import Matrix, Weight
 Floats = NDArray[np.float32]
 Activations = Literal["float", "int8"]
 ACTIVATION_GROUP = 32
-SMALLEST = np.float32(1e-36)
-"""Below it, 127 divided by it is no float32 any more."""
+SMALLEST = np.float32(1e-34)
+"""Below it, the steps divided by it may be no float32 any more."""
+INT8_STEPS = 127
+FINE_STEPS = 127 * 128
+"""Largest integers of an activation: in 8 bits, and in the 15 that the output head takes."""
 
 
-def round_activations(x: Floats) -> Floats:
-    """x [tokens, k] as int8 activations represent it.
+def round_activations(x: Floats, steps: int = INT8_STEPS) -> Floats:
+    """x [tokens, k] as integer activations represent it.
 
-    Groups are 32 consecutive k of a row (the last may be shorter). A group's scale is max|x| / 127 in float32, its
-    integers round-half-to-even(x * (127 / max|x|)). A group whose max|x| is below 1e-36 becomes zeros.
+    Groups are 32 consecutive k of a row (the last may be shorter). A group's scale is max|x| / steps in float32, its
+    integers round-half-to-even(x * (steps / max|x|)). A group whose max|x| is below 1e-34 becomes zeros.
     """
     width = x.shape[1]
     groups = np.pad(x, ((0, 0), (0, -width % ACTIVATION_GROUP))).reshape(len(x), -1, ACTIVATION_GROUP)
     largest = np.abs(groups).max(axis=-1, keepdims=True)
-    inverse = np.divide(np.float32(127), largest, out=np.zeros_like(largest), where=largest >= SMALLEST)
+    inverse = np.divide(np.float32(steps), largest, out=np.zeros_like(largest), where=largest >= SMALLEST)
     integers = np.rint(groups * inverse)
-    return (integers * (largest / np.float32(127))).reshape(len(x), -1)[:, :width]
+    return (integers * (largest / np.float32(steps))).reshape(len(x), -1)[:, :width]
 
 
 @dataclass(frozen=True, slots=True)
 class DenseWeight:
     """A matrix slot in float32, part under part.
 
-    parts: (values [rows, k], whether activations are rounded to int8 before the product).
+    parts: (values [rows, k], whether activations are rounded to integers before the product).
     """
 
     parts: tuple[tuple[Floats, bool], ...]
 
-    def multiply(self, x: Floats) -> Floats:
-        """x @ W.T: [tokens, k] -> [tokens, rows]."""
-        rounded = round_activations(x) if any(rounds for _, rounds in self.parts) else x
+    def multiply(self, x: Floats, steps: int = INT8_STEPS) -> Floats:
+        """x @ W.T: [tokens, k] -> [tokens, rows]. steps: the largest integer of a rounded activation."""
+        rounded = round_activations(x, steps) if any(rounds for _, rounds in self.parts) else x
         return np.concatenate([(rounded if rounds else x) @ values.T for values, rounds in self.parts], axis=1)
 
     def rows(self, ids: NDArray[np.int32]) -> Floats:
