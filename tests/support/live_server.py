@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -141,6 +142,16 @@ class Answer:
         assert parts[-1] == "", parts[-1]
         assert parts[-2] == "data: [DONE]", parts[-2]
         return [json.loads(part.removeprefix("data: ")) for part in parts[:-2]]
+
+
+def is_idle(server: LiveServer) -> bool:
+    return server.metric("vllm:num_requests_running") == 0 == server.metric("vllm:kv_cache_usage_perc")
+
+
+def hang_up(sock: socket.socket) -> None:
+    """Without a goodbye."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
 
 
 def together(calls: Sequence[Callable[[], Any]]) -> list[Any]:

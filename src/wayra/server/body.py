@@ -13,6 +13,9 @@ from wayra.server.settings import ServerSettings
 
 T = TypeVar("T")
 
+DISCARD_FACTOR = 8
+"""Of the largest body: so much of a larger one is read and dropped, so that its client sees why it was refused."""
+RETRY_SOON = {"retry-after-ms": "1000", "retry-after": "1"}
 _UNKNOWN = re.compile(r"^Object contains unknown field `(.*?)`(?: - at `\$(.*)`)?$", re.DOTALL)
 _PLACED = re.compile(r"^(.*) - at `(?:key in )?\$(.*)`$", re.DOTALL)
 _ONLY_NULL = re.compile(r"^Expected `null`, got `\w+`$")
@@ -20,27 +23,40 @@ _ONLY_NULL = re.compile(r"^Expected `null`, got `\w+`$")
 
 async def read_struct(request: Request, decoder: "msgspec.json.Decoder[T]", settings: ServerSettings) -> T:
     """The body as a struct. Raises ApiError 400, 408, 413, 415 or 429, ClientDisconnect."""
-    _check_headers(request, settings.max_body_bytes)
-    grants = connection_of(request.scope).grants
-    taken_bytes = 0
-    parts: list[bytes] = []
+    _check_kind(request)
     try:
         async with asyncio.timeout(settings.body_s):
-            async for part in request.stream():
-                grants.body_bytes += len(part)
-                taken_bytes += len(part)
-                if taken_bytes > settings.max_body_bytes:
-                    raise _too_large(taken_bytes, settings.max_body_bytes)
-                if grants.body_bytes > grants.max_all_body_bytes:
-                    raise ApiError(
-                        429, "too many large requests at a time; try again", headers={"retry-after-ms": "1000"}
-                    )
-                parts.append(part)
-        return decode(b"".join(parts), decoder)
+            body = await _read(request, settings.max_body_bytes)
     except TimeoutError:
         raise ApiError(408, f"the body took more than {settings.body_s:g} s") from None
+    return decode(body, decoder)
+
+
+async def _read(request: Request, max_bytes: int) -> bytes:
+    declared = request.headers.get("content-length", "0")
+    # Not asked for yet where the client waits for a "100 Continue", and too much to be read for nothing beyond this.
+    if declared.isdigit() and int(declared) > max_bytes * (1 if "expect" in request.headers else DISCARD_FACTOR):
+        raise _too_large(int(declared), max_bytes)
+    grants = connection_of(request.scope).grants
+    seen_bytes = held_bytes = 0
+    parts: list[bytes] = []
+    try:
+        async for part in request.stream():
+            seen_bytes += len(part)
+            if seen_bytes > max_bytes * DISCARD_FACTOR:
+                break
+            if seen_bytes > max_bytes:
+                continue  # a client still sending would not read our answer
+            held_bytes += len(part)
+            grants.body_bytes += len(part)
+            if grants.body_bytes > grants.max_all_body_bytes:
+                raise ApiError(429, "too many large requests at a time; try again", headers=RETRY_SOON)
+            parts.append(part)
     finally:
-        grants.body_bytes -= taken_bytes
+        grants.body_bytes -= held_bytes
+    if seen_bytes > max_bytes:
+        raise _too_large(seen_bytes, max_bytes)
+    return b"".join(parts)
 
 
 def decode(body: bytes, decoder: "msgspec.json.Decoder[T]") -> T:
@@ -55,15 +71,12 @@ def decode(body: bytes, decoder: "msgspec.json.Decoder[T]") -> T:
         raise ApiError(400, "the body is nested too deeply") from None
 
 
-def _check_headers(request: Request, max_body_bytes: int) -> None:
+def _check_kind(request: Request) -> None:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise ApiError(415, f"the content type is {kind or 'missing'!r:.80}, expected application/json")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise ApiError(415, "compressed bodies are not read; send it as it is")
-    declared = request.headers.get("content-length", "0")
-    if declared.isdigit() and int(declared) > max_body_bytes:
-        raise _too_large(int(declared), max_body_bytes)
 
 
 def _too_large(seen_bytes: int, max_bytes: int) -> ApiError:

@@ -90,17 +90,14 @@ class EngineThread:
         if self._receivers.pop(request_id, None) is not None:
             self._commands.put(partial(self._engine.cancel, request_id))
 
-    async def next_step(self) -> None:
-        """Wait until a step that began or begins now has been completed. Raises BackendError when the engine dies."""
-        if self.failure is not None:
-            raise BackendError(f"the engine stopped working ({_named(self.failure)})")
+    def next_step(self) -> "asyncio.Future[None]":
+        """Done when a step that goes on or begins now has been completed; BackendError when the engine dies."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        try:
-            await waiter
-        finally:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
+        if self.failure is not None:
+            waiter.set_exception(BackendError(f"the engine stopped working ({_named(self.failure)})"))
+        else:
+            self._waiters = [w for w in self._waiters if not w.done()] + [waiter]
+        return waiter
 
     def close(self) -> None:
         """Stop after the step in progress and wait for it. Requests under way hear nothing more."""

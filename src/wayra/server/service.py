@@ -154,15 +154,14 @@ class Service:
         """Return after a step of every engine. Raises BackendError saying which gave none in time, or failed."""
         for model in self.models:
             thread = model.thread
-            if thread.failure is not None:
-                raise BackendError(f"the engine of {model.name} has failed")
-            if not thread.is_busy:
+            step = thread.next_step()
+            if not step.done() and not thread.is_busy:
                 token_id = model.tokenizer.bos_id or 0
                 request = Request(f"health-{time.monotonic_ns()}", (token_id,), SamplingParams(0.0, max_tokens=1))
-                thread.submit(request, _Ignored())
+                thread.submit(request, _Probe(step))
             try:
                 async with asyncio.timeout(self.settings.health_s):
-                    await thread.next_step()
+                    await step
             except TimeoutError:
                 raise BackendError(
                     f"the engine of {model.name} completed no step within {self.settings.health_s:g} s"
@@ -235,14 +234,19 @@ class _Wanted:
     streams: bool
 
 
-class _Ignored:
-    """The receiver of a request whose outcome the thread itself notes."""
+class _Probe:
+    """The receiver of a health check's own request. step: ends by itself when all is well."""
+
+    def __init__(self, step: "asyncio.Future[None]") -> None:
+        self._step = step
 
     def take(self, output: Output) -> None:
-        """Nothing."""
+        """Nobody else computes, so a failure here is the engine's."""
+        if output.finish_reason == "error" and not self._step.done():
+            self._step.set_exception(BackendError(f"a step of the engine failed: {output.error}"))
 
     def flush(self) -> None:
-        """Nothing."""
+        """Nothing to write."""
 
 
 def _requests(prompts: Sequence[tuple[int, ...]], wanted: _Wanted, caller: Caller) -> list[Request]:
