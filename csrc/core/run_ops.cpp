@@ -71,21 +71,19 @@ void Executor::quantise_rows(const Buffer& b, int rows, Claims& claims) {
   }
 }
 
-// Tasks are (block of rows, chunk of panels); panels are counted through all parts.
+// Tasks are (block of rows, panels); panels are counted through all parts.
 void Executor::multiply(const std::vector<int>& parts, const ActRows& x, int row_begin, int rows, const float* bias,
                         float* out, int64_t out_stride, Claims& claims) {
   int64_t panels = 0;
   for (int p : parts) panels += (matrices_[static_cast<size_t>(p)].rows + kLanes - 1) / kLanes;
   const int64_t block = std::max<int64_t>(64, kRowBlockBytes / x.cols / 8 * 8);
   const int64_t blocks = (rows + block - 1) / block;
-  const int64_t chunk = chunk_of(panels, pool_.size());
-  const int64_t chunks = (panels + chunk - 1) / chunk;
-  int64_t task, unused;
-  while (claims.claim(blocks * chunks, 1, &task, &unused)) {
-    const int64_t first_row = row_begin + task / chunks * block;
+  int64_t begin, end;
+  while (claims.claim_share(blocks * panels, panels, pool_.size(), &begin, &end)) {
+    const int64_t first_row = row_begin + begin / panels * block;
     const int64_t last_row = std::min<int64_t>(first_row + block, row_begin + rows);
-    int64_t from = task % chunks * chunk;
-    const int64_t to = std::min(from + chunk, panels);
+    int64_t from = begin % panels;
+    const int64_t to = from + (end - begin);
     int64_t panel_base = 0;
     int64_t out_base = 0;
     for (int p : parts) {

@@ -56,6 +56,24 @@ struct alignas(64) Claims {
     *end = at + chunk < total ? at + chunk : total;
     return true;
   }
+
+  // Chunks that shrink with what is left, so that threads end together after few claims; none crosses a multiple of
+  // `border`.
+  bool claim_share(int64_t total, int64_t border, int threads, int64_t* begin, int64_t* end) {
+    int64_t at = next.load(std::memory_order_relaxed);
+    int64_t stop = 0;
+    do {
+      if (at >= total) return false;
+      const int64_t share = (total - at) / (2 * threads);
+      const int64_t edge = (at / border + 1) * border;
+      stop = at + (share > 1 ? share : 1);
+      if (stop > edge) stop = edge;
+      if (stop > total) stop = total;
+    } while (!next.compare_exchange_weak(at, stop, std::memory_order_relaxed));
+    *begin = at;
+    *end = stop;
+    return true;
+  }
 };
 
 // Runs work() on `threads` threads, or on as many as the system gives, and returns when all have finished. Every call
