@@ -39,6 +39,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "verify": Verb("wayra.cli.verify:verify", "Check a model's bytes against their recorded hash."),
         "info": Verb("wayra.cli.info:info", "Say what wayra uses of this machine, and why."),
         "tokenize": Verb("wayra.cli.tokenize:tokenize", "Turn text into token ids, or back."),
+        "plan": Verb("wayra.cli.plan:plan", "Rank models, hardware and providers for a workload, by cost."),
         "claims": Verb("wayra.cli.claims:claims", "Derive claims about models and prices again, and judge them."),
         "perplexity": Verb("wayra.cli.perplexity:perplexity", "Measure a model on a text."),
     }

@@ -52,7 +52,8 @@ class Traffic:
 class Ownership:
     """What owning hardware takes besides its price.
 
-    server_factor: whole machine by price of its GPUs. pue: power of the room by power of the machine.
+    server_factor: chassis, board and network by price of the GPUs. host_usd: processor, memory, disks of one.
+    pue: power of the room by power of the machine.
     busy_power_share: average power by rated power. resale_share: of the price, got back at the end.
     """
 
@@ -61,6 +62,7 @@ class Ownership:
     usd_per_kwh: float = 0.12
     pue: float = 1.4
     server_factor: float = 1.25
+    host_usd: float = 3000.0
     busy_power_share: float = 0.7
     resale_share: float = 0.0
     staff_usd_per_year: float = 0.0
@@ -71,6 +73,7 @@ class Ownership:
         _between("price of power", self.usd_per_kwh, 0, 10)
         _between("power usage effectiveness", self.pue, 1, 10)
         _between("price of the machine by its GPUs", self.server_factor, 1, 10)
+        _between("price of a host", self.host_usd, 0, 1e7)
         _between("average power by rated power", self.busy_power_share, 0, 1)
         _between("resale share", self.resale_share, 0, 1)
         _between("staff", self.staff_usd_per_year, 0, 1e9)
@@ -121,22 +124,29 @@ def rent_usd_per_month(rent_usd_per_h: Quantity, gpus: int) -> Quantity:
     )
 
 
-def owned_usd_per_month(gpu_price_usd: Quantity, gpus: int, owning: Ownership) -> Quantity:
-    """Depreciation in a straight line, power and, where given, staff."""
+def hardware_usd(gpu_price_usd: Quantity, gpus: int, hosts: int, owning: Ownership) -> Quantity:
+    """What is paid at once: GPUs, what surrounds them, and hosts."""
     _between("GPUs", gpus, 1, 1e6)
-    machine = derived(
-        "machine_usd",
+    _between("hosts", hosts, 0, 1e6)
+    return derived(
+        "hardware_usd",
         "USD",
-        "gpu_price_usd * gpus * server_factor",
+        "gpu_price_usd * gpus * server_factor + hosts * host_usd",
         gpu_price_usd.named("gpu_price_usd"),
         given("gpus", gpus, "", "the plan"),
         given("server_factor", owning.server_factor, "", ASSUMED),
+        given("hosts", hosts, "", "the plan"),
+        given("host_usd", owning.host_usd, "USD", ASSUMED),
     )
+
+
+def owned_usd_per_month(hardware: Quantity, gpus: int, owning: Ownership) -> Quantity:
+    """Depreciation in a straight line, power and, where given, staff. hardware: of `hardware_usd`, or nothing paid."""
     depreciation = derived(
         "depreciation_usd_per_month",
         "USD/month",
-        "machine_usd * (1 - resale_share) / (years * 12)",
-        machine,
+        "hardware_usd * (1 - resale_share) / (years * 12)",
+        hardware.named("hardware_usd"),
         given("resale_share", owning.resale_share, "", ASSUMED),
         given("years", owning.years, "years", ASSUMED),
     )

@@ -17,6 +17,7 @@ MAX_TEXT = 1000
 MAX_EXPONENT = 64.0
 
 Function = Callable[..., Any]
+Evaluator = Callable[[Mapping[str, float]], float]
 
 FUNCTIONS: Mapping[str, Function] = MappingProxyType(
     {
@@ -41,7 +42,7 @@ def evaluate(text: str, values: Mapping[str, float]) -> float:
     Raises: InvalidParameter on what is no arithmetic, on an unknown name, and on a result that is no finite number.
     """
     try:
-        result = float(_value(_parsed(text).body, values, text))
+        result = float(_compiled(text)(values))
     except ZeroDivisionError:
         raise InvalidParameter(f"{text!r} divides by zero with {_shown(values)}") from None
     except InvalidParameter:
@@ -70,31 +71,50 @@ def _parsed(text: str) -> ast.Expression:
         raise InvalidParameter(f"{text!r} is no arithmetic expression") from None
 
 
-def _value(node: ast.expr, values: Mapping[str, float], text: str) -> float:
+@lru_cache(maxsize=1024)
+def _compiled(text: str) -> Evaluator:
+    return _evaluator(_parsed(text).body, text)
+
+
+def _evaluator(node: ast.expr, text: str) -> Evaluator:
+    """A closure for one node: planners evaluate the same few formulas a hundred thousand times."""
     match node:
         case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
-            return float(number)
-        case ast.Name(id=name) if name in values:
-            return values[name]
+            constant = float(number)
+            return lambda values: constant
         case ast.Name(id=name):
-            known = ", ".join(sorted(values)) or "none"
-            raise InvalidParameter(f"{text!r} names {name!r}, which has no value; known: {known}")
+            return lambda values: _named(name, values, text)
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_value(operand, values, text)
+            inner = _evaluator(operand, text)
+            return lambda values: -inner(values)
         case ast.BinOp(left=left, op=ast.Pow(), right=right):
-            exponent = _value(right, values, text)
-            if abs(exponent) > MAX_EXPONENT:
-                raise InvalidParameter(f"{text!r} has an exponent of {exponent:g}; at most {MAX_EXPONENT:g} is allowed")
-            return float(_value(left, values, text) ** exponent)
+            base, exponent = _evaluator(left, text), _evaluator(right, text)
+            return lambda values: _power(base(values), exponent(values), text)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
-            return _BINARY[type(op)](_value(left, values, text), _value(right, values, text))
+            first, apply, second = _evaluator(left, text), _BINARY[type(op)], _evaluator(right, text)
+            return lambda values: apply(first(values), second(values))
         case ast.Call(func=ast.Name(id=name), args=[*args], keywords=[]) if name in FUNCTIONS and args:
-            return FUNCTIONS[name](*(_value(arg, values, text) for arg in args))
+            function, parts = FUNCTIONS[name], [_evaluator(arg, text) for arg in args]
+            return lambda values: function(*(part(values) for part in parts))
         case _:
             raise InvalidParameter(
                 f"{text!r} contains {ast.unparse(node)!r}; allowed are numbers, names, + - * / **, brackets and "
                 f"{', '.join(FUNCTIONS)}"
             )
+
+
+def _named(name: str, values: Mapping[str, float], text: str) -> float:
+    if name not in values:
+        raise InvalidParameter(
+            f"{text!r} names {name!r}, which has no value; known: {', '.join(sorted(values)) or 'none'}"
+        )
+    return values[name]
+
+
+def _power(base: float, exponent: float, text: str) -> float:
+    if abs(exponent) > MAX_EXPONENT:
+        raise InvalidParameter(f"{text!r} has an exponent of {exponent:g}; at most {MAX_EXPONENT:g} is allowed")
+    return float(base**exponent)
 
 
 def _shown(values: Mapping[str, float]) -> str:

@@ -58,13 +58,17 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """bytes_per_s: of its memory. bf16_flops: dense peak. memory_bytes: what programs see of it. fp8: in its units."""
+    """bytes_per_s: of its memory. bf16_flops: dense peak. memory_bytes: what programs see of it. fp8: in its units.
+
+    link_bytes_per_s: to its neighbours, one way, as sums over cards reach it: NVLink, PCIe, or PCIe through the host.
+    """
 
     name: str
     bytes_per_s: float
     bf16_flops: float
     memory_bytes: float
     power_w: float
+    link_bytes_per_s: float
     fp8: bool
 
 
@@ -85,18 +89,18 @@ CARDS: Mapping[str, Card] = MappingProxyType(
     {
         row.name: row
         for row in (
-            Card("rtx3090", 936e9, 71e12, 24 * 2**30, 350, fp8=False),
-            Card("rtx4090", 1008e9, 165.2e12, 24 * 2**30, 450, fp8=True),
-            Card("l4", 300e9, 121e12, 24 * 2**30, 72, fp8=True),
-            Card("l40", 864e9, 181e12, 48 * 2**30, 300, fp8=True),
-            Card("l40s", 864e9, 362e12, 48 * 2**30, 350, fp8=True),
-            Card("rtx-pro-6000", 1792e9, 503.8e12, 96 * 2**30, 600, fp8=True),
-            Card("a100-pcie-80gb", 1935e9, 312e12, 80 * 2**30, 300, fp8=False),
-            Card("a100-sxm-80gb", 2039e9, 312e12, 80 * 2**30, 400, fp8=False),
-            Card("h100-pcie", 2000e9, 756.5e12, 80 * 2**30, 350, fp8=True),
-            Card("h100-sxm", 3350e9, 989.4e12, 80 * 2**30, 700, fp8=True),
-            Card("h200", 4800e9, 989.4e12, 141e9, 700, fp8=True),
-            Card("b200", 8000e9, 2250e12, 180e9, 1000, fp8=True),
+            Card("rtx3090", 936e9, 71e12, 24 * 2**30, 350, 12e9, fp8=False),
+            Card("rtx4090", 1008e9, 165.2e12, 24 * 2**30, 450, 12e9, fp8=True),
+            Card("l4", 300e9, 121e12, 24 * 2**30, 72, 20e9, fp8=True),
+            Card("l40", 864e9, 181e12, 48 * 2**30, 300, 20e9, fp8=True),
+            Card("l40s", 864e9, 362e12, 48 * 2**30, 350, 20e9, fp8=True),
+            Card("rtx-pro-6000", 1792e9, 503.8e12, 96 * 2**30, 600, 40e9, fp8=True),
+            Card("a100-pcie-80gb", 1935e9, 312e12, 80 * 2**30, 300, 20e9, fp8=False),
+            Card("a100-sxm-80gb", 2039e9, 312e12, 80 * 2**30, 400, 240e9, fp8=False),
+            Card("h100-pcie", 2000e9, 756.5e12, 80 * 2**30, 350, 40e9, fp8=True),
+            Card("h100-sxm", 3350e9, 989.4e12, 80 * 2**30, 700, 360e9, fp8=True),
+            Card("h200", 4800e9, 989.4e12, 141e9, 700, 360e9, fp8=True),
+            Card("b200", 8000e9, 2250e12, 180e9, 1000, 720e9, fp8=True),
         )
     }
 )

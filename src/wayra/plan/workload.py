@@ -116,6 +116,16 @@ class Workload:
 
 def read_workload(path: Path) -> Workload:
     """A workload file, TOML or (by its ending) JSON. Raises FileFormatError naming the key that is wrong."""
+    return workload_of(read_document(path), path.name)
+
+
+def scenario(name: str) -> Workload:
+    """A shipped scenario. Raises InvalidParameter with the names there are."""
+    return workload_of(scenario_document(name), f"{name}.toml")
+
+
+def read_document(path: Path) -> dict[str, object]:
+    """The tables of a workload file, unchecked. Raises FileFormatError when there are none to be read."""
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise FileFormatError(f"{path.name} has more than {MAX_FILE_BYTES:,} bytes; it is no workload")
@@ -124,26 +134,26 @@ def read_workload(path: Path) -> Workload:
         raise FileFormatError(f"{path.name} is not UTF-8 text") from None
     except OSError as error:
         raise FileFormatError(f"{path} cannot be read: {error.strerror or error}") from None
-    return parse_workload(text, path.name)
+    return parse_document(text, path.name)
 
 
-def scenario(name: str) -> Workload:
-    """A shipped scenario. Raises InvalidParameter with the names there are."""
+def scenario_document(name: str) -> dict[str, object]:
+    """The tables of a shipped scenario. Raises InvalidParameter with the names there are."""
     if name not in SCENARIOS:
         raise InvalidParameter(f"there is no scenario {name!r}; there are: {', '.join(SCENARIOS)}")
     text = resources.files("wayra.plan").joinpath(f"scenarios/{name}.toml").read_text("utf-8")
-    return parse_workload(text, f"{name}.toml")
+    return parse_document(text, f"{name}.toml")
 
 
-def parse_workload(text: str, where: str) -> Workload:
-    """A workload's text. Raises FileFormatError."""
+def parse_document(text: str, where: str) -> dict[str, object]:
+    """A workload's text as tables. Raises FileFormatError."""
     try:
         document = json.loads(text) if where.endswith(".json") else tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise FileFormatError(f"{where} cannot be read: {error}") from None
     if not isinstance(document, dict):
         raise FileFormatError(f"{where} holds no table; expected the keys of a workload")
-    return workload_of(document, where)
+    return document
 
 
 def workload_of(document: Mapping[str, object], where: str) -> Workload:
@@ -253,7 +263,16 @@ def _routes(top: "_Table") -> tuple[Route, ...]:
 
 
 def _ownership(table: "_Table") -> Ownership:
-    known = ("years", "usd_per_kwh", "pue", "server_factor", "busy_power_share", "resale_share", "staff_usd_per_year")
+    known = (
+        "years",
+        "usd_per_kwh",
+        "pue",
+        "server_factor",
+        "host_usd",
+        "busy_power_share",
+        "resale_share",
+        "staff_usd_per_year",
+    )
     table.only(*known)
     return Ownership(**{key: value for key in known if (value := table.number(key)) is not None})
 

@@ -116,11 +116,13 @@ def test_break_even_holds_for_every_volume_after_the_one_called_for_good():
 
 
 def test_owned_hardware_is_depreciation_power_and_staff():
-    # 32,500 * 8 * 1.25 = 325,000; / 36 months = 9,027.78
+    # 32,500 * 8 * 1.25 + 3,000 = 328,000; / 36 months = 9,111.11
     # 8 * 0.7 kW * 0.7 * 1.4 * 730 h * 0.12 USD = 480.75; staff 60,000 / 12 = 5,000
     owning = cost.Ownership(years=3, power_w=700, staff_usd_per_year=60_000)
-    found = cost.owned_usd_per_month(given("gpu_price_usd", 32_500, "USD", "list"), 8, owning)
-    assert found.value == pytest.approx(9027.78 + 480.75 + 5000, abs=0.01)
+    paid = cost.hardware_usd(given("gpu_price_usd", 32_500, "USD", "list"), 8, 1, owning)
+    assert paid.value == 328_000
+    found = cost.owned_usd_per_month(paid, 8, owning)
+    assert found.value == pytest.approx(9111.11 + 480.75 + 5000, abs=0.01)
     assert [part.name for part in found.inputs] == [
         "depreciation_usd_per_month",
         "power_usd_per_month",

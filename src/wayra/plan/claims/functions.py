@@ -8,12 +8,12 @@ from wayra.base.errors import InvalidParameter
 from wayra.plan import cost
 from wayra.plan.claims.claim import stated
 from wayra.plan.claims.language import Functions, Value, Words
-from wayra.plan.subjects import card, shape
 from wayra.plan.evidence import fact as find_fact
 from wayra.plan.evidence import scores
 from wayra.plan.prices.api import api_price
 from wayra.plan.prices.table import shipped_prices
 from wayra.plan.quantity import Quantity, computed, derived, given
+from wayra.plan.subjects import card, shape
 
 CONFIG = "config.json of the model"
 SHEET = "the maker's data sheet"

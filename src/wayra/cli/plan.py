@@ -1,0 +1,301 @@
+"""`wayra plan`: which model, where, at what price, for a workload; and why not the others."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from wayra.base.errors import InvalidParameter
+from wayra.cli.output import emit, json_option, print_line, printable
+from wayra.plan.options import Option
+from wayra.plan.planner import Market, Plan, make_plan
+from wayra.plan.prices.table import PriceTable, read_prices, shipped_prices, stated_rent
+from wayra.plan.quantity import Quantity, explain, number
+from wayra.plan.workload import PRIVACY, SCENARIOS, read_document, scenario_document, workload_of
+
+SHOWN = 8
+EPILOG = """\b
+Examples:
+  wayra plan --scenario startup-chatbot
+  wayra plan work.toml --explain 1          every number of the best option, with its source
+  wayra plan --input-tokens 800 --output-tokens 250 --requests-per-s 2 --latency-p95 10 --quality mmlu=80
+  wayra plan work.toml --have rtx4090=2 --prices prices.toml --json
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """A flag that sets one key of a workload's tables."""
+
+    key: str
+    table: str
+
+
+FLAGS: Mapping[str, Flag] = {
+    "input_tokens": Flag("input_tokens", "traffic"),
+    "output_tokens": Flag("output_tokens", "traffic"),
+    "cached_share": Flag("cached_share", "traffic"),
+    "peak_factor": Flag("peak_factor", "traffic"),
+    "requests_per_s": Flag("requests_per_s", "traffic"),
+    "requests_per_month": Flag("requests_per_month", "traffic"),
+    "mtok_per_month": Flag("mtok_per_month", "traffic"),
+    "latency_p95": Flag("latency_p95_s", "limits"),
+    "ttft_p95": Flag("ttft_p95_s", "limits"),
+    "context": Flag("context", "limits"),
+    "privacy": Flag("privacy", "rules"),
+    "region": Flag("region", "rules"),
+    "open_weights": Flag("open_weights", "rules"),
+    "budget": Flag("usd_per_month", "budget"),
+    "upfront": Flag("upfront_usd", "budget"),
+}
+RATES = ("requests_per_s", "requests_per_month", "mtok_per_month")
+
+
+def workload_options(command: Any) -> Any:
+    """The flags that describe a workload, for any verb that takes one."""
+    for option in reversed(
+        (
+            click.option("--scenario", type=click.Choice(SCENARIOS), help="A shipped workload, as a start."),
+            click.option("--input-tokens", type=float, metavar="N", help="Tokens of an average prompt."),
+            click.option("--output-tokens", type=float, metavar="N", help="Tokens of an average answer."),
+            click.option(
+                "--cached-share", type=float, metavar="X", help="Share of the input found in a cache, 0 to 1."
+            ),
+            click.option("--requests-per-s", type=float, metavar="X", help="Mean requests a second."),
+            click.option("--requests-per-month", type=float, metavar="N", help="Requests a month, instead."),
+            click.option("--mtok-per-month", type=float, metavar="X", help="Million tokens a month, instead."),
+            click.option("--peak-factor", type=float, metavar="X", help="Busiest minutes by the mean; 4 if not given."),
+            click.option("--latency-p95", type=float, metavar="S", help="Seconds for a whole answer."),
+            click.option("--ttft-p95", type=float, metavar="S", help="Seconds to its first token."),
+            click.option("--context", type=float, metavar="N", help="Longest prompt with its answer, in tokens."),
+            click.option("--privacy", type=click.Choice(PRIVACY), help="Who may see the requests."),
+            click.option("--region", metavar="NAME", help="Where data must stay."),
+            click.option("--open-weights", is_flag=True, default=None, help="Only models whose weights are open."),
+            click.option("--quality", multiple=True, metavar="NAME=N", help="Floor on a benchmark: mmlu=80."),
+            click.option("--budget", type=float, metavar="USD", help="USD a month."),
+            click.option("--upfront", type=float, metavar="USD", help="USD for hardware, once."),
+            click.option("--have", multiple=True, metavar="GPU=N", help="Cards that are already there."),
+            click.option("--model", "models", multiple=True, metavar="NAME", help="Only these models."),
+            click.option("--gpu", "gpus", multiple=True, metavar="NAME", help="Only these cards."),
+            click.option("--prices", type=click.Path(path_type=Path), metavar="FILE", help="Prices of your own, TOML."),
+            click.option("--rent", multiple=True, metavar="GPU=USD", help="What an hour of a card costs you."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@click.command(epilog=EPILOG)
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@workload_options
+@click.option("--all", "show_all", is_flag=True, help="Every option and every rejected one.")
+@click.option("--explain", "explained", type=int, metavar="N", help="Show how each number of option N came about.")
+@json_option
+def plan(file: Path | None, as_json: bool, show_all: bool, explained: int | None, **flags: Any) -> None:
+    """Weigh models, cards, precisions and providers against a workload, and rank what meets it by cost.
+
+    FILE is a workload (TOML or JSON: traffic, limits, rules, quality, budget, route, have, choice, owning); flags set
+    or replace its keys. What falls out is listed with the constraint it fails; if nothing remains, with those that
+    conflict.
+    """
+    made = plan_from(file, flags)
+    if explained is not None and not 1 <= explained <= len(made.options):
+        raise InvalidParameter(f"there is no option {explained}; there are {len(made.options)}")
+    if explained is not None:
+        option = made.options[explained - 1]
+        emit(_as_row(option), as_json, lambda: _print_explanation(option))
+        return
+    emit(as_document(made), as_json, lambda: _print_plan(made, show_all))
+
+
+def plan_from(file: Path | None, flags: Mapping[str, Any]) -> Plan:
+    """The plan of a file, a scenario or flags alone. Raises WayraError for whatever is wrong in them."""
+    document, where = _document(file, flags)
+    today = datetime.now(tz=UTC).date()
+    table = shipped_prices()
+    if flags["prices"] is not None:
+        table = table.overridden_by(read_prices(flags["prices"]))
+    rents = tuple(stated_rent(gpu.lower(), usd, today) for gpu, usd in _pairs("--rent", flags["rent"]))
+    table = table.overridden_by(PriceTable(rents=rents))
+    return make_plan(workload_of(document, where), Market(table, today))
+
+
+def _document(file: Path | None, flags: Mapping[str, Any]) -> tuple[dict[str, object], str]:
+    if file is not None and flags["scenario"]:
+        raise click.UsageError("give a file or --scenario, not both")
+    document: dict[str, Any] = {}
+    where = "the flags"
+    if file is not None:
+        document, where = dict(read_document(file)), file.name
+    elif flags["scenario"]:
+        document, where = dict(scenario_document(flags["scenario"])), flags["scenario"]
+    given = {name: flags[name] for name in FLAGS if flags[name] is not None}
+    if not document and not given:
+        raise click.UsageError("give a workload file, --scenario or at least --input-tokens and --output-tokens")
+    for name, value in given.items():
+        table = _table(document, FLAGS[name].table)
+        if name in RATES:
+            for rate in RATES:
+                table.pop(rate, None)
+        table[FLAGS[name].key] = value
+    for table_name, option in (("quality", "--quality"), ("have", "--have")):
+        if flags[table_name]:
+            _table(document, table_name).update(_pairs(option, flags[table_name]))
+    for name in ("models", "gpus"):
+        if flags[name]:
+            _table(document, "choice")[name] = list(flags[name])
+    return document, where
+
+
+def _table(document: dict[str, Any], name: str) -> dict[str, Any]:
+    """The table to write to: a copy, so that what was read is left alone."""
+    found = document.get(name, {})
+    document[name] = dict(found) if isinstance(found, dict) else {}
+    return document[name]
+
+
+def _pairs(option: str, texts: tuple[str, ...]) -> Iterator[tuple[str, float]]:
+    for text in texts:
+        name, equals, value = text.partition("=")
+        try:
+            if not (name and equals):
+                raise ValueError
+            yield name.strip(), float(value)
+        except ValueError:
+            raise click.UsageError(f"{option} {text!r} is no NAME=NUMBER") from None
+
+
+def as_document(made: Plan) -> dict[str, object]:
+    """The plan as plain data, for --json and for whatever deploys it."""
+    return {
+        "workload": made.workload,
+        "options": [_as_row(option) for option in made.options],
+        "rejected": [_as_row(option) for option in made.rejected],
+        "conflict": made.conflict,
+        "warnings": made.warnings,
+    }
+
+
+def _as_row(option: Option) -> dict[str, object]:
+    return {
+        "kind": option.kind,
+        "label": option.label,
+        "model": option.model,
+        **{name: quantity.value for name, quantity in _numbers(option)},
+        "evidence": option.evidence,
+        "risks": option.risks,
+        "unknowns": option.unknowns,
+        "failures": option.failures,
+        "stale": option.stale,
+        "parts": [_as_row(part) for part in option.parts],
+        "explanations": {name: explain(quantity) for name, quantity in _numbers(option)},
+    }
+
+
+def _numbers(option: Option) -> list[tuple[str, Quantity]]:
+    named = {
+        "usd_per_month": option.usd_per_month,
+        "usd_per_mtok": option.usd_per_mtok,
+        "hardware_usd": option.setup_usd,
+        "memory_gb": option.memory_gb,
+        "machines": option.machines,
+        "latency_p95_s": option.latency_s,
+        "ttft_p95_s": option.ttft_s,
+        "tok_per_s": option.tok_per_s,
+        "training": option.training,
+    }
+    return [(name, quantity) for name, quantity in named.items() if quantity is not None]
+
+
+def _print_plan(made: Plan, show_all: bool) -> None:
+    work = made.workload
+    print_line(
+        printable(
+            f"{work.name}: {number(work.traffic.mtok_per_month)} Mtok a month, "
+            f"{number(work.peak_requests_per_s)} requests/s at the peak"
+        )
+    )
+    print_line()
+    shown = list(enumerate(made.options, start=1))
+    kept = shown if show_all else _different(shown)[:SHOWN]
+    for place, option in kept:
+        _print_option(place, option)
+    if len(kept) < len(shown):
+        print_line(f"{len(shown) - len(kept)} more options meet it; --all lists them")
+        print_line()
+    if made.conflict is not None:
+        print_line(printable(f"Nothing meets it: {made.conflict.explanation}"))
+        print_line()
+    _print_rejected(made.rejected, show_all)
+    for warning in dict.fromkeys([*made.warnings, *(text for _, option in kept for text in option.stale)]):
+        print_line(printable(f"note: {warning}"))
+
+
+def _different(shown: list[tuple[int, Option]]) -> list[tuple[int, Option]]:
+    """The best option of each kind and model."""
+    first: dict[tuple[str, str], tuple[int, Option]] = {}
+    for place, option in shown:
+        first.setdefault((option.kind, option.model), (place, option))
+    return list(first.values())
+
+
+def _print_option(place: int, option: Option) -> None:
+    cost = f"{option.usd_per_month.value:,.0f} USD a month, {number(option.usd_per_mtok.value)} USD/Mtok"
+    print_line(printable(f"{place:>3}  {cost}  {option.label}"))
+    facts: list[str] = []
+    if option.setup_usd is not None:
+        facts.append(f"{option.setup_usd.value:,.0f} USD of hardware")
+    if option.memory_gb is not None:
+        facts.append(f"{option.memory_gb.value:.1f} GB a machine")
+    if option.latency_s is not None and option.ttft_s is not None and option.tok_per_s is not None:
+        facts.append(
+            f"P95 {option.latency_s.value:.1f} s an answer, {option.ttft_s.value:.2f} s to the first token, "
+            f"{option.tok_per_s.value:.0f} tok/s a user"
+        )
+    if option.training is not None:
+        facts.append(f"a training run {number(option.training.value)} {option.training.unit} ({option.training.note})")
+    if facts:
+        print_line(printable(f"       {'; '.join(facts)}"))
+    if option.evidence:
+        scores = ", ".join(f"{score.benchmark} {number(score.value)}" for score in option.evidence)
+        sources = "; ".join(dict.fromkeys(f"{score.source}, {score.as_of}" for score in option.evidence))
+        print_line(printable(f"       quality: {scores} [{sources}]"))
+    for risk in option.risks:
+        print_line(printable(f"       risk: {risk}"))
+    print_line()
+
+
+def _print_rejected(rejected: tuple[Option, ...], show_all: bool) -> None:
+    groups: dict[tuple[str, str, tuple[str, ...]], list[Option]] = {}
+    for option in rejected:
+        failed = tuple(failure.constraint for failure in option.failures)
+        groups.setdefault((option.kind, option.model, failed), []).append(option)
+    kept = list(groups.values()) if not show_all else [[option] for option in rejected]
+    if not kept:
+        return
+    print_line("Rejected:")
+    for options in kept if show_all else kept[: 2 * SHOWN]:
+        option = options[0]
+        more = f" (and {len(options) - 1} like it)" if len(options) > 1 else ""
+        print_line(printable(f"  {option.label}{more}, {option.usd_per_month.value:,.0f} USD a month"))
+        for failure in option.failures:
+            print_line(printable(f"      {failure.constraint}: {failure.reason}"))
+    if not show_all and len(kept) > 2 * SHOWN:
+        print_line(f"  {len(rejected)} in all; --all lists them")
+    print_line()
+
+
+def _print_explanation(option: Option) -> None:
+    print_line(printable(option.label))
+    for part in option.parts or (option,):
+        if option.parts:
+            print_line()
+            print_line(printable(part.label))
+        for name, quantity in _numbers(part):
+            print_line()
+            print_line(f"{name}:")
+            for line in explain(quantity):
+                print_line(printable(f"  {line}"))

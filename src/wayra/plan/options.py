@@ -1,0 +1,59 @@
+"""An option of a plan with all its numbers, and which constraints it fails; nothing is dropped without a reason."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from wayra.plan.evidence import Score
+from wayra.plan.quantity import Quantity
+
+Kind = Literal["api", "rented", "owned", "have", "hybrid"]
+Constraint = Literal[
+    "quality", "context", "privacy", "region", "open weights", "fine-tuning", "memory", "hardware",
+    "latency", "time to first token", "monthly budget", "budget for hardware",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A constraint an option does not meet, and how."""
+
+    constraint: Constraint
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A way to serve the workload. Numbers that are unknown are None and `risks` says so.
+
+    label: "Llama 3.1 8B, bf16, 1 x l40s, rented at runpod". unknowns: constraints that cannot be checked from here.
+    usd_per_month: running costs with depreciation; setup_usd: once, for hardware. training: a fine-tuning
+    run, in USD on rented cards, in hours on one's own.
+    parts: the options of a hybrid. stale: what is old about the prices used.
+    """
+
+    kind: Kind
+    label: str
+    model: str
+    usd_per_month: Quantity
+    usd_per_mtok: Quantity
+    setup_usd: Quantity | None = None
+    memory_gb: Quantity | None = None
+    machines: Quantity | None = None
+    latency_s: Quantity | None = None
+    ttft_s: Quantity | None = None
+    tok_per_s: Quantity | None = None
+    training: Quantity | None = None
+    evidence: tuple[Score, ...] = ()
+    risks: tuple[str, ...] = ()
+    unknowns: tuple[Constraint, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    parts: tuple["Option", ...] = ()
+    stale: tuple[str, ...] = ()
+
+    @property
+    def feasible(self) -> bool:
+        return not self.failures
+
+    def rank(self) -> tuple[float, int]:
+        """By cost; of equals, the one of which less must be measured first."""
+        return self.usd_per_month.value, len(self.unknowns)

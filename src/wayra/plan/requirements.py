@@ -1,0 +1,76 @@
+"""The constraints of a workload, checked one by one; each failure says by how much."""
+
+from collections.abc import Iterator, Mapping
+
+from wayra.plan.catalogue import Candidate, weakest_score
+from wayra.plan.evidence import Score
+from wayra.plan.options import Failure
+from wayra.plan.quantity import Quantity, number
+from wayra.plan.workload import Workload
+
+
+def model_failures(candidate: Candidate, workload: Workload, quality: Mapping[str, float]) -> tuple[Failure, ...]:
+    """What a model fails wherever it runs: quality, context, licence, tuning."""
+    return tuple(_model_failures(candidate, workload, quality))
+
+
+def _model_failures(candidate: Candidate, workload: Workload, quality: Mapping[str, float]) -> Iterator[Failure]:
+    for benchmark, floor in quality.items():
+        score = weakest_score(candidate.id, benchmark)
+        if score is None:
+            yield Failure(
+                "quality", f"no score of {candidate.title} on {benchmark} is published; measure it with wayra eval"
+            )
+        elif score.value < floor:
+            yield Failure("quality", f"{benchmark} {number(score.value)} is below {number(floor)} ({score.origin()})")
+    if candidate.context_len < workload.longest:
+        yield Failure("context", f"holds {candidate.context_len:,} tokens, {workload.longest:,} are wanted")
+    if workload.open_weights and not candidate.open_weights:
+        yield Failure("open weights", f"the weights of {candidate.title} are closed")
+    if workload.fine_tuning is not None and not candidate.tunable:
+        yield Failure("fine-tuning", f"{candidate.title} cannot be fine-tuned")
+
+
+def place_failures(kind: str, workload: Workload) -> tuple[Failure, ...]:
+    """What privacy and region say of APIs, rented and own machines."""
+    found: list[Failure] = []
+    if kind == "api" and workload.privacy != "any":
+        found.append(Failure("privacy", f"requests leave for a third party; the rule is {workload.privacy}"))
+    if kind == "rented" and workload.privacy == "on-premises":
+        found.append(Failure("privacy", "a rented machine stands elsewhere; the rule is on-premises"))
+    if kind in ("api", "rented") and workload.region:
+        what = "the provider's servers" if kind == "api" else "the rented machines"
+        found.append(Failure("region", f"no list says where {what} stand; {workload.region} is demanded"))
+    return tuple(found)
+
+
+def money_failures(workload: Workload, usd_per_month: Quantity, setup_usd: Quantity | None) -> tuple[Failure, ...]:
+    found: list[Failure] = []
+    monthly, upfront = workload.budget_usd_per_month, workload.budget_upfront_usd
+    if monthly is not None and usd_per_month.value > monthly:
+        found.append(Failure("monthly budget", f"{usd_per_month.value:,.0f} USD a month, the budget is {monthly:,.0f}"))
+    if upfront is not None and setup_usd is not None and setup_usd.value > upfront:
+        found.append(
+            Failure("budget for hardware", f"{setup_usd.value:,.0f} USD of hardware, the budget is {upfront:,.0f}")
+        )
+    return tuple(found)
+
+
+def time_failures(workload: Workload, latency_s: Quantity, ttft_s: Quantity) -> tuple[Failure, ...]:
+    found: list[Failure] = []
+    if workload.latency_p95_s is not None and latency_s.value > workload.latency_p95_s:
+        found.append(Failure("latency", f"{latency_s.value:.2f} s an answer, {workload.latency_p95_s:g} s are allowed"))
+    if workload.ttft_p95_s is not None and ttft_s.value > workload.ttft_p95_s:
+        found.append(
+            Failure(
+                "time to first token", f"{ttft_s.value:.2f} s to the first token, {workload.ttft_p95_s:g} s are allowed"
+            )
+        )
+    return tuple(found)
+
+
+def evidence_for(candidate: Candidate, quality: Mapping[str, float]) -> tuple[Score, ...]:
+    """The scores that bear on the floors; of the best known benchmarks when there is no floor."""
+    names = tuple(quality) or ("mmlu", "humaneval", "ifeval")
+    found = (weakest_score(candidate.id, name) for name in names)
+    return tuple(score for score in found if score is not None)

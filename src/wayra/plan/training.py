@@ -1,0 +1,72 @@
+"""Fine-tuning as part of a plan: the cheapest method and rented card that holds the training, and what a run costs."""
+
+from collections.abc import Iterator
+
+from wayra.plan import finetune
+from wayra.plan.prices.table import PriceTable
+from wayra.plan.quantity import Quantity, given
+from wayra.plan.subjects import CARDS, Card, Shape
+from wayra.plan.workload import Workload
+
+MEMORY_SHARE = 0.9
+GPU_COUNTS = (1, 2, 4, 8)
+
+
+def trained_model(shape: Shape) -> finetune.Model:
+    return finetune.Model(
+        name=shape.name,
+        parameters=shape.parameters,
+        linear_parameters=shape.linear,
+        num_layers=shape.num_layers,
+        hidden_size=shape.hidden_size,
+        ffn_size=shape.ffn_size,
+        q_size=shape.num_heads * shape.head_dim,
+        kv_size=shape.num_kv_heads * shape.head_dim,
+        vocab_size=shape.vocab_size,
+    )
+
+
+def train_at_home(shape: Shape, workload: Workload, card: Card, gpus: int) -> tuple[Quantity | None, str]:
+    """Hours of a run on the machines' own cards, or None with how much memory is missing."""
+    wanted = workload.fine_tuning
+    assert wanted is not None
+    model = trained_model(shape)
+    there = gpus * card.memory_bytes / 1e9 * MEMORY_SHARE
+    peak = given("peak_tflops", card.bf16_flops / 1e12, "TFLOPS", f"data sheet: {card.name}")
+    least = float("inf")
+    for method in ("lora", "qlora"):
+        job = finetune.Job(method, wanted.examples, wanted.tokens_per_example)
+        needed = finetune.memory_gb(model, job).value
+        least = min(least, needed)
+        if needed <= there:
+            hours = finetune.hours(model, job, peak, gpus)
+            return hours.noted(f"{method} on {gpus} x {card.name} of its own, while they do not serve"), ""
+    return None, f"even QLoRA takes {least:.0f} GB, a machine has {there:.0f} GB for it"
+
+
+def plan_training(shape: Shape, workload: Workload, table: PriceTable) -> Quantity | None:
+    """The cheapest run of LoRA or QLoRA on rented cards. None when no eight cards hold it."""
+    return min(_runs(shape, workload, table), key=lambda run: run.value, default=None)
+
+
+def _runs(shape: Shape, workload: Workload, table: PriceTable) -> Iterator[Quantity]:
+    wanted = workload.fine_tuning
+    if wanted is None:
+        return
+    model = trained_model(shape)
+    rented = {row.gpu for row in table.rents}
+    for method in ("lora", "qlora"):
+        job = finetune.Job(method, wanted.examples, wanted.tokens_per_example)
+        needed = finetune.memory_gb(model, job)
+        for card in CARDS.values():
+            if card.name not in rented:
+                continue
+            rent = table.cheapest_rent(card.name).quantity()
+            for gpus in GPU_COUNTS:
+                if needed.value > gpus * card.memory_bytes / 1e9 * MEMORY_SHARE:
+                    continue
+                peak = given("peak_tflops", card.bf16_flops / 1e12, "TFLOPS", f"data sheet: {card.name}")
+                hours = finetune.hours(model, job, peak, gpus)
+                run = finetune.cost_usd(hours, rent, gpus)
+                yield run.noted(f"{method} on {gpus} x {card.name}, {needed.value:.0f} GB needed")
+                break

@@ -1,0 +1,107 @@
+"""wayra plan, in this process: scenarios, flags, files, and refusals."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from wayra.cli.main import main
+
+pytest.importorskip("genai_prices")
+
+Call = Callable[..., tuple[int, str, str]]
+SMALL = ("--input-tokens", "800", "--output-tokens", "200", "--requests-per-month", "100000")
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    def run(*args: str) -> tuple[int, str, str]:
+        code = main(["plan", *args])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def test_flags_alone_make_a_plan_with_cost_and_evidence(call: Call):
+    code, out, _ = call(*SMALL, "--model", "gpt-4o", "--quality", "mmlu=80")
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0] == "workload: 100 Mtok a month, 0.1522 requests/s at the peak"
+    assert lines[2] == "  1  400 USD a month, 4 USD/Mtok  GPT-4o, API of openai"
+    assert lines[3] == "       quality: mmlu 85.7 [simple-evals, 2025-04-30]"
+
+
+def test_a_scenario_is_changed_by_flags(call: Call):
+    code, out, _ = call(
+        "--scenario", "startup-chatbot", "--model", "llama-3.3-70b", "--privacy", "no-third-party", "--json"
+    )
+    assert code == 0
+    made = json.loads(out)
+    assert made["workload"]["name"] == "Start-up chatbot"
+    assert {option["kind"] for option in made["options"]} <= {"rented", "owned"}
+    api = [option for option in made["rejected"] if option["kind"] == "api"]
+    assert all(option["failures"][0]["constraint"] == "privacy" for option in api)
+
+
+def test_a_rate_given_as_a_flag_replaces_the_files_own(call: Call):
+    code, out, _ = call("--scenario", "startup-chatbot", "--requests-per-s", "1", "--model", "gpt-4o", "--json")
+    assert code == 0
+    assert json.loads(out)["workload"]["traffic"]["requests_per_month"] == 730 * 3600
+
+
+def test_explain_reaches_price_list_and_formula(call: Call):
+    code, out, _ = call(*SMALL, "--model", "gpt-4o", "--explain", "1")
+    assert code == 0
+    assert "input_usd_per_mtok = 2.5 USD/Mtok  [openai gpt-4o: genai-prices" in out
+    assert "api_usd_per_month = 400 USD/month = requests_per_month / 1e6 *" in out
+
+
+def test_rejected_options_name_their_constraint(call: Call):
+    _, out, _ = call(*SMALL, "--model", "llama-3.1-8b", "--quality", "mmlu=80")
+    assert "Nothing meets it: no option meets the constraint quality" in out
+    assert "      quality: mmlu 69.4 is below 80 (Llama 3.1 model card (5-shot), 2024-07-23)" in out
+
+
+def test_conflicting_constraints_are_both_named(call: Call):
+    _, out, _ = call(*SMALL, "--model", "llama-3.1-8b", "--privacy", "no-third-party", "--budget", "30")
+    assert "Nothing meets it: no option meets monthly budget and privacy together" in out
+
+
+def test_prices_and_rents_of_ones_own_count(call: Call, tmp_path: Path):
+    (tmp_path / "p.toml").write_text(
+        '[[rent]]\ngpu = "l4"\nprovider = "mine"\nprice = 73\nunit = "USD/month"\n'
+        'as_of = "2026-11-20"\nsource = "bill"\n',
+        "utf-8",
+    )
+    flags = (*SMALL, "--model", "llama-3.2-1b", "--gpu", "l4", "--json")
+    _, out, _ = call(*flags, "--prices", str(tmp_path / "p.toml"))
+    assert json.loads(out)["options"][0]["usd_per_month"] == pytest.approx(73)
+    _, out, _ = call(*flags, "--rent", "l4=0.2")
+    assert json.loads(out)["options"][0]["usd_per_month"] == pytest.approx(146)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ((), "give a workload file, --scenario or at least --input-tokens"),
+        (("--input-tokens", "5"), "lacks 'output_tokens'"),
+        (("--input-tokens", "5", "--output-tokens", "5"), "give one of requests a second"),
+        (("absent.toml",), "absent.toml cannot be read"),
+        (("x.toml", "--scenario", "research-lab"), "not both"),
+        ((*SMALL, "--model", "llama-9"), "there is no model 'llama-9' to plan with; nearest: "),
+        ((*SMALL, "--gpu", "h100"), "the planner knows no GPU 'h100'; nearest: h200, h100-sxm, h100-pcie"),
+        ((*SMALL, "--quality", "mmlu"), "--quality 'mmlu' is no NAME=NUMBER"),
+        ((*SMALL, "--rent", "l4=-1"), "the rent is -1 USD/h"),
+        ((*SMALL, "--budget", "-5"), "monthly budget: -5"),
+        ((*SMALL, "--prices", "absent.toml"), "price file absent.toml cannot be read"),
+        ((*SMALL, "--model", "gpt-4o", "--explain", "9"), "there is no option 9; there are 1"),
+    ],
+)
+def test_what_cannot_be_planned_is_one_sentence(call: Call, args: tuple[str, ...], message: str):
+    code, out, err = call(*args)
+    assert code != 0
+    assert out == ""
+    assert message in err
+    assert len(err.splitlines()) == 1

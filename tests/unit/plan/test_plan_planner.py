@@ -1,0 +1,245 @@
+"""Plans: what is ranked, what falls out with which constraint, and which constraints conflict."""
+
+from dataclasses import replace
+from datetime import date
+
+import pytest
+
+from wayra.base.errors import InvalidParameter
+from wayra.plan import serving
+from wayra.plan.cost import Traffic
+from wayra.plan.options import Option
+from wayra.plan.planner import Market, Plan, make_plan
+from wayra.plan.prices.table import shipped_prices, stated_rent
+from wayra.plan.subjects import card, shape
+from wayra.plan.workload import Route, Workload, scenario
+
+pytest.importorskip("genai_prices")
+
+TODAY = date(2026, 11, 21)
+MARKET = Market(shipped_prices(), TODAY)
+WORK = Workload("test", Traffic(800, 200, 100_000))
+
+
+def plan(**changes: object) -> Plan:
+    return make_plan(replace(WORK, **changes), MARKET)  # pyright: ignore[reportArgumentType]
+
+
+def failed(option: Option) -> set[str]:
+    return {failure.constraint for failure in option.failures}
+
+
+def test_options_are_ranked_by_what_they_cost():
+    costs = [option.usd_per_month.value for option in plan(models=("llama-3.1-8b", "gpt-4o")).options]
+    assert len(costs) > 5
+    assert costs == sorted(costs)
+
+
+def test_gpt_4o_costs_400_dollars_for_this_traffic():
+    # 100,000 * (800 * 2.50 + 200 * 10.00) / 1e6 = 200 + 200
+    (option,) = plan(models=("gpt-4o",)).options
+    assert option.usd_per_month.value == pytest.approx(400)
+    assert option.usd_per_mtok.value == pytest.approx(4.0)  # 400 USD for 100 Mtok
+
+
+def test_a_rented_card_costs_its_hours_whatever_is_asked_of_it():
+    made = plan(models=("llama-3.1-8b",), gpus=("l40s",), privacy="no-third-party")
+    costs = {option.label: option.usd_per_month.value for option in made.options}
+    assert costs["Llama 3.1 8B Instruct, bf16, 1 x 1 l40s, rented at runpod"] == pytest.approx(0.79 * 730)
+
+
+def test_private_data_rejects_apis_and_on_premises_rented_machines_too():
+    made = plan(privacy="no-third-party")
+    assert {option.kind for option in made.options} == {"rented", "owned"}
+    made = plan(privacy="on-premises")
+    assert {option.kind for option in made.options} == {"owned"}
+    assert all("privacy" in failed(option) for option in made.rejected if option.kind in {"api", "rented"})
+
+
+def test_a_region_rejects_what_no_list_places():
+    made = plan(region="eu", models=("gpt-4o", "llama-3.1-8b"))
+    assert all("region" in failed(option) for option in made.rejected if option.kind == "api")
+    assert {option.kind for option in made.options} == {"owned"}
+
+
+def test_a_quality_floor_rejects_with_score_and_source():
+    made = plan(quality={"mmlu": 80.0}, models=("llama-3.1-8b", "llama-3.3-70b"))
+    small = next(option for option in made.rejected if option.model == "llama-3.1-8b")
+    (failure,) = [failure for failure in small.failures if failure.constraint == "quality"]
+    assert failure.reason == "mmlu 69.4 is below 80 (Llama 3.1 model card (5-shot), 2024-07-23)"
+    assert all(option.evidence[0].value >= 80 for option in made.options)
+
+
+def test_a_score_that_nobody_published_is_no_evidence():
+    made = plan(quality={"ifeval": 50.0}, models=("gpt-4o",))
+    assert made.rejected[0].failures[0].reason.startswith("no score of GPT-4o on ifeval is published")
+
+
+def test_open_weights_reject_closed_models():
+    assert "gpt-4o" not in {option.model for option in plan(open_weights=True).options}
+
+
+def test_a_context_no_provider_holds_is_rejected():
+    made = plan(models=("gpt-4o",), context_len=200_000)
+    assert failed(made.rejected[0]) == {"context"}
+
+
+def test_cards_already_there_cost_their_power_alone():
+    # one RTX 4090: 0.45 kW * 0.7 * 1.4 * 730 h * 0.12 USD = 38.63
+    made = plan(models=("llama-3.1-8b",), have={"rtx4090": 1}, gpus=("rtx4090",), privacy="on-premises")
+    have = [option for option in made.options if option.kind == "have"]
+    assert have[0].usd_per_month.value == pytest.approx(38.63, abs=0.005)
+
+
+def test_more_cards_than_there_are_is_a_constraint():
+    busy = replace(
+        WORK, traffic=Traffic(800, 200, 1e8), have={"rtx4090": 1}, models=("llama-3.1-8b",), gpus=("rtx4090",)
+    )
+    made = make_plan(busy, MARKET)
+    have = [option for option in made.rejected if option.kind == "have"]
+    assert all("hardware" in failed(option) for option in have)
+
+
+def test_a_stated_rent_replaces_the_table():
+    market = Market(shipped_prices().overridden_by(_rent("l40s", 0.10)), TODAY)
+    made = make_plan(replace(WORK, models=("llama-3.2-1b",), gpus=("l40s",)), market)
+    assert made.options[0].usd_per_month.value == pytest.approx(73)
+    assert made.options[0].stale == ()
+
+
+def _rent(gpu: str, usd: float):
+    from wayra.plan.prices.table import PriceTable
+
+    return PriceTable(rents=(stated_rent(gpu, usd, TODAY),))
+
+
+def test_old_prices_are_warned_of():
+    made = plan(models=("llama-3.2-1b",), gpus=("l40s",))
+    rented = next(option for option in made.options if option.kind == "rented")
+    assert rented.stale == (
+        "the rent of l40s at runpod is of 2026-03-10, 256 days ago; check it and pass a newer one with --prices FILE",
+    )
+
+
+def test_latency_of_an_api_is_unknown_and_said_so():
+    made = plan(models=("gpt-4o",), latency_p95_s=5.0)
+    assert made.options[0].unknowns == ("latency",)
+    assert any("wayra bench URL" in risk for risk in made.options[0].risks)
+
+
+def test_a_latency_no_card_reaches_conflicts_with_privacy():
+    made = plan(latency_p95_s=0.01, privacy="no-third-party", models=("llama-3.1-8b",))
+    assert made.options == ()
+    assert made.conflict is not None
+    assert made.conflict.constraints == ("latency", "privacy")
+    assert "together" in made.conflict.explanation
+
+
+def test_one_impossible_constraint_is_named_alone():
+    made = plan(quality={"mmlu": 99.0})
+    assert made.conflict is not None
+    assert made.conflict.constraints == ("quality",)
+    assert made.conflict.explanation.startswith("no option meets the constraint quality; nearest is ")
+
+
+def test_a_budget_and_privacy_that_exclude_each_other_are_both_named():
+    made = plan(budget_usd_per_month=30.0, privacy="no-third-party", models=("llama-3.1-8b",))
+    assert made.conflict is not None
+    assert made.conflict.constraints == ("monthly budget", "privacy")
+    assert "without privacy" in made.conflict.explanation
+    assert "without monthly budget" in made.conflict.explanation
+
+
+def test_routes_make_a_hybrid_of_the_cheapest_for_each():
+    routes = (Route("bulk", 0.9, {"mmlu": 60.0}), Route("hard", 0.1, {"mmlu": 88.0}))
+    made = plan(routes=routes)
+    hybrid = next(option for option in made.options if option.kind == "hybrid")
+    assert [part.evidence[0].value >= floor for part, floor in zip(hybrid.parts, (60, 88), strict=True)] == [True, True]
+    assert hybrid.usd_per_month.value == pytest.approx(sum(part.usd_per_month.value for part in hybrid.parts))
+    assert all(option.evidence[0].value >= 88 for option in made.options if option.kind != "hybrid")
+    single = min(option.usd_per_month.value for option in made.options if option.kind != "hybrid")
+    assert hybrid.usd_per_month.value < single
+
+
+def test_a_route_nothing_meets_is_explained():
+    made = plan(routes=(Route("all", 1.0, {"mmlu": 99.0}),))
+    assert any("route 'all' has no option of its own" in warning for warning in made.warnings)
+
+
+def test_training_on_premises_happens_on_the_machines_own_cards():
+    made = make_plan(scenario("hipaa-on-premises"), MARKET)
+    best = made.options[0]
+    assert best.kind == "owned"
+    assert best.training is not None
+    assert best.training.unit == "h"
+    assert best.training.note.startswith(("lora on", "qlora on"))
+
+
+@pytest.mark.parametrize("name", ["startup-chatbot", "hipaa-on-premises", "research-lab"])
+def test_every_scenario_has_an_answer(name: str):
+    made = make_plan(scenario(name), MARKET)
+    assert made.options
+    assert made.conflict is None
+    assert made.rejected
+
+
+def test_unknown_models_and_cards_are_refused_with_the_nearest():
+    with pytest.raises(InvalidParameter, match=r"there is no model 'llama-3\.1-80b' to plan with; nearest: llama"):
+        plan(models=("llama-3.1-80b",))
+    with pytest.raises(InvalidParameter, match="the planner knows no GPU 'l40x'; nearest: l40, l40s"):
+        plan(gpus=("l40x",))
+
+
+class TestServing:
+    """Machines by hand."""
+
+    ONE = serving.Machine(shape("llama-3.1-8b"), card("h100-sxm"), 1, serving.BF16)
+
+    def test_weights_of_8b_in_bf16_take_16_gb_and_in_four_bits_5_7(self):
+        assert serving.weights_gb(self.ONE).value == pytest.approx(16.06, abs=0.005)
+        # 6.98e9 weights of the layers at 4.15625 bits, 1.05e9 of embedding and head at 16: 3.63 + 2.10
+        four = replace(self.ONE, fmt=serving.INT4)
+        assert serving.weights_gb(four).value == pytest.approx(5.73, abs=0.01)
+
+    def test_a_token_of_8b_takes_131072_bytes_of_kv(self):
+        # 2 * 32 layers * 8 heads * 128 * 2 bytes
+        assert serving.kv_gb_per_token(self.ONE).value * 1e9 == pytest.approx(131072)
+
+    def test_a_step_reads_its_bytes_at_seven_tenths_of_the_bandwidth(self):
+        # (7.505e9 * 2 + 1,000 * 131,072) / (0.7 * 3,350e9) + 3 ms = 6.46 + 3 = 9.46 ms
+        assert serving.step_s(self.ONE, 1, 1000).value == pytest.approx(0.00946, abs=5e-5)
+
+    def test_large_batches_are_bounded_by_operations(self):
+        # 2 * 7.505e9 * 512 / (0.5 * 989.4e12) = 15.5 ms, and its bytes at 100 tokens 9.2 ms
+        assert serving.step_s(self.ONE, 512, 100).value == pytest.approx(0.0155 + 0.003, abs=2e-4)
+
+    def test_two_cards_halve_the_bytes_and_pay_for_their_sums(self):
+        two = replace(self.ONE, gpus=2)
+        # 15.14 GB / (2 * 2,345 GB/s) = 3.23 ms + 3 ms + 64 sums of 20 us = 1.28 ms
+        assert serving.step_s(two, 1, 1000).value == pytest.approx(0.00751, abs=5e-5)
+
+    def test_rates_follow_little_and_the_poisson_law(self):
+        traffic = Traffic(1000, 100, 1)
+        load = serving.load_at(self.ONE, traffic, 16)
+        # mean m with m + 1.645 sqrt(m) = 16: sqrt(m) = (-1.645 + sqrt(1.645^2 + 64)) / 2 = 3.2611, m = 10.635
+        mean = load.requests_per_s.value * load.latency_s.value
+        assert mean == pytest.approx(10.635, abs=0.001)
+        assert mean + 1.645 * mean**0.5 == pytest.approx(16)
+
+    def test_a_model_that_does_not_fit_carries_nothing(self):
+        small = serving.Machine(shape("llama-3.1-70b"), card("rtx4090"), 1, serving.BF16)
+        assert serving.max_batch(small, Traffic(1000, 100, 1), 1100) == 0
+        assert serving.best_load(small, Traffic(1000, 100, 1), 1100, None, None) is None
+
+    def test_limits_cost_throughput(self):
+        traffic = Traffic(1000, 200, 1)
+        free = serving.best_load(self.ONE, traffic, 1200, None, None)
+        tight = serving.best_load(self.ONE, traffic, 1200, 3.0, None)
+        assert free is not None
+        assert tight is not None
+        assert tight.latency_s.value <= 3.0 < free.latency_s.value
+        assert tight.requests_per_s.value < free.requests_per_s.value
+
+    def test_fp8_needs_cards_that_have_it_and_heads_must_divide(self):
+        assert not serving.Machine(shape("llama-3.1-8b"), card("a100-sxm-80gb"), 1, serving.FP8).possible()
+        assert not replace(self.ONE, gpus=3).possible()
