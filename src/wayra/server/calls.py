@@ -20,10 +20,9 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class ToolUse:
-    """The functions a chat may call. wire_tools: the same as its template takes them. parallel: several at once."""
+    """The functions a chat may call. parallel: several in one answer."""
 
     tools: tuple[Tool, ...]
-    wire_tools: tuple[Mapping[str, object], ...]
     choice: ToolChoice = field(default_factory=ToolChoice)
     parallel: bool = True
 

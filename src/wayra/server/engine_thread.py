@@ -112,10 +112,12 @@ class EngineThread:
         engine = self._engine
         try:
             while True:
-                self.metrics = engine.metrics()
                 self._obey(wait=not engine.has_work())
                 if engine.has_work():
-                    self._post(partial(self._deliver, engine.step()))
+                    outputs = engine.step()
+                    # Before anybody hears of the step, so that who then looks finds it counted.
+                    self.metrics = engine.metrics()
+                    self._post(partial(self._deliver, outputs))
         except _Stop:
             return
         except Exception as error:
@@ -127,7 +129,7 @@ class EngineThread:
             while True:
                 self._commands.get_nowait()()
         except queue.Empty:
-            return
+            self.metrics = self._engine.metrics()
 
     def _add(self, request: Request) -> None:
         try:

@@ -12,16 +12,20 @@ from wayra.engine.request import FinishReason, Output, Request, TokenLogprob
 from wayra.llm.assemble import Assembler
 from wayra.llm.results import Completion
 from wayra.server.engine_thread import EngineThread
+from wayra.server.errors import ApiError
 from wayra.server.metrics import RequestMetrics
 from wayra.text.tokenizer import Tokenizer
 from wayra.text.tools import ToolCallParser, ToolEvent
+
+_GRAMMAR_ERROR = "the grammar "
+"""How `engine.grammar` begins what it says of an answer it cannot constrain any further."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
     """What one step gave one answer. completion: on its last piece only.
 
-    text: without tool calls where those are parsed. events: what the parser of tool calls said, text included.
+    text: empty where tool calls are parsed. events: what their parser said, text included.
     """
 
     index: int
@@ -59,7 +63,10 @@ class ParserMaker:
 
 
 class Answer:
-    """One of the answers of a Generation; the engine's Receiver. parser: finds tool calls in it."""
+    """One of the answers of a Generation; the engine's Receiver. parser: finds tool calls in it.
+
+    events: all that the parser said so far.
+    """
 
     def __init__(
         self,
@@ -77,21 +84,31 @@ class Answer:
         self._assembler = assembler
         self._parser = parser
 
+    @property
+    def parses_calls(self) -> bool:
+        """Whether its text is in `events`, its calls apart."""
+        return self._parser is not None
+
     def take(self, output: Output) -> None:
         """Raises what makes the whole call fail, after the call was told."""
+        if output.error is not None and self.request.constraint is not None and output.error.startswith(_GRAMMAR_ERROR):
+            # Its own grammar proved too complex while it was followed, which is the request's fault.
+            self._generation.fail(ApiError(400, output.error, "response_format"))
+            return
         try:
             chunk = self._assembler.push(output)
         except Exception as error:
             self._generation.fail(error)
             return
+        text = chunk.text
         events: tuple[ToolEvent, ...] = ()
         if self._parser is not None:
-            found = self._parser.push(chunk.text)
+            found = self._parser.push(text)
             if chunk.finish_reason is not None:
                 found += self._parser.finish()
-            events = tuple(found)
+            text, events = "", tuple(found)
             self.events += events
-        piece = Piece(self._index, chunk.text, chunk.logprobs, events, chunk.finish_reason, chunk.completion)
+        piece = Piece(self._index, text, chunk.logprobs, events, chunk.finish_reason, chunk.completion)
         self.completion = chunk.completion
         # A stop string was found in the text, of which the engine knows nothing.
         self._generation.took(self, piece, len(chunk.token_ids), stop_engine=output.finish_reason is None)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from wayra.base.errors import BackendError
-from wayra.engine.grammar import GrammarCompiler
+from wayra.engine.grammar import CompiledGrammar, GrammarCompiler
 from wayra.engine.request import Output, Request, SamplingParams
 from wayra.engine.settings import Limits
 from wayra.engine.validation import check_request
@@ -20,9 +20,11 @@ from wayra.llm.prompts import Conversation, PromptReader
 from wayra.server.calls import Caller, ChatCall, CompletionCall, Prompt
 from wayra.server.engine_thread import EngineThread
 from wayra.server.errors import ApiError
-from wayra.server.generation import Generation, GenerationPlan
+from wayra.server.generation import Generation, GenerationPlan, ParserMaker
 from wayra.server.metrics import RequestMetrics
 from wayra.server.settings import ServerSettings
+from wayra.server.tool_calling import ToolCalling
+from wayra.text.structure import GrammarSpec
 
 T = TypeVar("T")
 
@@ -42,6 +44,7 @@ class ServedModel:
         self.tokenizer = loaded.tokenizer
         self.reader = PromptReader(loaded.tokenizer, loaded.template, loaded.spec.vocab_size)
         self.grammars = GrammarCompiler(loaded.tokenizer, loaded.spec.vocab_size)
+        self.calling = ToolCalling(loaded.tokenizer, loaded.template)
         self.limits: Limits = loaded.engine.limits
         self.eos_ids = frozenset(i for i in loaded.tokenizer.eos_ids if i < loaded.spec.vocab_size)
         self.thread = EngineThread(loaded.engine, on_death)
@@ -114,25 +117,27 @@ class Service:
 
     async def chat(self, call: ChatCall, caller: Caller) -> Generation:
         """Begin to answer a conversation. Raises ApiError and WayraError, then nothing runs."""
-        if call.tool_use is not None or call.grammar is not None:
-            raise ApiError(400, "tools and response_format are not supported by this server yet; leave them out")
         model = self.model(call.model)
+        calling = None if call.tool_use is None else model.calling.plan(call.tool_use)
+        grammar = call.grammar if calling is None or calling.grammar is None else calling.grammar
+        schemas = () if calling is None else calling.schemas
+        messages = model.calling.messages(call.messages, call.tool_use)
 
-        async def prompts() -> list[tuple[int, ...]]:
-            return [await self.chat_ids(model, call.messages)]
+        def prompts() -> list[tuple[int, ...]]:
+            return [tuple(model.reader.chat_ids(messages, schemas or None))]
 
-        return await self._begin(model, prompts, _Wanted(call.params, call.n, 1, call.streams), caller)
+        parser = None if calling is None else calling.parser
+        wanted = _Wanted(call.params, call.n, 1, call.streams, grammar, parser)
+        return await self._begin(model, lambda: self._aside(prompts), wanted, caller)
 
     async def complete(self, call: CompletionCall, caller: Caller) -> Generation:
         """Begin to continue prompts. Raises as `chat`."""
-        if call.grammar is not None:
-            raise ApiError(400, "response_format is not supported by this server yet; leave it out")
         model = self.model(call.model)
 
         async def prompts() -> list[tuple[int, ...]]:
             return [await self.prompt_ids(model, prompt) for prompt in call.prompts]
 
-        wanted = _Wanted(call.params, call.n, len(call.prompts), call.streams)
+        wanted = _Wanted(call.params, call.n, len(call.prompts), call.streams, call.grammar)
         return await self._begin(model, prompts, wanted, caller)
 
     async def prompt_ids(self, model: ServedModel, prompt: Prompt) -> tuple[int, ...]:
@@ -182,7 +187,8 @@ class Service:
             self._load[model.name].ended(count, time.perf_counter() - arrived)
 
         try:
-            requests = _requests(await prompts(), wanted, caller)
+            grammar = await self._compiled(model, wanted.grammar)
+            requests = _requests(await prompts(), wanted, caller, grammar)
             for request in requests[:: wanted.n]:
                 check_request(request, model.limits, model.loaded.spec.vocab_size, model.eos_ids)
             plan = GenerationPlan(wanted.n, wanted.streams, arrived)
@@ -191,7 +197,7 @@ class Service:
             release()
             raise
         try:
-            generation.begin(requests, model.tokenizer)
+            generation.begin(requests, model.tokenizer, wanted.parser)
         except BaseException:
             generation.cancel()
             raise
@@ -220,6 +226,9 @@ class Service:
             )
         load.in_flight += count
 
+    async def _compiled(self, model: ServedModel, spec: GrammarSpec | None) -> CompiledGrammar | None:
+        return None if spec is None else await self._aside(lambda: model.grammars.compile(spec))
+
     async def _aside(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._texts, work)
 
@@ -232,6 +241,8 @@ class _Wanted:
     n: int
     num_prompts: int
     streams: bool
+    grammar: GrammarSpec | None = None
+    parser: ParserMaker | None = None
 
 
 class _Probe:
@@ -249,7 +260,9 @@ class _Probe:
         """Nothing to write."""
 
 
-def _requests(prompts: Sequence[tuple[int, ...]], wanted: _Wanted, caller: Caller) -> list[Request]:
+def _requests(
+    prompts: Sequence[tuple[int, ...]], wanted: _Wanted, caller: Caller, grammar: CompiledGrammar | None
+) -> list[Request]:
     """One an answer, in the order of their indices."""
     requests: list[Request] = []
     for prompt in prompts:
@@ -257,7 +270,8 @@ def _requests(prompts: Sequence[tuple[int, ...]], wanted: _Wanted, caller: Calle
             seed = wanted.params.seed
             # Answers of one prompt must differ; the first is that of n=1.
             params = wanted.params if seed is None or branch == 0 else replace(wanted.params, seed=_moved(seed, branch))
-            requests.append(Request(f"{caller.request_id}-{len(requests)}", prompt, params, caller.salt))
+            constraint = None if grammar is None else grammar.constraint()
+            requests.append(Request(f"{caller.request_id}-{len(requests)}", prompt, params, caller.salt, constraint))
     return requests
 
 

@@ -1,10 +1,9 @@
 """/v1/chat/completions."""
 
 import secrets
-from collections.abc import Sequence
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -12,8 +11,9 @@ from wayra.llm.results import Completion
 from wayra.server.body import read_struct
 from wayra.server.door import caller_of, note
 from wayra.server.errors import ApiError, openai_shape
-from wayra.server.generation import Generation, Piece, Totals
+from wayra.server.generation import Answer, Piece, Totals
 from wayra.server.openai.answers import ChatLogprobs, Usage, chat_logprobs, usage_of
+from wayra.server.openai.calls import CallDeltas, ToolCallAnswer, reason_with_calls, whole_calls
 from wayra.server.openai.reading import chat_call
 from wayra.server.openai.wire import ChatRequest
 from wayra.server.service import ServedModel, Service
@@ -24,9 +24,12 @@ _encode = msgspec.json.Encoder().encode
 
 
 class AnswerMessage(Struct):
+    """tool_calls: left out where there is none, as clients expect."""
+
     role: str
     content: str | None
     refusal: None = None
+    tool_calls: list[ToolCallAnswer] | UnsetType = UNSET
 
 
 class ChatChoice(Struct):
@@ -62,24 +65,27 @@ class ChatRoute:
         answer_id = f"chatcmpl-{secrets.token_hex(12)}"
         if not call.streams:
             completions = await collected(generation, request)
-            return Response(_encode(_answer(answer_id, model, generation, completions)), media_type="application/json")
+            choices = [
+                _choice(i, model, *pair) for i, pair in enumerate(zip(generation.answers, completions, strict=True))
+            ]
+            usage = usage_of(generation.totals())
+            whole = ChatAnswer(answer_id, generation.created, model.name, choices, usage)
+            return Response(_encode(whole), media_type="application/json")
         shows_usage = wire.stream_options is not None and bool(wire.stream_options.include_usage)
         return EventStream(generation, ChatEncoder(answer_id, generation.created, model, call.n, shows_usage))
 
 
-def _answer(
-    answer_id: str, model: ServedModel, generation: Generation, completions: Sequence[Completion]
-) -> ChatAnswer:
-    choices = [
-        ChatChoice(
-            index,
-            AnswerMessage("assistant", completion.text),
-            None if completion.logprobs is None else chat_logprobs(completion.logprobs, model.tokenizer),
-            completion.finish_reason,
-        )
-        for index, completion in enumerate(completions)
-    ]
-    return ChatAnswer(answer_id, generation.created, model.name, choices, usage_of(generation.totals()))
+def _choice(index: int, model: ServedModel, answer: Answer, completion: Completion) -> ChatChoice:
+    logprobs = None if completion.logprobs is None else chat_logprobs(completion.logprobs, model.tokenizer)
+    reason: str = completion.finish_reason
+    if not answer.parses_calls:
+        return ChatChoice(index, AnswerMessage("assistant", completion.text), logprobs, reason)
+    text, calls = whole_calls(answer.events, model.calling.format.new_id)
+    message = AnswerMessage("assistant", text or None if calls else text)
+    if calls:
+        message.tool_calls = calls
+        reason = reason_with_calls(reason)
+    return ChatChoice(index, message, logprobs, reason)
 
 
 class ChatEncoder:
@@ -97,6 +103,7 @@ class ChatEncoder:
         self._shows_usage = shows_usage
         self._tokenizer = model.tokenizer
         self._n = n
+        self._call_deltas = [CallDeltas(model.calling.format.new_id) for _ in range(n)]
 
     def begin(self) -> bytes:
         """The role comes first, with an empty text, once an answer."""
@@ -104,18 +111,25 @@ class ChatEncoder:
         return b"".join(b'%b{"index":%d,"delta":%b%b' % (self._head, i, delta, self._tail) for i in range(self._n))
 
     def piece(self, piece: Piece) -> bytes:
-        """A chunk of text where there is one, and one with the reason at the end."""
-        part = b""
-        if piece.text or piece.logprobs:
+        """A chunk for each part of text or call, and one with the reason at the end."""
+        index = piece.index
+        logprobs = _encode(chat_logprobs(piece.logprobs, self._tokenizer)) if piece.logprobs else b"null"
+        parts: list[bytes] = []
+        for delta in self._call_deltas[index].deltas(piece.events):
+            parts.append(b'%b{"index":%d,"delta":%b,"logprobs":%b,"finish_reason":null}%b' % (
+                self._head, index, delta, logprobs, self._tail,
+            ))  # fmt: skip
             logprobs = b"null"
-            if piece.logprobs:
-                logprobs = _encode(chat_logprobs(piece.logprobs, self._tokenizer))
-            part = b'%b%b},"logprobs":%b,"finish_reason":null}%b' % (
-                self._texts[piece.index], _encode(piece.text), logprobs, self._tail,
-            )  # fmt: skip
+        if piece.text or logprobs != b"null":
+            parts.append(b'%b%b},"logprobs":%b,"finish_reason":null}%b' % (
+                self._texts[index], _encode(piece.text), logprobs, self._tail,
+            ))  # fmt: skip
         if piece.finish_reason is not None:
-            part += b'%b"%b"}%b' % (self._ends[piece.index], piece.finish_reason.encode(), self._tail)
-        return part
+            reason: str = piece.finish_reason
+            if self._call_deltas[index].has_called:
+                reason = reason_with_calls(reason)
+            parts.append(b'%b"%b"}%b' % (self._ends[index], reason.encode(), self._tail))
+        return b"".join(parts)
 
     def end(self, totals: Totals) -> bytes:
         """The counts in a chunk without choices, where they were asked for."""

@@ -1,13 +1,15 @@
 """From OpenAI's structs to the service's calls: messages as templates take them, sampling as the engine takes it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import cast
+from typing import TypeVar, cast
+
+from msgspec import UNSET, UnsetType
 
 from wayra.base.errors import InvalidParameter
 from wayra.engine.request import SamplingParams
-from wayra.server.calls import ChatCall, CompletionCall, Prompt
+from wayra.server.calls import ChatCall, CompletionCall, Prompt, ToolUse
 from wayra.server.errors import ApiError, not_supported
 from wayra.server.openai.wire import (
     MAX_PROMPTS,
@@ -15,8 +17,14 @@ from wayra.server.openai.wire import (
     CompletionRequest,
     Message,
     Part,
+    ResponseFormat,
     Sampling,
+    StructuredOutputs,
 )
+from wayra.text.structure import Choice, Grammar, GrammarSpec, JsonObject, JsonSchema, Regex
+from wayra.text.tools import read_tool_choice, read_tools
+
+T = TypeVar("T")
 
 DEFAULT_COMPLETION_TOKENS = 16
 """What OpenAI's older endpoint generates when nothing is said."""
@@ -29,8 +37,9 @@ def chat_call(wire: ChatRequest) -> ChatCall:
         raise ApiError(400, "max_tokens and max_completion_tokens disagree; send one of them", "max_tokens")
     if wire.top_logprobs is not None and not wire.logprobs:
         raise ApiError(400, "top_logprobs is given without logprobs: true", "top_logprobs")
-    if wire.tools or wire.tool_choice not in (None, "none", "auto"):
-        raise not_supported("tools" if wire.tools else "tool_choice")
+    grammar, tool_use = grammar_spec(wire), _tool_use(wire)
+    if grammar is not None and tool_use is not None and tool_use.choice.mode != "none":
+        raise not_supported("response_format", "it cannot be combined with tools; leave one of them out")
     max_tokens = wire.max_tokens if wire.max_completion_tokens is None else wire.max_completion_tokens
     return ChatCall(
         model=wire.model,
@@ -38,6 +47,8 @@ def chat_call(wire: ChatRequest) -> ChatCall:
         params=_sampling(wire, max_tokens, (wire.top_logprobs or 0) if wire.logprobs else None),
         n=wire.n or 1,
         streams=bool(wire.stream),
+        grammar=grammar,
+        tool_use=tool_use,
     )
 
 
@@ -51,9 +62,7 @@ def completion_call(wire: CompletionRequest) -> CompletionCall:
         if wire.stream:
             raise not_supported("stream", "the scores of a prompt come whole; ask for echo and logprobs without it")
         params = scoring(params)
-    return CompletionCall(
-        model=wire.model, prompts=_prompts(wire.prompt), params=params, n=n, streams=bool(wire.stream)
-    )
+    return CompletionCall(wire.model, _prompts(wire.prompt), params, n, bool(wire.stream), grammar_spec(wire))
 
 
 def scoring(params: SamplingParams) -> SamplingParams:
@@ -69,6 +78,63 @@ def scoring(params: SamplingParams) -> SamplingParams:
         prompt_top_logprobs=params.logprobs or 0,
         ignore_eos=params.ignore_eos or asked_for_one,
     )
+
+
+def grammar_spec(wire: Sampling) -> GrammarSpec | None:
+    """What the answer must look like. Raises ApiError 400 naming the field at fault."""
+    found = [*_response_format(wire.response_format), *_structured(wire.structured_outputs)]
+    if len(found) > 1:
+        raise ApiError(400, "the answer can have one form only; send one constraint", "structured_outputs")
+    return found[0] if found else None
+
+
+def _response_format(given: ResponseFormat | None) -> list[GrammarSpec]:
+    if given is None or given.type == "text":
+        return []
+    if given.type == "json_object":
+        return [JsonObject()]
+    schema = UNSET if given.json_schema is None else given.json_schema.schema
+    if isinstance(schema, UnsetType):
+        raise ApiError(400, "response_format has no schema", "response_format.json_schema.schema")
+    return [_named("response_format.json_schema.schema", lambda: JsonSchema(schema))]
+
+
+def _structured(given: StructuredOutputs | None) -> list[GrammarSpec]:
+    if given is None:
+        return []
+    at = "structured_outputs"
+    found: list[GrammarSpec] = []
+    if given.json is not None:
+        schema = given.json
+        found.append(_named(f"{at}.json", lambda: JsonSchema(schema)))
+    if given.json_object:
+        found.append(JsonObject())
+    if given.regex is not None:
+        pattern = given.regex
+        found.append(_named(f"{at}.regex", lambda: Regex(pattern)))
+    if given.grammar is not None:
+        lark = given.grammar
+        found.append(_named(f"{at}.grammar", lambda: Grammar(lark)))
+    if given.choice is not None:
+        options = tuple(given.choice)
+        found.append(_named(f"{at}.choice", lambda: Choice(options)))
+    return found
+
+
+def _tool_use(wire: ChatRequest) -> ToolUse | None:
+    tools = _named("tools", lambda: read_tools(wire.tools))
+    choice = _named("tool_choice", lambda: read_tool_choice(wire.tool_choice, tools))
+    if not tools:
+        return None
+    return ToolUse(tools, choice, parallel=wire.parallel_tool_calls is not False)
+
+
+def _named(param: str, make: Callable[[], T]) -> T:
+    """What `make` makes; its complaint is about `param`."""
+    try:
+        return make()
+    except InvalidParameter as error:
+        raise ApiError(400, str(error), param) from None
 
 
 def plain_messages(messages: Sequence[Message]) -> list[dict[str, object]]:
@@ -151,8 +217,6 @@ def _sampling(wire: Sampling, max_tokens: int | None, logprobs: int | None) -> S
     """Raises InvalidParameter, ApiError 400."""
     if wire.stream_options is not None and not wire.stream:
         raise ApiError(400, "stream_options is given without stream: true", "stream_options")
-    if wire.response_format is not None and wire.response_format.type != "text":
-        raise not_supported("response_format")
     given = {
         "temperature": wire.temperature,
         "top_k": wire.top_k,

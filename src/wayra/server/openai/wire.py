@@ -10,7 +10,6 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 MAX_ANSWERS = 128
 MAX_PROMPTS = 1024
 MAX_MESSAGES = 10_000
-MAX_TOOLS = 128
 
 Count = Annotated[int, Meta(ge=1, le=MAX_ANSWERS)]
 Alternatives = Annotated[int, Meta(ge=0, le=20)]
@@ -58,27 +57,6 @@ class StreamOptions(Struct, forbid_unknown_fields=True):
     include_obfuscation: bool | None = None
 
 
-class FunctionDefinition(Struct, forbid_unknown_fields=True):
-    name: str
-    description: str | None = None
-    parameters: dict[str, object] | None = None
-    strict: bool | None = None
-
-
-class ToolDefinition(Struct, forbid_unknown_fields=True):
-    type: Literal["function"]
-    function: FunctionDefinition
-
-
-class NamedFunction(Struct, forbid_unknown_fields=True):
-    name: str
-
-
-class NamedTool(Struct, forbid_unknown_fields=True):
-    type: Literal["function"]
-    function: NamedFunction
-
-
 class SchemaFormat(Struct, forbid_unknown_fields=True):
     name: str
     schema: dict[str, object] | bool | UnsetType = UNSET
@@ -89,6 +67,16 @@ class SchemaFormat(Struct, forbid_unknown_fields=True):
 class ResponseFormat(Struct, forbid_unknown_fields=True):
     type: Literal["text", "json_object", "json_schema"]
     json_schema: SchemaFormat | None = None
+
+
+class StructuredOutputs(Struct, forbid_unknown_fields=True):
+    """vLLM's extension: exactly one of them. grammar: in llguidance's Lark dialect."""
+
+    json: dict[str, object] | bool | str | None = None
+    json_object: bool | None = None
+    regex: str | None = None
+    grammar: str | None = None
+    choice: list[str] | None = None
 
 
 class Sampling(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -116,6 +104,7 @@ class Sampling(Struct, forbid_unknown_fields=True, kw_only=True):
     ignore_eos: bool | None = None
     stop_token_ids: list[int] | None = None
     response_format: ResponseFormat | None = None
+    structured_outputs: StructuredOutputs | None = None
     user: str | None = None
     metadata: dict[str, str] | None = None
     store: Literal[False] | None = None
@@ -129,8 +118,8 @@ class ChatRequest(Sampling, kw_only=True):
     max_completion_tokens: int | None = None
     logprobs: bool | None = None
     top_logprobs: Alternatives | None = None
-    tools: Annotated[list[ToolDefinition], Meta(max_length=MAX_TOOLS)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    tools: list[dict[str, object]] | None = None
+    tool_choice: str | dict[str, object] | None = None
     parallel_tool_calls: bool | None = None
     modalities: list[Literal["text"]] | None = None
     audio: None = None
