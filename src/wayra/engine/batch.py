@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from wayra.backends.api import KV_BLOCK_LEN, StepBatch
+from wayra.backends.api import KV_BLOCK_LEN, SamplingBatch, StepBatch
 from wayra.engine.sampling import SamplingBuilder
 from wayra.engine.scheduler import Chunk
 from wayra.engine.sequence import Sequence
@@ -70,11 +70,6 @@ class BatchBuilder:
                 is_scored = is_scored or seq.prompt_logprobs is not None
                 num_prompt_top = max(num_prompt_top, seq.params.prompt_top_logprobs)
         num_blocks = -(-max(kv_lens) // KV_BLOCK_LEN)
-        # Rows that are only scored go through the sampler too where their likeliest tokens are wanted.
-        samples = num_prompt_top > 0 or any(seq is not None for seq in rows)
-        sampling = self._sampling.build(rows, draws, drafted_before) if samples else None
-        if sampling is not None and num_prompt_top > sampling.num_logprobs:
-            sampling = replace(sampling, num_logprobs=min(num_prompt_top, self._vocab_size))
         return StepBatch(
             token_ids=np.array(token_ids, dtype=np.int32),
             positions=np.array(positions, dtype=np.int32),
@@ -83,8 +78,23 @@ class BatchBuilder:
             block_tables=self._tables[slots, :num_blocks],
             logit_rows=np.array(logit_rows, dtype=np.int32),
             targets=_targets(plan) if is_scored else None,
-            sampling=sampling,
+            sampling=self._sampling_batch(rows, draws, drafted_before, num_prompt_top),
         )
+
+    def _sampling_batch(
+        self,
+        rows: list[Sequence | None],
+        draws: list[int],
+        drafted_before: list[tuple[int, ...]],
+        num_prompt_top: int,
+    ) -> SamplingBatch | None:
+        # Rows that are only scored go through the sampler too where their likeliest tokens are wanted.
+        if num_prompt_top == 0 and all(seq is None for seq in rows):
+            return None
+        sampling = self._sampling.build(rows, draws, drafted_before)
+        if num_prompt_top > sampling.num_logprobs:
+            return replace(sampling, num_logprobs=min(num_prompt_top, self._vocab_size))
+        return sampling
 
 
 def _targets(plan: SequenceOf[Chunk]) -> NDArray[np.int32]:
