@@ -10,6 +10,8 @@ import click
 
 from wayra.base.errors import InvalidParameter
 from wayra.cli.output import emit, json_option, print_line, printable
+from wayra.plan.against_api import Comparison
+from wayra.plan.evidence import Score, read_scores
 from wayra.plan.options import Option
 from wayra.plan.planner import Market, Plan, make_plan
 from wayra.plan.prices.table import PriceTable, read_prices, shipped_prices, stated_rent
@@ -50,6 +52,8 @@ FLAGS: Mapping[str, Flag] = {
     "open_weights": Flag("open_weights", "rules"),
     "budget": Flag("usd_per_month", "budget"),
     "upfront": Flag("upfront_usd", "budget"),
+    "train_examples": Flag("examples", "fine_tuning"),
+    "train_tokens": Flag("tokens_per_example", "fine_tuning"),
 }
 RATES = ("requests_per_s", "requests_per_month", "mtok_per_month")
 
@@ -81,6 +85,11 @@ def workload_options(command: Any) -> Any:
             click.option("--model", "models", multiple=True, metavar="NAME", help="Only these models."),
             click.option("--gpu", "gpus", multiple=True, metavar="NAME", help="Only these cards."),
             click.option("--prices", type=click.Path(path_type=Path), metavar="FILE", help="Prices of your own, TOML."),
+            click.option(
+                "--scores", type=click.Path(path_type=Path), metavar="FILE", help="Scores of your own runs, CSV."
+            ),
+            click.option("--train-examples", type=float, metavar="N", help="Fine-tune on so many examples."),
+            click.option("--train-tokens", type=float, metavar="N", help="Tokens of an example to train on."),
             click.option("--rent", multiple=True, metavar="GPU=USD", help="What an hour of a card costs you."),
         )
     ):
@@ -120,7 +129,8 @@ def plan_from(file: Path | None, flags: Mapping[str, Any]) -> Plan:
         table = table.overridden_by(read_prices(flags["prices"]))
     rents = tuple(stated_rent(gpu.lower(), usd, today) for gpu, usd in _pairs("--rent", flags["rent"]))
     table = table.overridden_by(PriceTable(rents=rents))
-    return make_plan(workload_of(document, where), Market(table, today))
+    own = read_scores(flags["scores"]) if flags["scores"] is not None else ()
+    return make_plan(workload_of(document, where), Market(table, today, own))
 
 
 def _document(file: Path | None, flags: Mapping[str, Any]) -> tuple[dict[str, object], str]:
@@ -175,7 +185,22 @@ def as_document(made: Plan) -> dict[str, object]:
         "options": [_as_row(option) for option in made.options],
         "rejected": [_as_row(option) for option in made.rejected],
         "conflict": made.conflict,
+        "break_even": _as_comparison(made.break_even) if made.break_even is not None else None,
         "warnings": made.warnings,
+    }
+
+
+def _as_comparison(compared: Comparison) -> dict[str, object]:
+    found = compared.found
+    return {
+        "machines": compared.machines.label,
+        "api": compared.api.label,
+        "mtok_per_month": found.volume.value if found.volume is not None else None,
+        "for_good_mtok_per_month": found.for_good_mtok,
+        "capacity_mtok_per_month": found.capacity.value,
+        "full_load_usd_per_mtok": found.full_load_usd_per_mtok.value,
+        "curve": found.curve,
+        "reason": found.reason,
     }
 
 
@@ -205,6 +230,7 @@ def _numbers(option: Option) -> list[tuple[str, Quantity]]:
         "latency_p95_s": option.latency_s,
         "ttft_p95_s": option.ttft_s,
         "tok_per_s": option.tok_per_s,
+        "capacity_mtok_per_month": option.capacity_mtok,
         "training": option.training,
     }
     return [(name, quantity) for name, quantity in named.items() if quantity is not None]
@@ -229,9 +255,24 @@ def _print_plan(made: Plan, show_all: bool) -> None:
     if made.conflict is not None:
         print_line(printable(f"Nothing meets it: {made.conflict.explanation}"))
         print_line()
+    if made.break_even is not None:
+        _print_break_even(made.break_even, show_all)
     _print_rejected(made.rejected, show_all)
     for warning in dict.fromkeys([*made.warnings, *(text for _, option in kept for text in option.stale)]):
         print_line(printable(f"note: {warning}"))
+
+
+def _print_break_even(compared: Comparison, with_curve: bool) -> None:
+    print_line(printable(f"Break-even of {compared.machines.label}"))
+    print_line(printable(f"  against {compared.api.label}: {compared.found.reason}"))
+    if with_curve:
+        print_line(f"  {'Mtok a month':>14} {'API, USD':>12} {'machines, USD':>14} {'machines':>9}")
+        for point in compared.found.curve:
+            print_line(
+                f"  {number(point.mtok_per_month):>14} {point.api_usd_per_month:>12,.0f} "
+                f"{point.own_usd_per_month:>14,.0f} {point.machines:>9}"
+            )
+    print_line()
 
 
 def _different(shown: list[tuple[int, Option]]) -> list[tuple[int, Option]]:
@@ -261,11 +302,15 @@ def _print_option(place: int, option: Option) -> None:
         print_line(printable(f"       {'; '.join(facts)}"))
     if option.evidence:
         scores = ", ".join(f"{score.benchmark} {number(score.value)}" for score in option.evidence)
-        sources = "; ".join(dict.fromkeys(f"{score.source}, {score.as_of}" for score in option.evidence))
+        sources = "; ".join(dict.fromkeys(_source(score) for score in option.evidence))
         print_line(printable(f"       quality: {scores} [{sources}]"))
     for risk in option.risks:
         print_line(printable(f"       risk: {risk}"))
     print_line()
+
+
+def _source(score: Score) -> str:
+    return f"{'own run: ' if score.measured_here else ''}{score.source}, {score.as_of}"
 
 
 def _print_rejected(rejected: tuple[Option, ...], show_all: bool) -> None:

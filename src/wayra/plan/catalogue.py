@@ -9,7 +9,6 @@ from importlib import resources
 from types import MappingProxyType
 
 from wayra.base.errors import InvalidParameter
-from wayra.plan.evidence import Score, scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +32,6 @@ def candidates(names: tuple[str, ...] = ()) -> tuple[Candidate, ...]:
             near = ", ".join(difflib.get_close_matches(name, known, n=3) or known)
             raise InvalidParameter(f"there is no model {name!r} to plan with; nearest: {near}")
     return tuple(row for row in known.values() if not names or row.id in names)
-
-
-def weakest_score(model: str, benchmark: str) -> Score | None:
-    """The lowest published score of a model on a benchmark: what it reaches in whichever setting. None for none."""
-    rows = scores(model, benchmark)
-    return min(rows, key=lambda row: row.value) if rows else None
 
 
 @lru_cache(maxsize=1)

@@ -3,6 +3,7 @@
 Small pure functions, units in the names. A month has 730 hours (8,760 a year / 12).
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -326,7 +327,8 @@ def _curve(fixed: float, ceiling: float, price: float) -> Iterator[BreakEvenPoin
     marks = {fixed / price, ceiling, 2 * ceiling}
     marks |= {ceiling * share for share in (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.6, 1.5, 3.0)}
     for volume in sorted(marks):
-        machines = max(1, int(-(-volume // ceiling)))
+        # A multiple of the ceiling may come out a hair above it.
+        machines = max(1, math.ceil(volume / ceiling - 1e-9))
         yield BreakEvenPoint(volume, volume * price, machines * fixed, machines)
 
 

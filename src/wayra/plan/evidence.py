@@ -2,13 +2,18 @@
 
 import csv
 import difflib
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
+from pathlib import Path
 from types import MappingProxyType
 
-from wayra.base.errors import InvalidParameter
+from wayra.base.errors import FileFormatError, InvalidParameter
+from wayra.plan.prices.dated import first_day
+
+MAX_FILE_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ class Score:
 
     def origin(self) -> str:
         setting = f" ({self.setting})" if self.setting else ""
-        return f"{self.source}{setting}, {self.as_of}"
+        return f"{'own run: ' if self.measured_here else ''}{self.source}{setting}, {self.as_of}"
 
 
 def fact(key: str) -> Fact:
@@ -63,6 +68,51 @@ def scored_models() -> tuple[str, ...]:
 
 def benchmarks() -> tuple[str, ...]:
     return tuple(dict.fromkeys(row.benchmark for row in _scores()))
+
+
+def read_scores(path: Path) -> tuple[Score, ...]:
+    """Scores of one's own runs: a CSV with model, benchmark, score, source, as_of and, if wanted, setting and url.
+
+    Raises: FileFormatError naming the line.
+    """
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise FileFormatError(f"{path.name} has more than {MAX_FILE_BYTES:,} bytes; it is no list of scores")
+        reader = csv.DictReader(io.StringIO(path.read_text("utf-8-sig"), newline=""), strict=True)
+        missing = {"model", "benchmark", "score", "source", "as_of"} - set(reader.fieldnames or ())
+        if missing:
+            raise FileFormatError(f"{path.name} lacks the columns {', '.join(sorted(missing))}")
+        return tuple(_own_score(row, f"{path.name}, line {reader.line_num}") for row in reader)
+    except OSError as error:
+        raise FileFormatError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise FileFormatError(f"{path.name} is no CSV: {error}") from None
+
+
+def _own_score(row: Mapping[str | None, str | None], place: str) -> Score:
+    if None in row:
+        raise FileFormatError(f"{place} has more cells than there are columns; quote cells that contain commas")
+    cells = {key: (value or "").strip() for key, value in row.items() if key is not None}
+    try:
+        value = float(cells["score"])
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value <= 100:
+        raise FileFormatError(f"{place} has the score {cells['score']!r}; expected points from 0 to 100")
+    try:
+        first_day(cells["as_of"])
+    except InvalidParameter as error:
+        raise FileFormatError(f"{place}, 'as_of': {error}") from None
+    return Score(
+        model=cells["model"],
+        benchmark=cells["benchmark"],
+        setting=cells.get("setting", ""),
+        value=value,
+        source=cells["source"],
+        as_of=cells["as_of"],
+        url=cells.get("url", ""),
+        measured_here=True,
+    )
 
 
 def _table(name: str) -> list[dict[str, str]]:

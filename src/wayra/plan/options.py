@@ -25,10 +25,10 @@ class Failure:
 class Option:
     """A way to serve the workload. Numbers that are unknown are None and `risks` says so.
 
-    label: "Llama 3.1 8B, bf16, 1 x l40s, rented at runpod". unknowns: constraints that cannot be checked from here.
-    usd_per_month: running costs with depreciation; setup_usd: once, for hardware. training: a fine-tuning
-    run, in USD on rented cards, in hours on one's own.
-    parts: the options of a hybrid. stale: what is old about the prices used.
+    label: "Llama 3.1 8B, bf16, 1 x 1 l40s, rented at runpod". unknowns: constraints that cannot be checked from here.
+    usd_per_month: running costs with depreciation; setup_usd: once, for hardware. training: a fine-tuning run, USD on
+    rented cards, in hours on one's own. capacity_mtok: what one machine makes in a month at the workload's mix and
+    peaks. parts: the options of a hybrid. stale: what is old about the prices used.
     """
 
     kind: Kind
@@ -42,6 +42,7 @@ class Option:
     latency_s: Quantity | None = None
     ttft_s: Quantity | None = None
     tok_per_s: Quantity | None = None
+    capacity_mtok: Quantity | None = None
     training: Quantity | None = None
     evidence: tuple[Score, ...] = ()
     risks: tuple[str, ...] = ()

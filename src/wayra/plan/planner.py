@@ -7,13 +7,22 @@ from itertools import combinations
 
 from wayra.base.errors import InvalidParameter, SourceError
 from wayra.plan import cost, serving, training
+from wayra.plan.against_api import Comparison, against_api
 from wayra.plan.catalogue import Candidate, candidates
+from wayra.plan.evidence import Score
 from wayra.plan.options import Constraint, Failure, Kind, Option
 from wayra.plan.prices.api import api_price
 from wayra.plan.prices.dated import stale_warning
 from wayra.plan.prices.table import ApiPrice, PriceTable
 from wayra.plan.quantity import Quantity, computed, derived, given
-from wayra.plan.requirements import evidence_for, model_failures, money_failures, place_failures, time_failures
+from wayra.plan.requirements import (
+    Standard,
+    evidence_for,
+    model_failures,
+    money_failures,
+    place_failures,
+    time_failures,
+)
 from wayra.plan.subjects import CARDS, SHAPES, Card, card
 from wayra.plan.workload import Route, Workload
 
@@ -32,6 +41,7 @@ class Conflict:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """options: feasible ones, best first. rejected: the rest, nearest to feasible first. conflict: when none remains.
+    break_even: machines against an API, when both would do.
 
     warnings: prices that are old, lists that are missing.
     """
@@ -40,22 +50,24 @@ class Plan:
     options: tuple[Option, ...]
     rejected: tuple[Option, ...]
     conflict: Conflict | None
+    break_even: Comparison | None
     warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """What things cost: the table of hardware and the day on which price lists are read."""
+    """What is known from outside: prices of hardware, the day on which price lists are read, scores of one's own."""
 
     table: PriceTable
     today: date
+    own_scores: tuple[Score, ...] = ()
 
 
 def make_plan(workload: Workload, market: Market) -> Plan:
     """Weigh every option. Raises InvalidParameter for unknown models, GPUs and benchmarks, with the nearest names."""
     for name in (*workload.gpus, *workload.have):
         card(name)
-    weighed, warnings = _weigh(workload, market, _every_floor(workload))
+    weighed, warnings = _weigh(workload, market, Standard(_every_floor(workload), market.own_scores))
     if workload.routes:
         hybrids, more = _hybrids(workload, market)
         weighed += hybrids
@@ -65,7 +77,8 @@ def make_plan(workload: Workload, market: Market) -> Plan:
     if not weighed:
         raise InvalidParameter("nothing is left to choose from; name fewer models and GPUs, or others")
     conflict = None if options else find_conflict(rejected)
-    return Plan(workload, tuple(options), tuple(rejected), conflict, tuple(dict.fromkeys(warnings)))
+    compared = against_api([*options, *rejected])
+    return Plan(workload, tuple(options), tuple(rejected), conflict, compared, tuple(dict.fromkeys(warnings)))
 
 
 def _every_floor(workload: Workload) -> dict[str, float]:
@@ -77,19 +90,19 @@ def _every_floor(workload: Workload) -> dict[str, float]:
     return floors
 
 
-def _weigh(workload: Workload, market: Market, quality: Mapping[str, float]) -> tuple[list[Option], list[str]]:
+def _weigh(workload: Workload, market: Market, standard: Standard) -> tuple[list[Option], list[str]]:
     found: list[Option] = []
     warnings: list[str] = []
     for candidate in candidates(workload.models):
-        sold, missing = _api_options(candidate, workload, market, quality)
+        sold, missing = _api_options(candidate, workload, market, standard)
         found += sold
         warnings += missing
-        found += _hardware_options(candidate, workload, market, quality)
+        found += _hardware_options(candidate, workload, market, standard)
     return found, warnings
 
 
 def _api_options(
-    candidate: Candidate, workload: Workload, market: Market, quality: Mapping[str, float]
+    candidate: Candidate, workload: Workload, market: Market, standard: Standard
 ) -> tuple[list[Option], list[str]]:
     found: list[Option] = []
     stated = [row for row in market.table.apis if row.model == candidate.id]
@@ -99,20 +112,20 @@ def _api_options(
             for provider, name in candidate.sold
         ]
     except SourceError as error:
-        return [_api_option(candidate, row, workload, quality) for row in stated], [str(error)]
+        return [_api_option(candidate, row, workload, standard) for row in stated], [str(error)]
     except InvalidParameter as error:
-        return [_api_option(candidate, row, workload, quality) for row in stated], [
+        return [_api_option(candidate, row, workload, standard) for row in stated], [
             f"{candidate.title}: {error}; the price list has changed"
         ]
     for price in [*stated, *listed]:
-        found.append(_api_option(candidate, price, workload, quality))
+        found.append(_api_option(candidate, price, workload, standard))
     return found, []
 
 
-def _api_option(candidate: Candidate, price: ApiPrice, workload: Workload, quality: Mapping[str, float]) -> Option:
+def _api_option(candidate: Candidate, price: ApiPrice, workload: Workload, standard: Standard) -> Option:
     monthly = cost.api_usd_per_month(workload.traffic, price.input_price(), price.output_price(), price.cached_price())
     failures = [
-        *model_failures(candidate, workload, quality),
+        *model_failures(candidate, workload, standard),
         *place_failures("api", workload),
         *money_failures(workload, monthly, None),
     ]
@@ -138,16 +151,14 @@ def _api_option(candidate: Candidate, price: ApiPrice, workload: Workload, quali
         model=candidate.id,
         usd_per_month=monthly,
         usd_per_mtok=_per_mtok(monthly, workload),
-        evidence=evidence_for(candidate, quality),
+        evidence=evidence_for(candidate, standard),
         risks=tuple(risks),
         unknowns=tuple(unknown),
         failures=_once(failures),
     )
 
 
-def _hardware_options(
-    candidate: Candidate, workload: Workload, market: Market, quality: Mapping[str, float]
-) -> Iterator[Option]:
+def _hardware_options(candidate: Candidate, workload: Workload, market: Market, standard: Standard) -> Iterator[Option]:
     shape = SHAPES.get(candidate.id)
     if shape is None:
         return
@@ -155,7 +166,7 @@ def _hardware_options(
         if workload.gpus and found.name not in workload.gpus and found.name not in workload.have:
             continue
         for fmt in serving.FORMATS:
-            options = _on_card(candidate, workload, market, quality, (found, fmt))
+            options = _on_card(candidate, workload, market, standard, (found, fmt))
             yield from options
 
 
@@ -163,7 +174,7 @@ def _on_card(
     candidate: Candidate,
     workload: Workload,
     market: Market,
-    quality: Mapping[str, float],
+    standard: Standard,
     place: tuple[Card, serving.Format],
 ) -> Iterator[Option]:
     """One option a kind: the cheapest number of cards that meets every limit, else the one that comes nearest."""
@@ -178,7 +189,7 @@ def _on_card(
             machine, workload.traffic, workload.longest, workload.latency_p95_s, workload.ttft_p95_s
         )
         for kind in kinds:
-            made[kind].append(_machine_option(candidate, workload, market, quality, (kind, machine, load)))
+            made[kind].append(_machine_option(candidate, workload, market, standard, (kind, machine, load)))
     for options in made.values():
         if options:
             yield min(options, key=_nearest_first)
@@ -199,11 +210,11 @@ def _machine_option(
     candidate: Candidate,
     workload: Workload,
     market: Market,
-    quality: Mapping[str, float],
+    standard: Standard,
     place: tuple[Kind, serving.Machine, serving.Load | None],
 ) -> Option:
     kind, machine, load = place
-    failures = [*model_failures(candidate, workload, quality), *place_failures(kind, workload)]
+    failures = [*model_failures(candidate, workload, standard), *place_failures(kind, workload)]
     count = (
         given("machines", 1, "", "at least one")
         if load is None
@@ -237,8 +248,9 @@ def _machine_option(
         latency_s=load.latency_s if load else None,
         ttft_s=load.ttft_s if load else None,
         tok_per_s=load.tok_per_s if load else None,
+        capacity_mtok=_capacity(load, workload),
         training=trained,
-        evidence=evidence_for(candidate, quality),
+        evidence=evidence_for(candidate, standard),
         risks=tuple(risk for risk in risks if risk),
         failures=_once(failures),
         stale=_stale(kind, machine.card.name, market),
@@ -258,6 +270,10 @@ _OWN_RISK: Mapping[Kind, str] = {
     "owned": "one's own people keep it running; staff is counted only where stated",
     "have": "other work on these cards is not counted",
 }
+
+
+def _capacity(load: serving.Load | None, workload: Workload) -> Quantity | None:
+    return serving.capacity_mtok_per_month(load, workload.traffic, workload.peak_factor) if load else None
 
 
 def _memory(machine: serving.Machine, workload: Workload, load: serving.Load | None) -> Quantity:
@@ -314,7 +330,8 @@ def _hybrids(workload: Workload, market: Market) -> tuple[list[Option], list[str
     parts: list[Option] = []
     warnings: list[str] = []
     for route in workload.routes:
-        weighed, more = _weigh(_part(workload, route), market, {**workload.quality, **route.quality})
+        standard = Standard({**workload.quality, **route.quality}, market.own_scores)
+        weighed, more = _weigh(_part(workload, route), market, standard)
         warnings += more
         feasible = [option for option in weighed if option.feasible]
         if not feasible:

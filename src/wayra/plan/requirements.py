@@ -1,22 +1,48 @@
 """The constraints of a workload, checked one by one; each failure says by how much."""
 
+import difflib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
-from wayra.plan.catalogue import Candidate, weakest_score
-from wayra.plan.evidence import Score
+from wayra.base.errors import InvalidParameter
+from wayra.plan.catalogue import Candidate
+from wayra.plan.evidence import Score, benchmarks, scores
 from wayra.plan.options import Failure
 from wayra.plan.quantity import Quantity, number
 from wayra.plan.workload import Workload
 
 
-def model_failures(candidate: Candidate, workload: Workload, quality: Mapping[str, float]) -> tuple[Failure, ...]:
+@dataclass(frozen=True, slots=True)
+class Standard:
+    """What counts as good enough: floors in points by benchmark, and scores of one's own that go before published ones.
+
+    Raises: InvalidParameter for a benchmark that neither has a score on.
+    """
+
+    floors: Mapping[str, float]
+    own: tuple[Score, ...] = ()
+
+    def __post_init__(self) -> None:
+        known = {*benchmarks(), *(row.benchmark for row in self.own)}
+        for name in self.floors:
+            if name not in known:
+                near = ", ".join(difflib.get_close_matches(name, known, n=3) or sorted(known))
+                raise InvalidParameter(f"no score on a benchmark {name!r} is known; nearest: {near}")
+
+    def score(self, model: str, benchmark: str) -> Score | None:
+        """The lowest of one's own scores, else the lowest published: what it reaches in whichever setting."""
+        measured = [row for row in self.own if (row.model, row.benchmark) == (model, benchmark)]
+        return min(measured or scores(model, benchmark), key=lambda row: row.value, default=None)
+
+
+def model_failures(candidate: Candidate, workload: Workload, standard: Standard) -> tuple[Failure, ...]:
     """What a model fails wherever it runs: quality, context, licence, tuning."""
-    return tuple(_model_failures(candidate, workload, quality))
+    return tuple(_model_failures(candidate, workload, standard))
 
 
-def _model_failures(candidate: Candidate, workload: Workload, quality: Mapping[str, float]) -> Iterator[Failure]:
-    for benchmark, floor in quality.items():
-        score = weakest_score(candidate.id, benchmark)
+def _model_failures(candidate: Candidate, workload: Workload, standard: Standard) -> Iterator[Failure]:
+    for benchmark, floor in standard.floors.items():
+        score = standard.score(candidate.id, benchmark)
         if score is None:
             yield Failure(
                 "quality", f"no score of {candidate.title} on {benchmark} is published; measure it with wayra eval"
@@ -69,8 +95,8 @@ def time_failures(workload: Workload, latency_s: Quantity, ttft_s: Quantity) -> 
     return tuple(found)
 
 
-def evidence_for(candidate: Candidate, quality: Mapping[str, float]) -> tuple[Score, ...]:
+def evidence_for(candidate: Candidate, standard: Standard) -> tuple[Score, ...]:
     """The scores that bear on the floors; of the best known benchmarks when there is no floor."""
-    names = tuple(quality) or ("mmlu", "humaneval", "ifeval")
-    found = (weakest_score(candidate.id, name) for name in names)
+    names = tuple(standard.floors) or ("mmlu", "humaneval", "ifeval")
+    found = (standard.score(candidate.id, name) for name in names)
     return tuple(score for score in found if score is not None)

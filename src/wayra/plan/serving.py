@@ -7,7 +7,7 @@ step. `UNCALIBRATED` says so wherever a number comes from here; runs of the lab 
 import math
 from dataclasses import dataclass
 
-from wayra.plan.cost import Traffic
+from wayra.plan.cost import Traffic, hours_per_month
 from wayra.plan.quantity import Quantity, computed, derived, given
 from wayra.plan.subjects import Card, Shape
 
@@ -257,6 +257,20 @@ def machines(load: Load, peak_requests_per_s: float) -> Quantity:
         "max(1, ceil(peak_requests_per_s / requests_per_s))",
         given("peak_requests_per_s", peak_requests_per_s, "1/s", "the workload's mean rate times its peak factor"),
         load.requests_per_s,
+    )
+
+
+def capacity_mtok_per_month(load: Load, traffic: Traffic, peak_factor: float) -> Quantity:
+    """Million tokens, input and output, of one machine in a month whose busiest minutes it just carries."""
+    return derived(
+        "capacity_mtok_per_month",
+        "Mtok/month",
+        "requests_per_s / peak_factor * (input_tok + output_tok) * 3600 * hours_per_month / 1e6",
+        load.requests_per_s,
+        given("peak_factor", peak_factor, "", "the workload"),
+        given("input_tok", traffic.input_tokens, "tok", "the workload"),
+        given("output_tok", traffic.output_tokens, "tok", "the workload"),
+        hours_per_month(),
     )
 
 

@@ -20,6 +20,8 @@ PRIVACY: tuple[Privacy, ...] = ("any", "no-third-party", "on-premises")
 SECONDS_PER_MONTH = 730 * 3600.0
 DEFAULT_PEAK_FACTOR = 4.0
 MAX_FILE_BYTES = 1 << 20
+MAX_NUMBER = 1e18
+MAX_CARDS = 1e6
 SCENARIOS = ("startup-chatbot", "hipaa-on-premises", "research-lab")
 
 
@@ -93,6 +95,8 @@ class Workload:
             raise InvalidParameter(f"privacy {self.privacy!r} is unknown; expected {', '.join(PRIVACY)}")
         for benchmark, floor in self.quality.items():
             _between(f"the floor of {benchmark}", floor, 0, 100)
+        for gpu, count in self.have.items():
+            _between(f"cards {gpu} that are there", count, 1, MAX_CARDS)
         self._check_routes()
 
     def _check_routes(self) -> None:
@@ -303,6 +307,9 @@ class _Table:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise FileFormatError(f"{self.where}: {key!r} is {value!r}; expected a number")
+        # The bound comes first: JSON's whole numbers may be too long for a float.
+        if not abs(value) <= MAX_NUMBER:
+            raise FileFormatError(f"{self.where}: {key!r} is {str(value)[:20]}; expected a finite number")
         return float(value)
 
     def required(self, key: str) -> float:

@@ -164,3 +164,11 @@ def test_the_explanation_of_a_cost_reaches_its_sources():
 def test_absurd_numbers_are_refused_in_one_sentence(call, message: str):
     with pytest.raises(InvalidParameter, match=message):
         call()
+
+
+def test_a_multiple_of_the_capacity_takes_no_machine_more():
+    # 3 * 216.07 / 216.07 must be three machines, whatever the rounding.
+    for ceiling in (216.07, 0.1, 1e6 / 3):
+        found = cost.break_even(given("m", 100, "", ""), given("c", ceiling, "", ""), usd(0.01))
+        at = {round(point.mtok_per_month / ceiling, 6): point.machines for point in found.curve}
+        assert (at[1], at[1.5], at[2], at[3]) == (1, 2, 2, 3)

@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import pytest
 
-from wayra.base.errors import InvalidParameter
+from wayra.base.errors import FileFormatError, InvalidParameter
 from wayra.plan import serving
 from wayra.plan.cost import Traffic
+from wayra.plan.evidence import read_scores
 from wayra.plan.options import Option
 from wayra.plan.planner import Market, Plan, make_plan
 from wayra.plan.prices.table import shipped_prices, stated_rent
@@ -188,6 +190,58 @@ def test_unknown_models_and_cards_are_refused_with_the_nearest():
         plan(models=("llama-3.1-80b",))
     with pytest.raises(InvalidParameter, match="the planner knows no GPU 'l40x'; nearest: l40, l40s"):
         plan(gpus=("l40x",))
+
+
+def test_machines_are_compared_with_an_api_of_the_same_model():
+    compared = plan(models=("llama-3.1-8b", "gpt-4o")).break_even
+    assert compared is not None
+    assert (compared.machines.model, compared.api.model) == ("llama-3.1-8b", "llama-3.1-8b")
+    # one RTX 4090 carries this far: rate / peak 4 * 1,000 tokens * 2,628,000 s
+    assert compared.machines.capacity_mtok is not None
+    rate = compared.machines.capacity_mtok.inputs[0].value
+    assert compared.machines.capacity_mtok.value == pytest.approx(rate / 4 * 1000 * 2_628_000 / 1e6)
+
+
+def test_against_gpt_4o_machines_break_even_at_their_cost_by_its_price():
+    compared = plan(models=("llama-3.2-1b", "gpt-4o"), gpus=("l4",)).break_even
+    assert compared is not None
+    assert compared.found.volume is not None
+    # an L4 at 0.44 USD an hour against 4 USD a million tokens: 0.44 * 730 / 4 = 80.3 Mtok
+    assert compared.found.volume.value == pytest.approx(80.3)
+
+
+def test_private_data_leave_nothing_to_compare_with():
+    assert plan(privacy="no-third-party").break_even is None
+
+
+def test_scores_of_ones_own_go_before_published_ones(tmp_path: Path):
+    (tmp_path / "scores.csv").write_text(
+        "model,benchmark,score,source,as_of\nllama-3.1-8b,mmlu,81.5,run r3,2026-11-20\n", "utf-8"
+    )
+    market = replace(MARKET, own_scores=read_scores(tmp_path / "scores.csv"))
+    made = make_plan(replace(WORK, quality={"mmlu": 80.0}, models=("llama-3.1-8b",)), market)
+    assert made.options[0].evidence[0].origin() == "own run: run r3, 2026-11-20"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model,score\n", "lacks the columns as_of, benchmark, source"),
+        ("model,benchmark,score,source,as_of\nm,b,120,s,2026\n", "line 2 has the score '120'"),
+        ("model,benchmark,score,source,as_of\nm,b,x,s,2026\n", "line 2 has the score 'x'"),
+        ("model,benchmark,score,source,as_of\nm,b,50,s,soon\n", "'soon' is no date"),
+        ("model,benchmark,score,source,as_of\nm,b,50,s,2026,9\n", "more cells than there are columns"),
+    ],
+)
+def test_a_wrong_list_of_scores_is_refused(tmp_path: Path, text: str, message: str):
+    (tmp_path / "scores.csv").write_text(text, "utf-8")
+    with pytest.raises(FileFormatError, match=message):
+        read_scores(tmp_path / "scores.csv")
+
+
+def test_a_floor_on_an_unknown_benchmark_is_refused_with_the_nearest():
+    with pytest.raises(InvalidParameter, match="benchmark 'mmmlu' is known; nearest: mmlu"):
+        plan(quality={"mmmlu": 50.0})
 
 
 class TestServing:
