@@ -59,3 +59,7 @@ class OutOfMemory(WayraError):
 
 class BackendError(WayraError):
     """A backend is not available here, or lacks an operation, named in the message."""
+
+
+class RunError(WayraError):
+    """A recorded run cannot be found, read or written."""

@@ -20,6 +20,7 @@ class Settings:
     threads: force the number of compute threads; None asks affinity and cgroup.
     no_color: plain terminal output (NO_COLOR).
     debug: show tracebacks (WAYRA_DEBUG, or --debug).
+    runs_dir: where measurements are recorded (WAYRA_RUNS); None: the folder "runs" of the cache.
     """
 
     cache_dir: Path
@@ -28,12 +29,13 @@ class Settings:
     threads: int | None = None
     no_color: bool = False
     debug: bool = False
+    runs_dir: Path | None = None
 
 
 def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
     """Resolve settings from the environment.
 
-    Reads WAYRA_CACHE, XDG_CACHE_HOME, HF_HUB_OFFLINE, WAYRA_ISA, WAYRA_THREADS, WAYRA_DEBUG and NO_COLOR.
+    Reads WAYRA_CACHE, WAYRA_RUNS, XDG_CACHE_HOME, HF_HUB_OFFLINE, WAYRA_ISA, WAYRA_THREADS, WAYRA_DEBUG and NO_COLOR.
     Raises InvalidParameter on a number of threads that is none.
     """
     env = os.environ if environ is None else environ
@@ -49,6 +51,7 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
         threads=_thread_count(env.get("WAYRA_THREADS", "")),
         no_color=bool(env.get("NO_COLOR")),
         debug=env.get("WAYRA_DEBUG", "").lower() in {"1", "true", "yes", "on"},
+        runs_dir=Path(env["WAYRA_RUNS"]).expanduser() if env.get("WAYRA_RUNS") else None,
     )
 
 

@@ -1,0 +1,58 @@
+"""Figures of a run, always computed from its raw records by the module that made them."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from wayra.base.errors import RunError
+from wayra.lab.runs.stored_run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One number with its 95 % interval (None where there is none) and its unit.
+
+    group: what it belongs to within the run (a stage, a suite). value None: it could not be computed; why says it.
+    count: how many observations it comes from. higher_is_better: None where neither is better.
+    """
+
+    name: str
+    value: float | None
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    group: str = ""
+    count: int | None = None
+    why: str | None = None
+    higher_is_better: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Every figure of a run, and what each name means."""
+
+    figures: tuple[Figure, ...]
+    definitions: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def find(self, name: str, group: str = "") -> Figure | None:
+        return next((f for f in self.figures if f.name == name and f.group == group), None)
+
+
+SUMMARISERS: Mapping[str, str] = MappingProxyType(
+    {
+        "bench": "wayra.lab.bench.summary:summarise",
+        "eval": "wayra.lab.scoring.summary:summarise",
+    }
+)
+"""Kind of run -> "module:function", a function from Run to Summary; imported when such a run is summarised."""
+
+
+def summarise(run: Run) -> Summary:
+    """The figures of a run from its records. Raises RunError for a kind nobody knows or damaged records."""
+    target = SUMMARISERS.get(run.kind)
+    if target is None:
+        raise RunError(f"run {run.id} is of kind {run.kind!r}; this wayra knows {', '.join(SUMMARISERS)}")
+    module, _, name = target.partition(":")
+    function: Callable[[Run], Summary] = getattr(importlib.import_module(module), name)
+    return function(run)
