@@ -1,6 +1,7 @@
 """Reading claims and judging them: every relation, every shape of a claimed value, every bad file."""
 
 import json
+import sys
 from datetime import date
 from pathlib import Path
 
@@ -194,3 +195,18 @@ def test_a_wrong_run_is_refused(tmp_path: Path, text: str, message: str):
     (tmp_path / "run.json").write_text(text, "utf-8")
     with pytest.raises(FileFormatError, match=message):
         read_measurements(tmp_path / "run.json")
+
+
+def test_of_two_published_figures_a_file_may_print_either():
+    text = HEAD + "A,s,m,87.3,%,external,one of,87.3 .. 88.6,,88.6\nB,s,m,87.3,%,external,one of,87.3 .. 88.6,,90\n"
+    first, second = check_claims(parse_claims(text, "test"), prices_of=TODAY)
+    assert first.disagrees == ""
+    assert second.disagrees == "90 printed, 87.3 derived; 90 printed, 88.6 derived"
+
+
+def test_without_the_price_list_its_claims_stay_undecided_and_say_what_to_install(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "genai_prices.data_snapshot", None)
+    text = HEAD + 'A,s,m,2.5,USD/Mtok,external,,"api_input(""openai"", ""gpt-4o"")",,\n'
+    (result,) = check_claims(parse_claims(text, "test"), prices_of=TODAY)
+    assert result.judgement.verdict is Verdict.UNKNOWABLE
+    assert "pip install 'wayra[plan]'" in result.problem

@@ -106,7 +106,7 @@ def _check(claim: Claim, known: Mapping[str, Claim], table: Functions, measured:
         derived = derive(claim.derivation, claim.unit, known, table)
     except (InvalidParameter, SourceError) as error:
         return Checked(claim, None, judge_without_derivation(replace(claim, relation="equal")), str(error), lab)
-    return Checked(claim, derived, judge(claim, derived), lab=lab, disagrees=printed_differs(claim.printed, derived))
+    return Checked(claim, derived, judge(claim, derived), lab=lab, disagrees=_disagreement(claim, derived))
 
 
 def _by_measurement(claim: Claim, measured: Measurement, lab: str) -> Checked:
@@ -132,6 +132,17 @@ def lab_command(claim: Claim) -> str:
     if "accuracy loss" in text:
         return "wayra compare MODEL MODEL:QUANTISATION"
     return "wayra bench URL"
+
+
+def _disagreement(claim: Claim, derived: Derived) -> str:
+    """Of two published figures a file may print either."""
+    if claim.relation != "one of" or derived.low is None or derived.high is None:
+        return printed_differs(claim.printed, derived)
+    whole = printed_differs(claim.printed, derived)
+    either = [
+        printed_differs(claim.printed, replace(derived, low=end, high=end)) for end in (derived.low, derived.high)
+    ]
+    return "" if "" in either else whole
 
 
 def printed_differs(printed: str, derived: Derived) -> str:
