@@ -197,11 +197,13 @@ def test_a_wrong_run_is_refused(tmp_path: Path, text: str, message: str):
         read_measurements(tmp_path / "run.json")
 
 
-def test_of_two_published_figures_a_file_may_print_either():
-    text = HEAD + "A,s,m,87.3,%,external,one of,87.3 .. 88.6,,88.6\nB,s,m,87.3,%,external,one of,87.3 .. 88.6,,90\n"
-    first, second = check_claims(parse_claims(text, "test"), prices_of=TODAY)
-    assert first.disagrees == ""
-    assert second.disagrees == "90 printed, 87.3 derived; 90 printed, 88.6 derived"
+def test_a_quoted_score_is_compared_with_the_nearest_of_all_published_ones():
+    # 50.7 (model card), 51.1 (paper) and 49.0 (a later card) are all published for the 405B model.
+    text = HEAD + 'A,s,m,50.7,%,external,one of,"nearest_score(""gpqa"", ""llama-3.1-405b"", A)",,49.0..51.1\n'
+    (held,) = check_claims(parse_claims(text, "test"), prices_of=TODAY)
+    assert (held.judgement.verdict, held.judgement.reason, held.disagrees) == (Verdict.HOLDS, "as published", "")
+    (off,) = check_claims(parse_claims(text.replace("50.7", "51.4"), "test"), prices_of=TODAY)
+    assert off.judgement.reason == "published: 49, 50.7, 51.1; 0.3 points apart"
 
 
 def test_without_the_price_list_its_claims_stay_undecided_and_say_what_to_install(monkeypatch: pytest.MonkeyPatch):

@@ -135,14 +135,14 @@ def lab_command(claim: Claim) -> str:
 
 
 def _disagreement(claim: Claim, derived: Derived) -> str:
-    """Of two published figures a file may print either."""
-    if claim.relation != "one of" or derived.low is None or derived.high is None:
-        return printed_differs(claim.printed, derived)
-    whole = printed_differs(claim.printed, derived)
-    either = [
-        printed_differs(claim.printed, replace(derived, low=end, high=end)) for end in (derived.low, derived.high)
-    ]
-    return "" if "" in either else whole
+    """Of several published figures a file may print the range."""
+    printed = stated(claim.printed)
+    quoted = claim.relation == "one of" and derived.low is not None
+    if quoted and printed.low is not None and printed.high is not None:
+        assert derived.low is not None
+        if printed.low <= derived.low.value <= printed.high:
+            return ""
+    return printed_differs(claim.printed, derived)
 
 
 def printed_differs(printed: str, derived: Derived) -> str:

@@ -46,7 +46,7 @@ class Stated:
 class Claim:
     """One row. relation: what the derived value says about the claimed one.
 
-    "equal": they should agree. "one of": the claim quotes one of two published figures exactly. "within": it should
+    "equal": they should agree. "one of": the claim quotes one of the published figures exactly. "within": it should
     lie in the range that what is not stated leaves open. "at most": the derived value is a ceiling. "at least": it is a
     need. "unlike": the two must differ. "significant": a derived interval must exclude zero. "indication": the derived
     value is a hint and settles nothing. "cannot exist": the subject does not.

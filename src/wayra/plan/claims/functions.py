@@ -8,8 +8,8 @@ from wayra.base.errors import InvalidParameter
 from wayra.plan import cost
 from wayra.plan.claims.claim import stated
 from wayra.plan.claims.language import Functions, Value, Words
+from wayra.plan.evidence import Score, scores
 from wayra.plan.evidence import fact as find_fact
-from wayra.plan.evidence import scores
 from wayra.plan.prices.api import api_price
 from wayra.plan.prices.table import shipped_prices
 from wayra.plan.quantity import Quantity, computed, derived, given
@@ -329,13 +329,26 @@ def score_high(benchmark: str, model: str) -> Quantity:
     return _score(benchmark, model, max)
 
 
+def nearest_score(benchmark: str, model: str, said: float) -> Quantity:
+    """Of a model's published scores on a benchmark the one nearest to what is said; the note lists them all."""
+    rows = _score_rows(benchmark, model)
+    nearest = min(rows, key=lambda row: abs(row.value - said))
+    values = ", ".join(f"{value:g}" for value in sorted({row.value for row in rows}))
+    return given("score", nearest.value, "%", nearest.origin(), note=f"published: {values}")
+
+
 def _score(benchmark: str, model: str, pick: Callable[..., float]) -> Quantity:
-    rows = scores(model, benchmark)
-    if not rows:
-        raise InvalidParameter(f"no published score of {model} on {benchmark} is known here")
+    rows = _score_rows(benchmark, model)
     value = pick(row.value for row in rows)
     origin = "; ".join(row.origin() for row in rows if row.value == value)
     return given("score", value, "%", origin)
+
+
+def _score_rows(benchmark: str, model: str) -> tuple[Score, ...]:
+    rows = scores(model, benchmark)
+    if not rows:
+        raise InvalidParameter(f"no published score of {model} on {benchmark} is known here")
+    return rows
 
 
 def rent_low(gpu: str) -> Quantity:
@@ -375,7 +388,7 @@ _FIXED: Mapping[str, Callable[..., Value]] = MappingProxyType(
             decode_ceiling, decode_ceiling_gb, batch_ceiling, sequences_that_fit, prefill_ceiling, gqa_gain_percent,
             usd_per_mtok, tok_per_s_for, rent_a_month, mtok_a_month, break_even_mtok, blend, finetune_hours,
             rent_low, rent_high, delta_low, delta_high, mean, yes_if_at_most, fact, fact_low, fact_high,
-            score_low, score_high,
+            score_low, score_high, nearest_score,
         )
     }
 )  # fmt: skip

@@ -97,7 +97,8 @@ def _judge_quotation(claim: Claim, low: Quantity, high: Quantity) -> Judgement:
     nearest = min((low.value, high.value), key=lambda value: abs(value - said))
     if abs(said - nearest) <= _half_digit(claim) * (1 + 1e-9):
         return Judgement(Verdict.HOLDS, "as published" if said == nearest else "rounded")
-    return Judgement(Verdict.OFF, f"published: {_span_of(low, high)}; " + _distance(claim, ((said, nearest),)))
+    published = low.note or f"published: {_span_of(low, high)}"
+    return Judgement(Verdict.OFF, f"{published}; {_distance(claim, ((said, nearest),))}")
 
 
 def _judge_unlike(claim: Claim, low: Quantity, high: Quantity) -> Judgement:
