@@ -24,7 +24,7 @@ from wayra.plan.requirements import (
     time_failures,
 )
 from wayra.plan.subjects import CARDS, SHAPES, Card, card
-from wayra.plan.workload import Route, Workload
+from wayra.plan.workload import FineTuning, Route, Workload
 
 GPU_COUNTS = (1, 2, 4, 8)
 DEPENDENCE = "depends on one provider's prices, limits and uptime"
@@ -232,7 +232,7 @@ def _machine_option(
     failures += money_failures(workload, monthly, setup)
     trained = None
     if workload.fine_tuning is not None:
-        trained, missing = _trained(kind, machine, workload, market)
+        trained, missing = _trained(kind, machine, workload.fine_tuning, market)
         if missing:
             failures.append(Failure("fine-tuning", missing))
     risks = [serving.UNCALIBRATED, machine.fmt.risk, _OWN_RISK[kind], f"licence: {candidate.licence}"]
@@ -257,11 +257,11 @@ def _machine_option(
     )
 
 
-def _trained(kind: Kind, machine: serving.Machine, workload: Workload, market: Market) -> tuple[Quantity | None, str]:
+def _trained(kind: Kind, machine: serving.Machine, wanted: FineTuning, market: Market) -> tuple[Quantity | None, str]:
     """A run's cost on rented cards, its hours on own ones; with a sentence when there is no room for it."""
     if kind != "rented":
-        return training.train_at_home(machine.shape, workload, machine.card, machine.gpus)
-    run = training.plan_training(machine.shape, workload, market.table)
+        return training.train_at_home(machine.shape, wanted, machine.card, machine.gpus)
+    run = training.plan_training(machine.shape, wanted, market.table)
     return run, "" if run is not None else "no eight rented cards hold even QLoRA"
 
 

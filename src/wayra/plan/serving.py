@@ -5,7 +5,8 @@ step. `UNCALIBRATED` says so wherever a number comes from here; runs of the lab 
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from wayra.plan.cost import Traffic, hours_per_month
 from wayra.plan.quantity import Quantity, computed, derived, given
@@ -28,21 +29,26 @@ MAX_BATCH = 512
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How weights are stored. bits: a weight of the layers' projections, scales included; the rest stays in 16 bit."""
+    """How weights are stored. bits: a weight of the layers' projections, scales included; the rest stays in 16 bit.
+
+    peak_factor: operations a second by those in bf16.
+    """
 
     name: str
     bits: float
     kv_bits: float
     needs_fp8: bool
+    peak_factor: float
     risk: str
 
 
-BF16 = Format("bf16", 16, 16, False, "")
+BF16 = Format("bf16", 16, 16, False, 1.0, "")
 FP8 = Format(
-    "fp8", 8, 16, True, "published scores are of bf16 weights; FP8 usually keeps them within noise: measure yours"
-)
+    "fp8", 8, 16, True, 2.0, "published scores are of bf16 weights; FP8 usually keeps them within noise: measure yours"
+)  # fmt: skip
 INT4 = Format(
-    "int4-g128", 4 + 16 / 128 + 4 / 128, 16, False, "published scores are of bf16 weights; 4 bits lose some: measure it"
+    "int4-g128", 4 + 16 / 128 + 4 / 128, 16, False, 1.0,
+    "published scores are of bf16 weights; 4 bits lose some: measure it",
 )  # fmt: skip
 FORMATS = (BF16, FP8, INT4)
 
@@ -127,7 +133,7 @@ def step_s(machine: Machine, batch: int, context: float) -> Quantity:
         "step_s",
         "s",
         "max((weight_bytes + batch * context * kv_gb_per_token * 1e9) / (gpus * bytes_per_s * bandwidth_share),"
-        " 2 * read * batch / (gpus * bf16_flops * peak_share)) + fixed_s + sums_s",
+        " 2 * read * batch / (gpus * bf16_flops * peak_factor * peak_share)) + fixed_s + sums_s",
         read_bytes,
         given("batch", batch, "", "sequences at once"),
         given("context", context, "tok", "tokens a sequence"),
@@ -137,6 +143,7 @@ def step_s(machine: Machine, batch: int, context: float) -> Quantity:
         given("bandwidth_share", BANDWIDTH_SHARE, "", ASSUMED),
         given("read", shape.read_a_token, "", f"config.json: {shape.name}"),
         given("bf16_flops", card.bf16_flops, "FLOP/s", f"data sheet: {card.name}"),
+        given("peak_factor", machine.fmt.peak_factor, "", f"{machine.fmt.name} by bf16"),
         given("peak_share", PEAK_SHARE, "", ASSUMED),
         given("fixed_s", STEP_S, "s", ASSUMED),
         sums_s(machine, batch),
@@ -168,13 +175,15 @@ def prefill_s(machine: Machine, tokens: float) -> Quantity:
     return derived(
         "prefill_s",
         "s",
-        "(2 * read * tokens + 2 * layers * q_size * tokens ** 2) / (gpus * bf16_flops * peak_share) + fixed_s + sums_s",
+        "(2 * read * tokens + 2 * layers * q_size * tokens ** 2) / (gpus * bf16_flops * peak_factor * peak_share)"
+        " + fixed_s + sums_s",
         given("read", shape.read_a_token, "", f"config.json: {shape.name}"),
         given("tokens", tokens, "tok", "input not in the prompt cache"),
         given("layers", shape.num_layers, "", f"config.json: {shape.name}"),
         given("q_size", shape.num_heads * shape.head_dim, "", f"config.json: {shape.name}"),
         given("gpus", machine.gpus, "", "the plan"),
         given("bf16_flops", machine.card.bf16_flops, "FLOP/s", f"data sheet: {machine.card.name}"),
+        given("peak_factor", machine.fmt.peak_factor, "", f"{machine.fmt.name} by bf16"),
         given("peak_share", PEAK_SHARE, "", ASSUMED),
         given("fixed_s", STEP_S, "s", ASSUMED),
         sums_s(machine, tokens),
@@ -236,17 +245,24 @@ def best_load(
 
     When not even one sequence keeps the limits, that load is returned: its latency tells by how much.
     """
-    largest = max_batch(machine, traffic, longest)
-    if largest < 1:
+    # Neither the number of requests nor a limit changes what a batch takes.
+    loads = _loads(machine, replace(traffic, requests_per_month=1.0), longest)
+    if not loads:
         return None
-    sizes = sorted({1, 2, 4, 8, 16, 32, 64, 128, 256, 512, largest} & set(range(1, largest + 1)))
-    loads = [load_at(machine, traffic, size) for size in sizes]
     fitting = [
         load
         for load in loads
         if load.latency_s.value <= (latency_limit_s or math.inf) and load.ttft_s.value <= (ttft_limit_s or math.inf)
     ]
     return max(fitting, key=lambda load: load.requests_per_s.value) if fitting else loads[0]
+
+
+@lru_cache(maxsize=8192)
+def _loads(machine: Machine, traffic: Traffic, longest: int) -> tuple[Load, ...]:
+    """The machine at every batch worth trying, smallest first."""
+    largest = max_batch(machine, traffic, longest)
+    sizes = sorted({1, 2, 4, 8, 16, 32, 64, 128, 256, MAX_BATCH, largest} & set(range(1, largest + 1)))
+    return tuple(load_at(machine, traffic, size) for size in sizes)
 
 
 def machines(load: Load, peak_requests_per_s: float) -> Quantity:

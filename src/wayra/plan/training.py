@@ -1,12 +1,13 @@
 """Fine-tuning as part of a plan: the cheapest method and rented card that holds the training, and what a run costs."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from wayra.plan import finetune
 from wayra.plan.prices.table import PriceTable
 from wayra.plan.quantity import Quantity, given
 from wayra.plan.subjects import CARDS, Card, Shape
-from wayra.plan.workload import Workload
+from wayra.plan.workload import FineTuning
 
 MEMORY_SHARE = 0.9
 GPU_COUNTS = (1, 2, 4, 8)
@@ -26,10 +27,9 @@ def trained_model(shape: Shape) -> finetune.Model:
     )
 
 
-def train_at_home(shape: Shape, workload: Workload, card: Card, gpus: int) -> tuple[Quantity | None, str]:
-    """Hours of a run on the machines' own cards, or None with how much memory is missing."""
-    wanted = workload.fine_tuning
-    assert wanted is not None
+@lru_cache(maxsize=1024)
+def train_at_home(shape: Shape, wanted: FineTuning, card: Card, gpus: int) -> tuple[Quantity | None, str]:
+    """Hours of a run on a machine's own cards, or None with how much memory is missing."""
     model = trained_model(shape)
     there = gpus * card.memory_bytes / 1e9 * MEMORY_SHARE
     peak = given("peak_tflops", card.bf16_flops / 1e12, "TFLOPS", f"data sheet: {card.name}")
@@ -44,15 +44,13 @@ def train_at_home(shape: Shape, workload: Workload, card: Card, gpus: int) -> tu
     return None, f"even QLoRA takes {least:.0f} GB, a machine has {there:.0f} GB for it"
 
 
-def plan_training(shape: Shape, workload: Workload, table: PriceTable) -> Quantity | None:
+@lru_cache(maxsize=256)
+def plan_training(shape: Shape, wanted: FineTuning, table: PriceTable) -> Quantity | None:
     """The cheapest run of LoRA or QLoRA on rented cards. None when no eight cards hold it."""
-    return min(_runs(shape, workload, table), key=lambda run: run.value, default=None)
+    return min(_runs(shape, wanted, table), key=lambda run: run.value, default=None)
 
 
-def _runs(shape: Shape, workload: Workload, table: PriceTable) -> Iterator[Quantity]:
-    wanted = workload.fine_tuning
-    if wanted is None:
-        return
+def _runs(shape: Shape, wanted: FineTuning, table: PriceTable) -> Iterator[Quantity]:
     model = trained_model(shape)
     rented = {row.gpu for row in table.rents}
     for method in ("lora", "qlora"):

@@ -294,6 +294,15 @@ class TestServing:
         assert tight.latency_s.value <= 3.0 < free.latency_s.value
         assert tight.requests_per_s.value < free.requests_per_s.value
 
+    @pytest.mark.parametrize(("at_once", "measured"), [(32, 680), (64, 1112)])
+    def test_throughput_of_70b_is_within_a_fifth_of_what_others_measured(self, at_once: int, measured: float):
+        # vLLM on two H100 SXM, FP8, 1,024 tokens in and out, so many at once: output tokens a second and GPU
+        # (aiconfigurator-core's sample; also the evidence for claim A073).
+        two = serving.Machine(shape("llama-3.1-70b"), card("h100-sxm"), 2, serving.FP8)
+        load = serving.load_at(two, Traffic(1024, 1024, 1), at_once)
+        per_gpu = at_once * 1024 / load.latency_s.value / 2
+        assert per_gpu == pytest.approx(measured, rel=0.2)
+
     def test_fp8_needs_cards_that_have_it_and_heads_must_divide(self):
         assert not serving.Machine(shape("llama-3.1-8b"), card("a100-sxm-80gb"), 1, serving.FP8).possible()
         assert not replace(self.ONE, gpus=3).possible()
