@@ -27,6 +27,7 @@ enum class KvType : int32_t { kF32 = 0, kF16 = 1, kBF16 = 2 };
 
 constexpr int kLanes = 16;       // weight rows interleaved in a panel
 constexpr int kGroup = 32;       // consecutive k that share an activation scale
+constexpr int kTileRows = 8;     // rows of activations stored together
 constexpr int kKvBlock = 32;     // tokens in a KV block
 constexpr int kSplitKeys = 256;  // keys in an attention split; splits start at multiples of it
 constexpr int kMaxHeadDim = 1024;
@@ -42,16 +43,22 @@ struct PackedMatrix {
 };
 
 // Rows of activations. f32 serves float formats, the rest serves quantised ones; what no consumer needs is null.
+// Quantised rows lie in tiles of eight, group after group, so that a kernel walks one stretch of memory: the entry of
+// (row, group) is number `at(row, group)` of each array.
 struct ActRows {
   const float* f32;    // [rows][cols]
-  int8_t* q;           // [rows][cols]
-  int8_t* low;         // [rows][cols] or null; with it the integer of a value is 128 * q + low, 15 bits
-  float* scale;        // [rows][groups]
-  float* sum;          // [rows][groups] scale times the sum of the group's integers
-  int32_t* neg_sum;    // [rows][groups] minus the sum of the group's integers
-  int32_t* neg_sum16;  // [rows][2 * groups] the same for each half group
+  int8_t* q;           // [entries][32]
+  int8_t* low;         // [entries][32] or null; with it the integer of a value is 128 * q + low, 15 bits
+  float* scale;        // [entries]
+  float* sum;          // [entries] scale times the sum of the group's integers
+  int32_t* neg_sum;    // [entries] minus the sum of the group's integers
+  int32_t* neg_sum16;  // [entries][2] the same for each half group
   int32_t cols;
   int32_t groups;
+
+  int64_t at(int64_t row, int64_t group) const {
+    return (row / kTileRows * groups + group) * kTileRows + row % kTileRows;
+  }
 };
 
 struct LinearArgs {
@@ -139,7 +146,7 @@ struct SampleArgs {
 };
 
 // The operations of one instruction set. Every function is free of state and of allocation.
-constexpr int32_t kAbiVersion = 3;  // raised with every change in this file: a library left behind is refused
+constexpr int32_t kAbiVersion = 4;  // raised with every change in this file: a library left behind is refused
 struct KernelTable {
   int32_t abi_version;
   const char* name;

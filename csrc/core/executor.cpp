@@ -15,7 +15,7 @@ namespace {
 
 int64_t align64(int64_t n) { return (n + 63) / 64 * 64; }
 
-// Bytes of a buffer's parts for `rows` rows, each part aligned.
+// Bytes of a buffer's parts for whole tiles of rows, each part aligned.
 int64_t quantised_bytes(int64_t rows, int64_t cols, bool fine) {
   const int64_t groups = cols / kGroup;
   return (fine ? 2 : 1) * align64(rows * cols) + 3 * align64(rows * groups * 4) + align64(rows * groups * 8);
@@ -97,7 +97,8 @@ void Executor::check_linear(int in, const std::vector<int>& parts, bool quantise
 
 // Places the buffers one after the other; a buffer that shares another's memory takes the larger of both.
 void Executor::lay_out() {
-  const auto rows = static_cast<int64_t>(std::max(limits_.max_tokens, limits_.max_seqs));
+  const int64_t most = std::max(limits_.max_tokens, limits_.max_seqs);
+  const int64_t rows = (most + kTileRows - 1) / kTileRows * kTileRows;
   std::vector<int64_t> need(buffers_.size(), 0);
   const auto bytes_of = [&](const Buffer& b) {
     return (b.f32 ? align64(rows * b.cols * 4) : 0) + (b.quantised ? quantised_bytes(rows, b.cols, b.fine) : 0);

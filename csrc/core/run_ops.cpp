@@ -7,8 +7,10 @@
 
 namespace wayra {
 namespace {
-constexpr int kChunksPerThread = 4;            // enough to even out a slow thread, few enough to keep claims cheap
-constexpr int64_t kRowBlockBytes = 384 << 10;  // quantised activations kept in L2 while the panels go by
+constexpr int kChunksPerThread = 4;  // enough to even out a slow thread, few enough to keep claims cheap
+// Rows that a panel is multiplied with before the next one comes: few enough that the rows of the output they are
+// spread over stay in the caches, enough that the weights' stream from memory is no limit.
+constexpr int64_t kRowBlock = 64;
 constexpr int kSwigluCols = 512;
 
 int64_t chunk_of(int64_t total, int threads) { return std::max<int64_t>(1, total / (threads * kChunksPerThread)); }
@@ -76,12 +78,11 @@ void Executor::multiply(const std::vector<int>& parts, const ActRows& x, int row
                         float* out, int64_t out_stride, Claims& claims) {
   int64_t panels = 0;
   for (int p : parts) panels += (matrices_[static_cast<size_t>(p)].rows + kLanes - 1) / kLanes;
-  const int64_t block = std::max<int64_t>(64, kRowBlockBytes / x.cols / 8 * 8);
-  const int64_t blocks = (rows + block - 1) / block;
+  const int64_t blocks = (rows + kRowBlock - 1) / kRowBlock;
   int64_t begin, end;
   while (claims.claim_share(blocks * panels, panels, pool_.size(), &begin, &end)) {
-    const int64_t first_row = row_begin + begin / panels * block;
-    const int64_t last_row = std::min<int64_t>(first_row + block, row_begin + rows);
+    const int64_t first_row = row_begin + begin / panels * kRowBlock;
+    const int64_t last_row = std::min<int64_t>(first_row + kRowBlock, row_begin + rows);
     int64_t from = begin % panels;
     const int64_t to = from + (end - begin);
     int64_t panel_base = 0;

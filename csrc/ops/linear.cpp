@@ -11,18 +11,31 @@ namespace {
 // With few rows the weights' stream from memory is the limit, and the hardware prefetcher alone does not fill it.
 constexpr int64_t kPrefetchBytes = 8192;
 
-// Dot products of a half or whole group: quads [from, to) of one activation row.
+// The pointers of a tile's rows: entry g * kTileRows + r is row r's group g.
+struct TileRows {
+  const int8_t* q;
+  const int8_t* low;
+  const float* scale;
+  const float* sum;
+  const int32_t* neg_sum;
+  const int32_t* neg_sum16;
+
+  TileRows(const ActRows& x, int64_t row)
+      : q(x.q + x.at(row, 0) * kGroup),
+        low(x.low ? x.low + x.at(row, 0) * kGroup : nullptr),
+        scale(x.scale + x.at(row, 0)),
+        sum(x.sum + x.at(row, 0)),
+        neg_sum(x.neg_sum + x.at(row, 0)),
+        neg_sum16(x.neg_sum16 + 2 * x.at(row, 0)) {}
+};
+
 template <class P>
-inline I dot_quads(I acc, const B w[8], const int8_t* a, int from, int to) {
-#pragma GCC unroll 8
-  for (int q = from; q < to; ++q) {
-    if constexpr (P::kWide) {
-      acc = simd::dot8(acc, w[q], a + 4 * q);
-    } else {
-      acc = simd::dot(acc, w[q], a + 4 * q);
-    }
+inline I dot(I acc, const B& w, const int8_t* a) {
+  if constexpr (P::kWide) {
+    return simd::dot8(acc, w, a);
+  } else {
+    return simd::dot(acc, w, a);
   }
-  return acc;
 }
 
 template <class P>
@@ -36,38 +49,70 @@ inline I offset_init(int32_t neg_sum) {
   }
 }
 
-// Dot products of quads [from, to) of a group with the integers of its activations; neg_sum is minus the sum of those.
-template <class P, bool Fine>
-inline I dot_group(const B w[8], const ActRows& x, int64_t at, int32_t neg_sum, int from, int to) {
-  const I low = dot_quads<P>(offset_init<P>(neg_sum), w, (Fine ? x.low : x.q) + at, from, to);
-  if constexpr (!Fine) return low;
-  return simd::addi(low, simd::slli<7>(dot_quads<P>(simd::zeroi(), w, x.q + at, from, to)));
+// dots[r] += dot products of quads [From, To) of a group with row r's integers at a + 32 * r. Where registers suffice
+// all rows go quad by quad: chains of eight dependent instructions, one a row, keep the multipliers busy.
+template <class P, int R, int From, int To>
+inline void dot_rows(I dots[R], const B w[8], const int8_t* a) {
+  if constexpr (simd::kAccumulators >= 16) {
+#pragma GCC unroll 8
+    for (int q = From; q < To; ++q) {
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) dots[r] = dot<P>(dots[r], w[q], a + r * kGroup + 4 * q);
+    }
+  } else {
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+      for (int q = From; q < To; ++q) dots[r] = dot<P>(dots[r], w[q], a + r * kGroup + 4 * q);
+    }
+  }
 }
 
-// Adds the group's contribution to one output row.
-template <class P, bool Fine>
-inline F add_group(F acc, const B w[8], const Scales& s, const ActRows& x, int64_t row, int g) {
-  const int64_t at = row * x.groups + g;
-  const int64_t first = row * x.cols + g * kGroup;
-  const float scale = x.scale[at];
-  const F d = simd::mul(s.d, simd::set1(scale));
+// Dot products of quads [From, To) of entries `at`...; neg_sum(r) is minus the sum of row r's integers.
+template <class P, bool Fine, int R, int From, int To, class NegSum>
+inline void dot_group(I dots[R], const B w[8], const TileRows& x, int64_t at, NegSum neg_sum) {
+  if constexpr (Fine) {
+    for (int r = 0; r < R; ++r) dots[r] = simd::zeroi();
+    dot_rows<P, R, From, To>(dots, w, x.q + at * kGroup);
+    I low[R];
+    for (int r = 0; r < R; ++r) low[r] = offset_init<P>(neg_sum(r));
+    dot_rows<P, R, From, To>(low, w, x.low + at * kGroup);
+    for (int r = 0; r < R; ++r) dots[r] = simd::addi(low[r], simd::slli<7>(dots[r]));
+  } else {
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) dots[r] = offset_init<P>(neg_sum(r));
+    dot_rows<P, R, From, To>(dots, w, x.q + at * kGroup);
+  }
+}
+
+// Adds the contribution of the group at entries `at`... to R output rows.
+template <class P, bool Fine, int R>
+inline void add_group(F acc[R], const B w[8], const Scales& s, const TileRows& x, int64_t at) {
   if constexpr (P::kHalfScales) {
-    const I low = dot_group<P, Fine>(w, x, first, x.neg_sum16[2 * at], 0, 4);
-    const I high = dot_group<P, Fine>(w, x, first, x.neg_sum16[2 * at + 1], 4, 8);
-    const I both = simd::addi(simd::muli(low, s.half[0]), simd::muli(high, s.half[1]));
-    acc = simd::fma(simd::to_float(both), d, acc);
-    if constexpr (P::kOffsetShift < 0) {
-      for (int h = 0; h < 2; ++h) {
-        const float sum = -scale * static_cast<float>(x.neg_sum16[2 * at + h]);
-        acc = simd::fma(s.m_half[h], simd::set1(sum), acc);
+    // Row by row: two sums a row would not fit the registers otherwise.
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      I low[1], high[1];
+      dot_group<P, Fine, 1, 0, 4>(low, w, x, at + r, [&](int) { return x.neg_sum16[2 * (at + r)]; });
+      dot_group<P, Fine, 1, 4, 8>(high, w, x, at + r, [&](int) { return x.neg_sum16[2 * (at + r) + 1]; });
+      const float scale = x.scale[at + r];
+      const I both = simd::addi(simd::muli(low[0], s.half[0]), simd::muli(high[0], s.half[1]));
+      acc[r] = simd::fma(simd::to_float(both), simd::mul(s.d, simd::set1(scale)), acc[r]);
+      if constexpr (P::kOffsetShift < 0) {
+        for (int h = 0; h < 2; ++h) {
+          const float sum = -scale * static_cast<float>(x.neg_sum16[2 * (at + r) + h]);
+          acc[r] = simd::fma(s.m_half[h], simd::set1(sum), acc[r]);
+        }
       }
     }
   } else {
-    const I dots = dot_group<P, Fine>(w, x, first, x.neg_sum[at], 0, 8);
-    acc = simd::fma(simd::to_float(dots), d, acc);
-    if constexpr (P::kHasMin) acc = simd::fma(s.m, simd::set1(x.sum[at]), acc);
+    I dots[R];
+    dot_group<P, Fine, R, 0, 8>(dots, w, x, at, [&](int r) { return x.neg_sum[at + r]; });
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      acc[r] = simd::fma(simd::to_float(dots[r]), simd::mul(s.d, simd::set1(x.scale[at + r])), acc[r]);
+      if constexpr (P::kHasMin) acc[r] = simd::fma(s.m, simd::set1(x.sum[at + r]), acc[r]);
+    }
   }
-  return acc;
 }
 
 inline void write_row(const LinearArgs& a, int panel, int64_t row, F acc) {
@@ -89,6 +134,7 @@ void quantised_tile(const LinearArgs& a, int panel, int64_t row) {
   const uint8_t* scales = codes + a.weight->scale_offset;
   F acc[R];
   for (int r = 0; r < R; ++r) acc[r] = simd::zero();
+  const TileRows x(*a.x, row);
   const int64_t stride = a.weight->panel_bytes / a.x->groups;
   const uint8_t* ahead = codes + kPrefetchBytes;
   const bool first_tile = row == a.row_begin;  // later ones find the panel in the cache
@@ -101,8 +147,7 @@ void quantised_tile(const LinearArgs& a, int panel, int64_t row) {
     }
     P::codes(codes + static_cast<int64_t>(g) * P::kCodeBytes, w);
     P::scales(scales, g, s);
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) acc[r] = add_group<P, Fine>(acc[r], w, s, *a.x, row + r, g);
+    add_group<P, Fine, R>(acc, w, s, x, static_cast<int64_t>(g) * kTileRows);
   }
   for (int r = 0; r < R; ++r) write_row(a, panel, row + r, acc[r]);
 }
@@ -123,6 +168,7 @@ void float_tile(const LinearArgs& a, int panel, int64_t row) {
 }
 
 // Covers the rows with tiles of 8, 4, 2 and 1 (up to kMaxRows), panel by panel so that a panel stays in the cache.
+// row_begin is a multiple of 8, so that no tile crosses one of the activations'.
 template <class Tile>
 void cover(const LinearArgs& a, Tile tile) {
   for (int panel = a.panel_begin; panel < a.panel_end; ++panel) {

@@ -12,9 +12,6 @@ namespace {
 // Below this, steps / max|x| may be no float any more; such a group adds nothing to any sum and becomes zeros.
 constexpr float kSmallest = 1e-34f;
 
-// Keeps what is no number (broken weights) from becoming an undefined integer; it changes nothing else.
-F within(F x, float bound) { return simd::min(simd::max(x, simd::set1(-bound)), simd::set1(bound)); }
-
 // An integer of 15 bits as 128 * high + low.
 void store_halves(I v, int8_t* high, int8_t* low) {
   const I upper = simd::srai<7>(simd::addi(v, simd::set1i(64)));
@@ -53,29 +50,31 @@ void quantise(const ActRows& x, int64_t row, const float* src, int32_t group_beg
   const float steps = x.low ? 127.0f * 128.0f : 127.0f;
   for (int32_t g = group_begin; g < group_end; ++g) {
     const float* s = src + g * kGroup;
-    int8_t* q = x.q + row * x.cols + g * kGroup;
-    const int64_t at = row * x.groups + g;
+    const int64_t at = x.at(row, g);
+    int8_t* q = x.q + at * kGroup;
     const F a = simd::load(s), b = simd::load(s + kLanes);
     const float largest = simd::reduce_max(simd::max(simd::abs(a), simd::abs(b)));
     // A group with an infinity becomes zeros; it stays visible in the logits of other paths.
     const bool usable = largest >= kSmallest && largest <= std::numeric_limits<float>::max();
     const F factor = simd::set1(usable ? steps / largest : 0.0f);
     const float scale = usable ? largest / steps : 0.0f;
-    const I low = usable ? simd::round_to_int(within(simd::mul(a, factor), steps)) : simd::zeroi();
-    const I high = usable ? simd::round_to_int(within(simd::mul(b, factor), steps)) : simd::zeroi();
+    const I low = usable ? simd::round_to_int(simd::mul(a, factor)) : simd::zeroi();
+    const I high = usable ? simd::round_to_int(simd::mul(b, factor)) : simd::zeroi();
+    int32_t sums[2];
     if (x.low) {
-      store_halves(low, q, x.low + (q - x.q));
-      store_halves(high, q + kLanes, x.low + (q - x.q) + kLanes);
+      store_halves(low, q, x.low + at * kGroup);
+      store_halves(high, q + kLanes, x.low + at * kGroup + kLanes);
+      sums[0] = simd::reduce_addi(low);
+      sums[1] = simd::reduce_addi(high);
     } else {
-      simd::store_s8(q, low);
-      simd::store_s8(q + kLanes, high);
+      simd::store_and_sum(q, low, high, sums);
     }
-    const int32_t sum_low = simd::reduce_addi(low), sum_high = simd::reduce_addi(high);
+    const int32_t sum = sums[0] + sums[1];
     x.scale[at] = scale;
-    x.sum[at] = scale * static_cast<float>(sum_low + sum_high);
-    x.neg_sum[at] = -(sum_low + sum_high);
-    x.neg_sum16[2 * at] = -sum_low;
-    x.neg_sum16[2 * at + 1] = -sum_high;
+    x.sum[at] = scale * static_cast<float>(sum);
+    x.neg_sum[at] = -sum;
+    x.neg_sum16[2 * at] = -sums[0];
+    x.neg_sum16[2 * at + 1] = -sums[1];
   }
 }
 }  // namespace wayra

@@ -117,6 +117,13 @@ inline int32_t reduce_addi(I v) {
   t = _mm_add_epi32(t, _mm_shuffle_epi32(t, 0x4e));
   return _mm_cvtsi128_si32(_mm_add_epi32(t, _mm_shuffle_epi32(t, 0xb1)));
 }
+// Thirty-two integers of eight bits to memory, and the sum of each sixteen.
+inline void store_and_sum(int8_t* p, I low, I high, int32_t sums[2]) {
+  store_s8(p, low);
+  store_s8(p + 16, high);
+  sums[0] = reduce_addi(low);
+  sums[1] = reduce_addi(high);
+}
 inline __m256 round_half(__m256 v) { return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 inline F round(F x) { return {round_half(x.a), round_half(x.b)}; }
 // v * 2^n for integral n in two steps, so that n may leave the range of exponents by a little.

@@ -120,6 +120,16 @@ inline F dot_bf16(F acc, B pairs, uint32_t pair) {
 #endif
 }
 inline B and_lanes(B v, uint32_t mask) { return _mm512_and_si512(v, _mm512_set1_epi32(static_cast<int32_t>(mask))); }
+// Thirty-two integers of eight bits to memory, and the sum of each sixteen.
+inline void store_and_sum(int8_t* p, I low, I high, int32_t sums[2]) {
+  const __m256i q = _mm256_set_m128i(_mm512_cvtepi32_epi8(high), _mm512_cvtepi32_epi8(low));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), q);
+  __m256i s = _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_set1_epi8(1), q);
+  s = _mm256_add_epi32(s, _mm256_shuffle_epi32(s, 0x4e));
+  s = _mm256_add_epi32(s, _mm256_shuffle_epi32(s, 0xb1));
+  sums[0] = _mm256_cvtsi256_si32(s);
+  sums[1] = _mm_cvtsi128_si32(_mm256_extracti128_si256(s, 1));
+}
 inline F round(F v) { return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 // v * 2^n for integral n, with overflow and underflow as they should be.
 inline F scale_by_pow2(F v, F n) { return _mm512_scalef_ps(v, n); }

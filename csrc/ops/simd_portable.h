@@ -156,7 +156,8 @@ inline F to_float(const I& x) {
   return lanes<F>([&](int i) { return static_cast<float>(x.v[i]); });
 }
 inline I round_to_int(const F& x) {
-  return lanes<I>([&](int i) { return static_cast<int32_t>(std::nearbyint(x.v[i])); });
+  // What is no number, and so no integer either, is zero.
+  return lanes<I>([&](int i) { return std::fabs(x.v[i]) < 2e9f ? static_cast<int32_t>(std::nearbyint(x.v[i])) : 0; });
 }
 inline I load_u8(const uint8_t* p) {
   return lanes<I>([&](int i) { return static_cast<int32_t>(p[i]); });
@@ -171,6 +172,13 @@ inline int32_t reduce_addi(const I& x) {
   int32_t s = 0;
   for (int i = 0; i < 16; ++i) s += x.v[i];
   return s;
+}
+// Thirty-two integers of eight bits to memory, and the sum of each sixteen.
+inline void store_and_sum(int8_t* p, const I& low, const I& high, int32_t sums[2]) {
+  store_s8(p, low);
+  store_s8(p + 16, high);
+  sums[0] = reduce_addi(low);
+  sums[1] = reduce_addi(high);
 }
 inline F round(const F& x) {
   return lanes<F>([&](int i) { return std::nearbyint(x.v[i]); });
