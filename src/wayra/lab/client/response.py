@@ -1,0 +1,145 @@
+"""One HTTP/1.1 response out of bytes that may be cut anywhere: head, then a body by length, by chunks or to the end."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from wayra.lab.client.failures import RequestFailed
+
+MAX_HEAD_BYTES = 64 * 1024
+MAX_CHUNK_LINE_BYTES = 1024
+MAX_CHUNK_BYTES = 1 << 31
+UNANSWERED = "the server closed the connection without an answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """headers: names in lower case, the last of several. head_s: when the head was whole."""
+
+    status: int
+    headers: dict[str, str]
+    head_s: float
+    keep_alive: bool
+
+
+class ResponseParser:
+    """Push bytes; body pieces go to `on_body(at_s, piece)`; `push` returns the response when it is whole."""
+
+    def __init__(self, on_body: Callable[[float, bytes], None], max_body_bytes: int) -> None:
+        self._on_body = on_body
+        self._left_of_limit = max_body_bytes
+        self._max_body_bytes = max_body_bytes
+        self._rest = b""
+        self._response: Response | None = None
+        self._mode = "head"
+        self._wanted = 0  # bytes left of the body or of the chunk
+
+    def push(self, at_s: float, data: bytes) -> Response | None:
+        """Raises RequestFailed when it is not HTTP or too large."""
+        data = self._rest + data if self._rest else data
+        self._rest = b""
+        if self._mode == "head":
+            head, found, data = data.partition(b"\r\n\r\n")
+            if len(head) > MAX_HEAD_BYTES:
+                raise RequestFailed("too_large", f"the head of the answer has more than {MAX_HEAD_BYTES:,} bytes")
+            if not found:
+                if head and not b"HTTP/1.".startswith(head[:7]):
+                    raise RequestFailed("protocol", f"the answer is not HTTP: it begins with {head[:40]!r}")
+                self._rest = head
+                return None
+            self._response = self._read_head(at_s, head)
+            if self._response.status in (204, 304):
+                return self._response
+        if self._mode == "chunks":
+            return self._push_chunks(at_s, data)
+        if self._mode == "length":
+            piece, self._wanted = data[: self._wanted], max(0, self._wanted - len(data))
+            self._give(at_s, piece)
+            return self._response if self._wanted == 0 else None
+        self._give(at_s, data)
+        return None
+
+    def closed(self) -> Response | None:
+        """The response, when the end of the connection is its end."""
+        return self._response if self._mode == "until_close" else None
+
+    def where_cut(self) -> str:
+        if self._response is not None:
+            return "the server closed the connection in the middle of its answer"
+        return "the server closed the connection in the head of its answer" if self._rest else UNANSWERED
+
+    def _read_head(self, at_s: float, head: bytes) -> Response:
+        first, *lines = head.split(b"\r\n")
+        parts = first.split(b" ", 2)
+        if (
+            len(parts) < 2
+            or parts[0] not in (b"HTTP/1.1", b"HTTP/1.0")
+            or not (parts[1].isdigit() and len(parts[1]) == 3)
+        ):
+            raise RequestFailed("protocol", f"the answer is not HTTP/1.1: it begins with {first[:40]!r}")
+        headers: dict[str, str] = {}
+        for line in lines:
+            name, _, value = line.partition(b":")
+            headers[name.strip().lower().decode("latin-1")] = value.strip().decode("latin-1")
+        connection = headers.get("connection", "").lower()
+        keep_alive = connection != "close" if parts[0] == b"HTTP/1.1" else connection == "keep-alive"
+        if "chunked" in headers.get("transfer-encoding", "").lower():
+            self._mode = "chunks"
+        elif "content-length" in headers:
+            length = headers["content-length"]
+            if not (length.isascii() and length.isdigit() and len(length) < 16):
+                raise RequestFailed("protocol", f"the answer's length is {length[:40]!r}")
+            self._mode, self._wanted = "length", int(length)
+        else:
+            self._mode, keep_alive = "until_close", False
+        return Response(int(parts[1]), headers, at_s, keep_alive)
+
+    def _push_chunks(self, at_s: float, data: bytes) -> Response | None:
+        place = 0
+        while place < len(data):
+            if self._wanted:
+                piece = data[place : place + self._wanted]
+                place += len(piece)
+                self._wanted -= len(piece)
+                self._give(at_s, piece)
+                continue
+            end = data.find(b"\r\n", place)
+            if end < 0:
+                break
+            line = data[place:end]
+            place = end + 2
+            if not line and self._mode == "chunks":  # the end of the chunk before
+                continue
+            size = _chunk_size(line)
+            if size == 0:
+                # Trailers are not used by any server of this kind; the connection is not kept if there are some.
+                has_end = data[place:].startswith(b"\r\n") or not data[place:]
+                return self._ended(keep=has_end and bool(data[place:]))
+            self._wanted = size
+        self._rest = data[place:]
+        if len(self._rest) > MAX_CHUNK_LINE_BYTES:
+            raise RequestFailed("protocol", "a chunk of the answer does not say its length")
+        return None
+
+    def _ended(self, *, keep: bool) -> Response:
+        response = self._response
+        assert response is not None
+        return response if keep else Response(response.status, response.headers, response.head_s, False)
+
+    def _give(self, at_s: float, piece: bytes) -> None:
+        if not piece:
+            return
+        self._left_of_limit -= len(piece)
+        if self._left_of_limit < 0:
+            raise RequestFailed("too_large", f"the answer has more than {self._max_body_bytes:,} bytes")
+        self._on_body(at_s, piece)
+
+
+def _chunk_size(line: bytes) -> int:
+    digits = line.partition(b";")[0].strip()
+    try:
+        size = int(digits, 16) if digits.isalnum() and len(digits) < 12 else -1
+    except ValueError:
+        size = -1
+    if not 0 <= size < MAX_CHUNK_BYTES:
+        raise RequestFailed("protocol", f"a chunk of the answer has the length {line[:40]!r}")
+    return size
