@@ -213,13 +213,9 @@ def _machine_option(
     standard: Standard,
     place: tuple[Kind, serving.Machine, serving.Load | None],
 ) -> Option:
-    kind, machine, load = place
+    kind, machine, most = place
+    count, load = _sized(machine, workload, most)
     failures = [*model_failures(candidate, workload, standard), *place_failures(kind, workload)]
-    count = (
-        given("machines", 1, "", "at least one")
-        if load is None
-        else serving.machines(load, workload.peak_requests_per_s)
-    )
     gpus = serving.total_gpus(machine, count)
     where, monthly, setup = _machine_cost(kind, machine, gpus, workload, market)
     if load is None:
@@ -248,7 +244,7 @@ def _machine_option(
         latency_s=load.latency_s if load else None,
         ttft_s=load.ttft_s if load else None,
         tok_per_s=load.tok_per_s if load else None,
-        capacity_mtok=_capacity(load, workload),
+        capacity_mtok=_capacity(most, workload),
         training=trained,
         evidence=evidence_for(candidate, standard),
         risks=tuple(risk for risk in risks if risk),
@@ -270,6 +266,17 @@ _OWN_RISK: Mapping[Kind, str] = {
     "owned": "one's own people keep it running; staff is counted only where stated",
     "have": "other work on these cards is not counted",
 }
+
+
+def _sized(
+    machine: serving.Machine, workload: Workload, most: serving.Load | None
+) -> tuple[Quantity, serving.Load | None]:
+    """How many machines carry the busiest minutes, and what each does then."""
+    if most is None:
+        return given("machines", 1, "", "at least one"), None
+    count = serving.machines(most, workload.peak_requests_per_s)
+    each = workload.peak_requests_per_s / count.value
+    return count, serving.load_of(machine, workload.traffic, workload.longest, each, most)
 
 
 def _capacity(load: serving.Load | None, workload: Workload) -> Quantity | None:

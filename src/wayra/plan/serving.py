@@ -257,6 +257,13 @@ def best_load(
     return max(fitting, key=lambda load: load.requests_per_s.value) if fitting else loads[0]
 
 
+def load_of(machine: Machine, traffic: Traffic, longest: int, requests_per_s: float, most: Load) -> Load:
+    """What one machine does at a given rate: the smallest batch that carries it, at most the load `most`."""
+    loads = _loads(machine, replace(traffic, requests_per_month=1.0), longest)
+    carrying = (load for load in loads if load.requests_per_s.value >= requests_per_s and load.batch <= most.batch)
+    return next(carrying, most)
+
+
 @lru_cache(maxsize=8192)
 def _loads(machine: Machine, traffic: Traffic, longest: int) -> tuple[Load, ...]:
     """The machine at every batch worth trying, smallest first."""

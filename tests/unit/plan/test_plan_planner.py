@@ -303,6 +303,16 @@ class TestServing:
         per_gpu = at_once * 1024 / load.latency_s.value / 2
         assert per_gpu == pytest.approx(measured, rel=0.2)
 
+    def test_a_quiet_machine_answers_sooner_than_a_full_one(self):
+        traffic = Traffic(1000, 200, 1)
+        full = serving.best_load(self.ONE, traffic, 1200, None, None)
+        assert full is not None
+        quiet = serving.load_of(self.ONE, traffic, 1200, full.requests_per_s.value / 10, full)
+        assert quiet.batch < full.batch
+        assert quiet.latency_s.value < full.latency_s.value
+        assert quiet.requests_per_s.value >= full.requests_per_s.value / 10
+        assert serving.load_of(self.ONE, traffic, 1200, full.requests_per_s.value * 10, full) is full
+
     def test_fp8_needs_cards_that_have_it_and_heads_must_divide(self):
         assert not serving.Machine(shape("llama-3.1-8b"), card("a100-sxm-80gb"), 1, serving.FP8).possible()
         assert not replace(self.ONE, gpus=3).possible()
