@@ -1,0 +1,143 @@
+"""Fits the constants of the roofline to measured runs, with intervals from hardware (or runs) left out of the fit."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wayra.base.errors import InvalidParameter
+from wayra.plan.roofline import LINK_SHARE, Constants, Terms
+
+NUM_CONSTANTS = 5
+START = (0.7, 0.5, 1e-5, 1e-5, 1e-5)
+MIN_RUNS = 8
+COVERAGE = 0.9
+_STEPS = 1500
+_SMALLEST_S = 1e-12
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One measured time. group: what is left out together when intervals are made (the hardware, or the model)."""
+
+    terms: Terms
+    seconds: float
+    group: str
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.seconds) and self.seconds > 0):
+            raise InvalidParameter(f"a measured time of {self.seconds} s; expected a positive number")
+
+
+def predict(observations: Sequence[Observation], constants: Constants) -> Array:
+    """Seconds of each observation under these constants."""
+    return _seconds(_columns(observations), _encode(constants))
+
+
+def fit_constants(observations: Sequence[Observation], *, source: str = "", folds: int = 5) -> Constants:
+    """The constants with the least mean absolute log error, and an interval for what was not in the fit.
+
+    The interval is the quantile of the errors each group shows when the fit has not seen it (hardware left out, or
+    `folds` parts of the runs when there is one group), corrected for a finite sample.
+    Raises: InvalidParameter with fewer than MIN_RUNS observations.
+    """
+    if len(observations) < MIN_RUNS:
+        raise InvalidParameter(f"{len(observations)} runs to calibrate with; expected {MIN_RUNS} or more")
+    columns = _columns(observations)
+    times = np.array([item.seconds for item in observations])
+    parts = _folds(observations, folds)
+    errors = np.empty(len(times))
+    for part in np.unique(parts):
+        held = parts == part
+        found = _minimise(columns[:, ~held], times[~held])
+        errors[held] = np.log(times[held] / _seconds(columns[:, held], found))
+    low, high = _interval(errors)
+    best = _decode(_minimise(columns, times))
+    return Constants(*best, low=math.exp(min(low, 0.0)), high=math.exp(max(high, 0.0)), source=source)
+
+
+def _interval(errors: Array) -> tuple[float, float]:
+    """Half of what may be missed on each side; ranks as split-conformal prediction takes them."""
+    count = len(errors)
+    rank = min(count, math.ceil((count + 1) * (1 + COVERAGE) / 2))
+    ordered = np.sort(errors)
+    return float(ordered[count - rank]), float(ordered[rank - 1])
+
+
+def _folds(observations: Sequence[Observation], folds: int) -> NDArray[np.int64]:
+    names = sorted({item.group for item in observations})
+    if len(names) > 1:
+        return np.array([names.index(item.group) for item in observations])
+    return np.arange(len(observations)) % folds
+
+
+def _columns(observations: Sequence[Observation]) -> Array:
+    """[terms, observations]"""
+    return np.array([astuple(item.terms) for item in observations], np.float64).T
+
+
+def _seconds(columns: Array, coded: Array) -> Array:
+    weights, kv, compute, prefill, link, layers, sums, sequences = columns
+    bandwidth_share, compute_share, layer_s, sum_s, sequence_s = _decode(coded)
+    step = np.maximum((weights + kv) / bandwidth_share, compute / compute_share)
+    other = prefill / compute_share + link / LINK_SHARE
+    return step + other + layers * layer_s + sums * sum_s + sequences * sequence_s
+
+
+def _encode(constants: Constants) -> Array:
+    return _coded(astuple(constants)[:NUM_CONSTANTS])
+
+
+def _coded(values: Sequence[float]) -> Array:
+    """Shares through a logit, times through a logarithm: every coded value is a possible one."""
+    shares = [math.log(v / (1 - v)) for v in (min(max(v, 1e-9), 1 - 1e-9) for v in values[:2])]
+    return np.array([*shares, *(math.log(max(v, _SMALLEST_S)) for v in values[2:])])
+
+
+def _decode(coded: Array) -> tuple[float, float, float, float, float]:
+    clipped = np.clip(coded, -27.0, 27.0)
+    shares = 1 / (1 + np.exp(-clipped[:2]))
+    times = np.exp(clipped[2:])
+    return float(shares[0]), float(shares[1]), float(times[0]), float(times[1]), float(times[2])
+
+
+def _minimise(columns: Array, times: Array) -> Array:
+    """Nelder and Mead's simplex over the coded constants: five numbers, a loss with corners."""
+
+    def loss(coded: Array) -> float:
+        return float(np.mean(np.abs(np.log(_seconds(columns, coded) / times))))
+
+    start = _coded(START)
+    first = _simplex(loss, start)
+    # A second start from the first answer leaves the flat simplex the first one may have ended in.
+    return _simplex(loss, first)
+
+
+def _simplex(loss: Callable[[Array], float], start: Array) -> Array:
+    points = [start, *(start + 0.5 * step for step in np.eye(len(start)))]
+    values = [loss(point) for point in points]
+    for _ in range(_STEPS):
+        order = np.argsort(values)
+        points, values = [points[i] for i in order], [values[i] for i in order]
+        if values[-1] - values[0] < 1e-7:
+            break
+        _improve_worst(loss, points, values)
+    return points[int(np.argmin(values))]
+
+
+def _improve_worst(loss: Callable[[Array], float], points: list[Array], values: list[float]) -> None:
+    centre = np.mean(points[:-1], axis=0)
+    for step in (2.0, 1.0, 0.5, -0.5):
+        candidate = centre + step * (centre - points[-1])
+        value = loss(candidate)
+        limit = values[0] if step == 2.0 else values[-2] if step == 1.0 else values[-1]
+        if value < limit:
+            points[-1], values[-1] = candidate, value
+            return
+    for i in range(1, len(points)):
+        points[i] = points[0] + 0.5 * (points[i] - points[0])
+        values[i] = loss(points[i])

@@ -1,0 +1,270 @@
+"""How much memory a model takes, and what fits: weights, KV cache, activations, runtime, each with its formula."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from wayra.backends.api import KV_BLOCK_LEN
+from wayra.base.errors import InvalidParameter
+from wayra.plan.hardware import Hardware
+from wayra.plan.models import Architecture
+from wayra.plan.quantity import Quantity, derived, given, number
+from wayra.plan.stored import Stored
+
+GPU_MEMORY_SHARE = 0.9
+GPU_RUNTIME_BYTES = 2e9
+CPU_RUNTIME_BYTES = 120e6
+GPU_CHUNK_TOKENS = 8192
+CPU_CHUNK_TOKENS = 512
+GPU_COUNTS = (1, 2, 4, 8, 16, 32, 64, 128)
+MAX_BATCH = 1 << 16
+MAX_CONTEXT = 1 << 30
+_ASSUMED = "assumed: the default of GPU engines"
+_MEASURED = "measured: Python, numpy, tokenizer and the native library of this engine"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to fit: sequences at once, tokens of each, bits of a KV value."""
+
+    batch: int
+    context: int
+    kv_bits: float = 16
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.batch <= MAX_BATCH:
+            raise InvalidParameter(f"a batch of {self.batch:,}; expected 1 to {MAX_BATCH:,}")
+        if not 1 <= self.context <= MAX_CONTEXT:
+            raise InvalidParameter(f"a context of {self.context:,} tokens; expected 1 to {MAX_CONTEXT:,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """The answer. total: of all cards. gpus: how many are needed, None when no number in reach is enough.
+
+    max_context: at the batch asked for; max_batch: at the context asked for; 0 when the weights alone do not fit.
+    why_not_fewer: a sentence.
+    """
+
+    weights: Quantity
+    kv: Quantity
+    activations: Quantity
+    runtime: Quantity
+    total: Quantity
+    usable: Quantity
+    gpus: int | None
+    max_context: int
+    max_batch: int
+    why_not_fewer: str
+    warnings: tuple[str, ...]
+
+    @property
+    def fits(self) -> bool:
+        return self.gpus is not None and self.total.value <= self.usable.value
+
+
+def weights_bytes(model: Architecture, stored: Stored) -> Quantity:
+    """All weights at their real bits."""
+    where = f"{model.title}: {model.source}"
+    return derived(
+        "weights_bytes",
+        "B",
+        "(linear * linear_bits + tables * embedding * table_bits + small * small_bits) / 8",
+        given("linear", model.linear, "", where, note="projections and experts of all layers"),
+        given("linear_bits", stored.linear_bits, "bit", f"{stored.name}: {stored.note}"),
+        given("tables", model.tables, "", where, note="1 where the head is the embedding table"),
+        given("embedding", model.embedding, "", where, note="vocabulary * hidden size"),
+        given("table_bits", stored.table_bits, "bit", stored.name),
+        given("small", model.small, "", where, note="norms, biases, routers"),
+        given("small_bits", stored.small_bits, "bit", stored.name),
+    )
+
+
+def kv_bytes_per_token(model: Architecture, kv_bits: float) -> Quantity:
+    """KV bytes one token adds while every layer keeps it."""
+    where = f"{model.title}: {model.source}"
+    return derived(
+        "kv_bytes_per_token",
+        "B",
+        "2 * layers * kv_heads * head_dim * kv_bits / 8",
+        given("layers", model.num_layers, "", where),
+        given("kv_heads", model.num_kv_heads, "", where),
+        given("head_dim", model.head_dim, "", where),
+        given("kv_bits", kv_bits, "bit", "KV type"),
+    )
+
+
+def kv_bytes(model: Architecture, request: Request, *, block_len: int = 1) -> Quantity:
+    """KV cache of all sequences; contexts are rounded up to whole blocks."""
+    context = -(-request.context // block_len) * block_len
+    note = "rounded up to whole blocks" if context != request.context else ""
+    inputs = [
+        given("batch", request.batch, "", "asked for"),
+        given("context", context, "tok", "asked for", note=note),
+        kv_bytes_per_token(model, request.kv_bits),
+    ]
+    if model.window is None:
+        return derived("kv_bytes", "B", "batch * context * kv_bytes_per_token", *inputs)
+    where = f"{model.title}: {model.source}"
+    return derived(
+        "kv_bytes",
+        "B",
+        "batch * ((layers - windowed) * context + windowed * min(context, window)) / layers * kv_bytes_per_token",
+        *inputs,
+        given("layers", model.num_layers, "", where),
+        given("windowed", model.window_layers, "", where, note=f"layers with {model.window_kind} attention"),
+        given("window", model.window, "tok", where),
+        note="where the engine frees what a window has passed; else all layers keep the whole context",
+    )
+
+
+def activation_bytes(model: Architecture, request: Request, chunk_tokens: int, value_bytes: int) -> Quantity:
+    """Activations of the largest step: residuals, Q K V, attention, gate and up of the widest layer; logits."""
+    moe = model.experts
+    width = max(model.ffn_size, moe.used * moe.ffn_size + moe.shared_ffn_size if moe else 0)
+    where = f"{model.title}: {model.source}"
+    tokens = min(chunk_tokens, max(request.batch * request.context, 1))
+    return derived(
+        "activation_bytes",
+        "B",
+        "tokens * (3 * hidden + 2 * q_size + 2 * kv_size + 3 * ffn) * value_bytes + batch * vocab * 4",
+        given("tokens", tokens, "tok", f"the largest step reads {chunk_tokens:,} tokens"),
+        given("hidden", model.hidden_size, "", where),
+        given("q_size", model.num_heads * model.head_dim, "", where),
+        given("kv_size", model.num_kv_heads * model.head_dim, "", where),
+        given("ffn", width, "", where),
+        given("value_bytes", value_bytes, "B", "type of activations"),
+        given("batch", request.batch, "", "asked for"),
+        given("vocab", model.vocab_size, "", where),
+    )
+
+
+def runtime_bytes(hardware: Hardware, gpus: int) -> Quantity:
+    """What the engine takes besides the model."""
+    if hardware.kind == "gpu":
+        return derived(
+            "runtime_bytes",
+            "B",
+            "gpus * runtime_bytes_each",
+            given("gpus", gpus, "", "cards"),
+            given("runtime_bytes_each", GPU_RUNTIME_BYTES, "B", _ASSUMED, note="context, graphs, workspace"),
+        )
+    return given("runtime_bytes", CPU_RUNTIME_BYTES, "B", _MEASURED)
+
+
+def usable_bytes(hardware: Hardware, gpus: int) -> Quantity:
+    """Memory a model may take."""
+    if hardware.kind == "gpu":
+        return derived(
+            "usable_bytes",
+            "B",
+            "gpus * memory_bytes * share",
+            given("gpus", gpus, "", "cards"),
+            given("memory_bytes", hardware.memory_bytes, "B", f"{hardware.title}: {hardware.source}"),
+            given("share", GPU_MEMORY_SHARE, "", _ASSUMED),
+        )
+    return given("usable_bytes", hardware.memory_bytes, "B", f"{hardware.title}: {hardware.source}")
+
+
+def kv_room_bytes(model: Architecture, stored: Stored, hardware: Hardware, gpus: int) -> float:
+    """Bytes left for the KV cache; negative when the weights do not fit."""
+    taken = weights_bytes(model, stored).value + runtime_bytes(hardware, gpus).value
+    return usable_bytes(hardware, gpus).value - taken
+
+
+def fit(model: Architecture, stored: Stored, hardware: Hardware, request: Request, gpus: int | None = None) -> Fit:
+    """What the model takes and whether it fits. gpus: so many cards; None finds the fewest that hold it.
+
+    Raises: InvalidParameter when the hardware cannot be had in that number.
+    """
+    if gpus is not None and not 1 <= gpus <= GPU_COUNTS[-1]:
+        raise InvalidParameter(f"{gpus} GPUs; expected 1 to {GPU_COUNTS[-1]}")
+    if gpus is not None and gpus > 1 and not hardware.link_bytes_per_s:
+        raise InvalidParameter(f"{hardware.title} cannot share a model over {gpus}; ask for one")
+    counts = (gpus,) if gpus is not None else GPU_COUNTS if hardware.link_bytes_per_s else (1,)
+    found = next((n for n in counts if _slack(model, stored, hardware, request, n) >= 0), None)
+    shown = found or counts[-1]
+    return _answer(model, stored, hardware, request, shown, found is not None)
+
+
+def _answer(model: Architecture, stored: Stored, hardware: Hardware, request: Request, gpus: int, enough: bool) -> Fit:
+    parts = _parts(model, stored, hardware, request, gpus)
+    total = derived("total_bytes", "B", "weights_bytes + kv_bytes + activation_bytes + runtime_bytes", *parts)
+
+    def slack(batch: int, context: int) -> bool:
+        return _slack(model, stored, hardware, Request(batch, context, request.kv_bits), gpus) >= 0
+
+    return Fit(
+        *parts,
+        total,
+        usable_bytes(hardware, gpus),
+        gpus if enough else None,
+        _largest(lambda n: slack(request.batch, n), model.context_len),
+        _largest(lambda n: slack(n, request.context), MAX_BATCH),
+        _why_not_fewer(model, stored, hardware, request, gpus, enough),
+        _warnings(model, hardware, request, gpus),
+    )
+
+
+def _parts(
+    model: Architecture, stored: Stored, hardware: Hardware, request: Request, gpus: int
+) -> tuple[Quantity, Quantity, Quantity, Quantity]:
+    is_gpu = hardware.kind == "gpu"
+    chunk, value_bytes = (GPU_CHUNK_TOKENS, 2) if is_gpu else (CPU_CHUNK_TOKENS, 4)
+    return (
+        weights_bytes(model, stored),
+        kv_bytes(model, request, block_len=KV_BLOCK_LEN),
+        activation_bytes(model, request, chunk, value_bytes),
+        runtime_bytes(hardware, gpus),
+    )
+
+
+def _slack(model: Architecture, stored: Stored, hardware: Hardware, request: Request, gpus: int) -> float:
+    taken = sum(part.value for part in _parts(model, stored, hardware, request, gpus))
+    return usable_bytes(hardware, gpus).value - taken
+
+
+def _largest(fits: Callable[[int], bool], most: int) -> int:
+    """The largest number up to `most` that fits, 0 when 1 does not; what fits is monotone."""
+    if not fits(1):
+        return 0
+    low, high = 1, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return low
+
+
+def _why_not_fewer(
+    model: Architecture, stored: Stored, hardware: Hardware, request: Request, gpus: int, enough: bool
+) -> str:
+    parts = _parts(model, stored, hardware, request, gpus)
+    if enough and gpus == 1:
+        return "one is enough"
+    fewer = gpus if not enough else max((n for n in GPU_COUNTS if n < gpus), default=1)
+    parts = _parts(model, stored, hardware, request, fewer)
+    need, have = sum(part.value for part in parts), usable_bytes(hardware, fewer).value
+    weights = parts[0].value
+    reason = "the weights alone" if weights > have else "weights, KV cache, activations and runtime"
+    taken = weights if weights > have else need
+    plural = "" if fewer == 1 else f"{fewer} x "
+    return f"{reason} take {_gb(taken)}, {plural}{hardware.title} offers {_gb(have)}"
+
+
+def _warnings(model: Architecture, hardware: Hardware, request: Request, gpus: int) -> tuple[str, ...]:
+    found: list[str] = []
+    if request.context > model.context_len:
+        found.append(f"{model.title} was made for {model.context_len:,} tokens; {request.context:,} go beyond it")
+    if gpus > model.num_kv_heads:
+        found.append(
+            f"{gpus} cards for {model.num_kv_heads} KV heads: engines copy the heads, so the KV cache takes "
+            f"{gpus / model.num_kv_heads:g} times what is shown"
+        )
+    if not model.verified:
+        found.append(f"the shape of {model.title}: {model.source}")
+    if model.note:
+        found.append(f"{model.title}: {model.note}")
+    return tuple(found)
+
+
+def _gb(count: float) -> str:
+    return f"{number(count / 1e9)} GB"

@@ -1,0 +1,196 @@
+"""How long a step takes, from the bytes it must read and the operations it must do, with a few fitted constants.
+
+One form for every engine and machine:
+
+    decode step = max(bytes / (bandwidth * bandwidth_share), operations / (peak * compute_share))
+                  + layers * layer_s + sums * sum_s + bytes summed / (link * LINK_SHARE) + batch * sequence_s
+
+A server under a steady number of requests reads one prompt for each answer that ends: between two tokens of one stream
+it spends (batch - 1) / output_len of a prefill besides the step. That is what time per output token measures.
+"""
+
+from dataclasses import dataclass
+
+from wayra.base.errors import InvalidParameter
+from wayra.plan.hardware import Hardware
+from wayra.plan.memory import kv_room_bytes
+from wayra.plan.models import Architecture
+from wayra.plan.stored import Stored
+
+LINK_SHARE = 0.7
+SUMS_PER_LAYER = 2
+ACTIVATION_BYTES = 2
+MAX_BATCH = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A model in a storage format on `gpus` cards (1 for a CPU) that share it by tensor parallelism."""
+
+    model: Architecture
+    stored: Stored
+    hardware: Hardware
+    gpus: int = 1
+    kv_bits: float = 16
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.gpus <= 1024:
+            raise InvalidParameter(f"{self.gpus} GPUs; expected 1 to 1,024")
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Requests at once, and the tokens of each. output_len 0: nothing is written, only read."""
+
+    batch: float
+    input_len: float
+    output_len: float
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.batch <= MAX_BATCH:
+            raise InvalidParameter(f"a batch of {self.batch:,g}; expected 1 to {MAX_BATCH:,}")
+        if not (0 <= self.input_len <= 1e9 and 0 <= self.output_len <= 1e9 and self.input_len + self.output_len >= 1):
+            raise InvalidParameter(
+                f"{self.input_len:,g} tokens in and {self.output_len:,g} out; expected at least one and at most 1e9"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the constants multiply. Seconds at the limits of the hardware, counts for the rest.
+
+    weights_s, kv_s, compute_s: of a decode step. prefill_s: operations of the prefills that fall on one step.
+    link_s: of the sums over cards. layers, sums, sequences: counts a step.
+    """
+
+    weights_s: float
+    kv_s: float
+    compute_s: float
+    prefill_s: float
+    link_s: float
+    layers: float
+    sums: float
+    sequences: float
+
+
+@dataclass(frozen=True, slots=True)
+class Constants:
+    """Five numbers fitted to runs of one class of engine and hardware. Shares lie in (0, 1], times are seconds.
+
+    low, high: factors around a prediction that hold nine of ten runs on hardware left out of the fit.
+    """
+
+    bandwidth_share: float
+    compute_share: float
+    layer_s: float
+    sum_s: float
+    sequence_s: float
+    low: float = 1.0
+    high: float = 1.0
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Seconds, with the interval. bounded_by: the largest part, in words. shares: part of each term, summing to 1."""
+
+    seconds: float
+    low: float
+    high: float
+    bounded_by: str
+    shares: tuple[tuple[str, float], ...]
+
+
+def served_batch(deployment: Deployment, load: Load) -> float:
+    """Sequences that run at once: those asked for, or what the KV cache has room for; the others wait."""
+    per_sequence = kv_bytes(deployment, load.input_len + load.output_len / 2)
+    room = kv_room_bytes(deployment.model, deployment.stored, deployment.hardware, deployment.gpus)
+    return max(1.0, min(load.batch, room / per_sequence))
+
+
+def kv_bytes(deployment: Deployment, context: float) -> float:
+    model = deployment.model
+    return model.kv_values_per_token * model.kept_tokens(context) * deployment.kv_bits / 8
+
+
+def weight_bytes_read(model: Architecture, stored: Stored, tokens: float) -> float:
+    """Bytes of weights a step of so many tokens reads: projections, the experts it touches, head, norms."""
+    return (
+        model.linear_read(tokens) * stored.linear_bits
+        + model.embedding * stored.table_bits
+        + model.small * stored.small_bits
+    ) / 8
+
+
+def prefill_flops(model: Architecture, tokens: float) -> float:
+    """Operations of reading a prompt: projections, and each token's attention over the half before it."""
+    kept = model.kept_tokens(tokens)
+    attention = 2 * model.num_layers * model.num_heads * model.head_dim * tokens * kept
+    return 2 * model.active_linear * tokens + attention + 2 * model.embedding
+
+
+def decode_terms(deployment: Deployment, load: Load, *, interleaved: bool = True) -> Terms:
+    """The terms of one step of decoding. interleaved: with the prefills of requests that take the place of others."""
+    model, hardware, gpus = deployment.model, deployment.hardware, deployment.gpus
+    batch = served_batch(deployment, load)
+    peak = gpus * hardware.peak(deployment.stored.maths)
+    context = load.input_len + load.output_len / 2
+    prefills = (batch - 1) / load.output_len if interleaved and load.output_len else 0.0
+    tokens = batch + prefills * load.input_len
+    return Terms(
+        weights_s=weight_bytes_read(model, deployment.stored, batch) / (gpus * hardware.bytes_per_s),
+        kv_s=batch * kv_bytes(deployment, context) / (gpus * hardware.bytes_per_s),
+        compute_s=2 * (model.active_linear + model.embedding) * batch / peak,
+        prefill_s=prefills * prefill_flops(model, load.input_len) / peak,
+        link_s=_link_s(deployment, tokens),
+        layers=model.num_layers,
+        sums=SUMS_PER_LAYER * model.num_layers if gpus > 1 else 0,
+        sequences=batch,
+    )
+
+
+def prefill_terms(deployment: Deployment, tokens: float) -> Terms:
+    """The terms of reading one prompt."""
+    model, hardware, gpus = deployment.model, deployment.hardware, deployment.gpus
+    return Terms(
+        weights_s=weight_bytes_read(model, deployment.stored, tokens) / (gpus * hardware.bytes_per_s),
+        kv_s=0.0,
+        compute_s=prefill_flops(model, tokens) / (gpus * hardware.peak(deployment.stored.maths)),
+        prefill_s=0.0,
+        link_s=_link_s(deployment, tokens),
+        layers=model.num_layers,
+        sums=SUMS_PER_LAYER * model.num_layers if gpus > 1 else 0,
+        sequences=1,
+    )
+
+
+def _link_s(deployment: Deployment, tokens: float) -> float:
+    """A ring sends twice all but its own share of what is summed."""
+    gpus = deployment.gpus
+    if gpus == 1:
+        return 0.0
+    if not deployment.hardware.link_bytes_per_s:
+        raise InvalidParameter(f"{deployment.hardware.title} cannot share a model over {gpus}; ask for one")
+    sent = 2 * tokens * deployment.model.hidden_size * ACTIVATION_BYTES * (gpus - 1) / gpus
+    return SUMS_PER_LAYER * deployment.model.num_layers * sent / deployment.hardware.link_bytes_per_s
+
+
+def speed(terms: Terms, constants: Constants) -> Speed:
+    """Seconds of a step of these terms."""
+    memory_s = (terms.weights_s + terms.kv_s) / constants.bandwidth_share
+    compute_s = terms.compute_s / constants.compute_share
+    parts: list[tuple[str, float]] = [
+        ("prefills of other requests", terms.prefill_s / constants.compute_share),
+        ("the link between cards", terms.link_s / LINK_SHARE + terms.sums * constants.sum_s),
+        ("fixed time a layer", terms.layers * constants.layer_s),
+        ("work for each sequence", terms.sequences * constants.sequence_s),
+    ]
+    if memory_s >= compute_s:
+        kv_share = terms.kv_s / (terms.weights_s + terms.kv_s)
+        parts += [("reading weights", memory_s * (1 - kv_share)), ("reading the KV cache", memory_s * kv_share)]
+    else:
+        parts.append(("arithmetic", compute_s))
+    total = sum(seconds for _, seconds in parts)
+    parts.sort(key=lambda part: -part[1])
+    shares = tuple((name, seconds / total) for name, seconds in parts if seconds > 0)
+    return Speed(total, total * constants.low, total * constants.high, shares[0][0], shares)
