@@ -305,7 +305,7 @@ def _machine_cost(
     if kind == "rented":
         rent = market.table.cheapest_rent(machine.card.name)
         return f"rented at {rent.provider}", cost.rent_usd_per_month(rent.quantity(), count), None
-    owning = replace(workload.ownership, power_w=machine.card.power_w)
+    owning = replace(workload.ownership, power_w=machine.card.watts)
     if kind == "owned":
         price = market.table.purchase(machine.card.name).quantity()
         paid = cost.hardware_usd(price, count, count // machine.gpus, owning)

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from wayra.plan.cost import Traffic, hours_per_month
 from wayra.plan.quantity import Quantity, computed, derived, given
-from wayra.plan.subjects import Card, Shape
+from wayra.plan.subjects import Card, Shape, read_a_token
 
 ASSUMED = "assumed; calibrate with runs of the lab"
 UNCALIBRATED = "speed and latency are computed, not measured: expect errors of 30 % and more; wayra bench measures them"
@@ -84,7 +84,7 @@ def kv_gb_per_token(machine: Machine) -> Quantity:
         "kv_gb_per_token",
         "GB",
         "kv_values * kv_bits / 8 / 1e9",
-        given("kv_values", machine.shape.kv_values_per_token(), "", "2 * layers * KV heads * head size"),
+        given("kv_values", machine.shape.kv_values_per_token, "", "2 * layers * KV heads * head size"),
         given("kv_bits", machine.fmt.kv_bits, "bit", machine.fmt.name),
     )
 
@@ -127,7 +127,7 @@ def step_s(machine: Machine, batch: int, context: float) -> Quantity:
         "(linear * bits + (read - linear) * 16) / 8",
         given("linear", shape.linear, "", f"config.json: {shape.name}"),
         given("bits", machine.fmt.bits, "bit", machine.fmt.name),
-        given("read", shape.read_a_token, "", f"config.json: {shape.name}"),
+        given("read", read_a_token(shape), "", f"config.json: {shape.name}"),
     )
     return derived(
         "step_s",
@@ -141,7 +141,7 @@ def step_s(machine: Machine, batch: int, context: float) -> Quantity:
         given("gpus", machine.gpus, "", "the plan"),
         given("bytes_per_s", card.bytes_per_s, "B/s", f"data sheet: {card.name}"),
         given("bandwidth_share", BANDWIDTH_SHARE, "", ASSUMED),
-        given("read", shape.read_a_token, "", f"config.json: {shape.name}"),
+        given("read", read_a_token(shape), "", f"config.json: {shape.name}"),
         given("bf16_flops", card.bf16_flops, "FLOP/s", f"data sheet: {card.name}"),
         given("peak_factor", machine.fmt.peak_factor, "", f"{machine.fmt.name} by bf16"),
         given("peak_share", PEAK_SHARE, "", ASSUMED),
@@ -177,7 +177,7 @@ def prefill_s(machine: Machine, tokens: float) -> Quantity:
         "s",
         "(2 * read * tokens + 2 * layers * q_size * tokens ** 2) / (gpus * bf16_flops * peak_factor * peak_share)"
         " + fixed_s + sums_s",
-        given("read", shape.read_a_token, "", f"config.json: {shape.name}"),
+        given("read", read_a_token(shape), "", f"config.json: {shape.name}"),
         given("tokens", tokens, "tok", "input not in the prompt cache"),
         given("layers", shape.num_layers, "", f"config.json: {shape.name}"),
         given("q_size", shape.num_heads * shape.head_dim, "", f"config.json: {shape.name}"),

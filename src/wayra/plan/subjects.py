@@ -30,7 +30,7 @@ class Shape:
         return self.vocab_size * self.hidden_size
 
     @property
-    def mlp(self) -> int:
+    def dense_mlp(self) -> int:
         return self.num_layers * 3 * self.hidden_size * self.ffn_size
 
     @property
@@ -39,19 +39,15 @@ class Shape:
         q, kv, hidden = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim, self.hidden_size
         attention = hidden * (q + 2 * kv) + q * hidden
         tables = 1 if self.tied else 2
-        return tables * self.embedding + self.num_layers * (attention + 2 * hidden) + self.mlp + hidden
-
-    @property
-    def read_a_token(self) -> int:
-        """Weights a decode step reads: all but an embedding table of which it reads one row."""
-        return self.parameters if self.tied else self.parameters - self.embedding
+        return tables * self.embedding + self.num_layers * (attention + 2 * hidden) + self.dense_mlp + hidden
 
     @property
     def linear(self) -> int:
         """Those in the projections of the layers, which quantisation makes smaller."""
         q, kv = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
-        return self.num_layers * self.hidden_size * (2 * q + 2 * kv) + self.mlp
+        return self.num_layers * self.hidden_size * (2 * q + 2 * kv) + self.dense_mlp
 
+    @property
     def kv_values_per_token(self) -> int:
         return 2 * self.num_layers * self.num_kv_heads * self.head_dim
 
@@ -67,7 +63,7 @@ class Card:
     bytes_per_s: float
     bf16_flops: float
     memory_bytes: float
-    power_w: float
+    watts: float
     link_bytes_per_s: float
     fp8: bool
 
@@ -104,6 +100,11 @@ CARDS: Mapping[str, Card] = MappingProxyType(
         )
     }
 )
+
+
+def read_a_token(model: Shape) -> int:
+    """Weights a decode step reads: all but an embedding table of which it reads one row."""
+    return model.parameters if model.tied else model.parameters - model.embedding
 
 
 def shape(name: str) -> Shape:

@@ -13,7 +13,7 @@ from wayra.plan.evidence import fact as find_fact
 from wayra.plan.prices.api import api_price
 from wayra.plan.prices.table import shipped_prices
 from wayra.plan.quantity import Quantity, computed, derived, given
-from wayra.plan.subjects import card, shape
+from wayra.plan.subjects import card, read_a_token, shape
 
 CONFIG = "config.json of the model"
 SHEET = "the maker's data sheet"
@@ -58,7 +58,7 @@ def _parameters(model: str) -> Quantity:
 
 def _read(model: str) -> Quantity:
     return given(
-        "weights_read", shape(model).read_a_token, "", f"{CONFIG}: {model}", note="all but the embedding table"
+        "weights_read", read_a_token(shape(model)), "", f"{CONFIG}: {model}", note="all but the embedding table"
     )
 
 
@@ -120,7 +120,7 @@ def moe_active_b(model: str, experts: float, active: float) -> Quantity:
         "B",
         "(parameters - mlp + mlp * active / experts) / 1e9",
         _parameters(model),
-        given("mlp", found.mlp, "", f"{CONFIG}: {model}"),
+        given("mlp", found.dense_mlp, "", f"{CONFIG}: {model}"),
         given("active", active, "", CLAIMED),
         given("experts", experts, "", CLAIMED),
     )
