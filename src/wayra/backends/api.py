@@ -137,6 +137,18 @@ class Model(Protocol):
         """Make room for `num_blocks` KV blocks, zeroed; drops what was there. Raises OutOfMemory."""
         ...
 
+    def kv_layout(self) -> str:
+        """Names the bytes of a KV block, and how they are computed: they mean nothing to a model of another layout."""
+        ...
+
+    def read_kv(self, block_ids: NDArray[np.int32]) -> NDArray[np.uint8]:
+        """The bytes of some KV blocks, uint8 [blocks, kv_bytes_per_block]. Raises ShapeError for one there is not."""
+        ...
+
+    def write_kv(self, block_ids: NDArray[np.int32], data: NDArray[np.uint8]) -> None:
+        """Put back what `read_kv` of the same weights and `kv_layout` gave. Raises ShapeError."""
+        ...
+
     def step(self, batch: StepBatch) -> StepResult:
         """Run the Program once. Writes the KV slots of the batch's tokens. Raises ShapeError on a malformed batch."""
         ...

@@ -47,6 +47,20 @@ def check_batch(batch: StepBatch, spec: ModelSpec, options: BackendOptions, num_
         _check_sampling(batch.sampling, num_rows, spec.vocab_size)
 
 
+def check_kv_blocks(block_ids: NDArray[np.int32], num_blocks: int) -> None:
+    """Raises ShapeError unless they are int32 numbers of KV blocks there are."""
+    if block_ids.dtype != np.int32 or block_ids.ndim != 1:
+        raise ShapeError(f"block_ids is {block_ids.dtype} {block_ids.shape}, expected one dimension of int32")
+    if len(block_ids) and not 0 <= int(block_ids.min()) <= int(block_ids.max()) < num_blocks:
+        raise ShapeError(f"block_ids has {block_ids.min()} to {block_ids.max()}; there are {num_blocks} KV blocks")
+
+
+def check_kv_bytes(data: NDArray[np.uint8], num_blocks: int, block_bytes: int) -> None:
+    """Raises ShapeError unless they are the bytes of that many KV blocks."""
+    if data.dtype != np.uint8 or data.shape != (num_blocks, block_bytes):
+        raise ShapeError(f"KV bytes are {data.dtype} {data.shape}, expected uint8 {(num_blocks, block_bytes)}")
+
+
 def _array(name: str, array: NDArray[Any], dtype: np.dtype[Any], length: int | None = None) -> None:
     """One-dimensional, contiguous, of this type and (if given) length."""
     if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != 1:  # pyright: ignore[reportUnnecessaryIsInstance]

@@ -22,7 +22,7 @@ from wayra.backends.api import (
     StepBatch,
     StepResult,
 )
-from wayra.backends.check_batch import check_batch
+from wayra.backends.check_batch import check_batch, check_kv_blocks, check_kv_bytes
 from wayra.backends.numpy.sample import RowSampling
 from wayra.model.program import Program
 from wayra.model.spec import ModelSpec, RopeSpec
@@ -77,6 +77,21 @@ class NullModel:
     def allocate_kv(self, num_blocks: int) -> None:
         """Slots start as -1, which hashes unlike any token."""
         self._kv = np.full((num_blocks, KV_BLOCK_LEN), -1, dtype=np.int32)
+
+    def kv_layout(self) -> str:
+        """Token ids, whatever the options."""
+        return "null-1"
+
+    def read_kv(self, block_ids: NDArray[np.int32]) -> NDArray[np.uint8]:
+        """The bytes of some KV blocks, uint8 [blocks, kv_bytes_per_block]. Raises ShapeError for one there is not."""
+        check_kv_blocks(block_ids, len(self._kv))
+        return self._kv[block_ids].view(np.uint8)
+
+    def write_kv(self, block_ids: NDArray[np.int32], data: NDArray[np.uint8]) -> None:
+        """Put back what `read_kv` gave. Raises ShapeError."""
+        check_kv_blocks(block_ids, len(self._kv))
+        check_kv_bytes(data, len(block_ids), self.kv_bytes_per_block())
+        self._kv[block_ids] = np.ascontiguousarray(data).view(np.int32)
 
     def step(self, batch: StepBatch) -> StepResult:
         """Store the batch's ids, hash what the tables lead to, choose. Raises ShapeError on a malformed batch."""

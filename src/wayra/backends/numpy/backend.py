@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wayra.backends.api import KV_BLOCK_LEN, BackendOptions, MemoryReport, StepBatch, StepResult
-from wayra.backends.check_batch import check_batch
+from wayra.backends.check_batch import check_batch, check_kv_blocks, check_kv_bytes
 from wayra.backends.numpy import ops
 from wayra.backends.numpy.kv import STORED, LayerKV
 from wayra.backends.numpy.sample import RowSampling, log_softmax, most_likely
@@ -49,7 +49,7 @@ class NumpyBackend:
                 vectors[slot.name] = _vector(slot.name, weights.vectors[slot.name], slot.shape)
             elif not slot.optional:
                 raise ShapeError(f"the model lacks weight {slot.name}, which its family needs")
-        return NumpyModel(program, options, matrices, vectors)
+        return NumpyModel(program, options, matrices, vectors, self.activations)
 
 
 def _vector(name: str, values: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -67,7 +67,9 @@ class NumpyModel:
         options: BackendOptions,
         matrices: Mapping[str, DenseWeight],
         vectors: Mapping[str, NDArray[np.float32]],
+        activations: Activations = "float",
     ) -> None:
+        self._activations = activations
         self._program = program
         self._options = options
         self._matrices: Mapping[str, DenseWeight] = matrices
@@ -96,6 +98,26 @@ class NumpyModel:
         except (MemoryError, ValueError):
             need_mb = num_blocks * self.kv_bytes_per_block() >> 20
             raise OutOfMemory(f"{num_blocks} KV blocks need {need_mb} MB; ask for a shorter context") from None
+
+    def kv_layout(self) -> str:
+        """Keys then values of each layer; activations because the values depend on them."""
+        spec = self.spec
+        shape = f"{spec.num_layers}x{spec.num_kv_heads}x{spec.head_dim}"
+        return f"numpy-1; {self._activations}; {self._options.kv_dtype}; {shape}"
+
+    def read_kv(self, block_ids: NDArray[np.int32]) -> NDArray[np.uint8]:
+        """The bytes of some KV blocks, uint8 [blocks, kv_bytes_per_block]. Raises ShapeError for one there is not."""
+        check_kv_blocks(block_ids, self._kv.shape[2])
+        blocks = np.ascontiguousarray(np.moveaxis(self._kv[:, :, block_ids], 2, 0))
+        return blocks.view(np.uint8).reshape(len(block_ids), self.kv_bytes_per_block())
+
+    def write_kv(self, block_ids: NDArray[np.int32], data: NDArray[np.uint8]) -> None:
+        """Put back what `read_kv` gave. Raises ShapeError."""
+        check_kv_blocks(block_ids, self._kv.shape[2])
+        check_kv_bytes(data, len(block_ids), self.kv_bytes_per_block())
+        layers, pairs, _, *rest = self._kv.shape
+        values = np.ascontiguousarray(data).view(self._kv.dtype).reshape(len(block_ids), layers, pairs, *rest)
+        self._kv[:, :, block_ids] = np.moveaxis(values, 0, 2)
 
     def step(self, batch: StepBatch) -> StepResult:
         """Run the Program once. Writes the KV slots of the batch's tokens. Raises ShapeError on a malformed batch."""
