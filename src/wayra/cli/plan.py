@@ -334,11 +334,10 @@ def _print_rejected(rejected: tuple[Option, ...], show_all: bool) -> None:
 
 
 def _print_explanation(option: Option) -> None:
-    print_line(printable(option.label))
-    for part in option.parts or (option,):
-        if option.parts:
+    for part in (option, *option.parts):
+        if part is not option:
             print_line()
-            print_line(printable(part.label))
+        print_line(printable(part.label))
         for name, quantity in _numbers(part):
             print_line()
             print_line(f"{name}:")

@@ -98,6 +98,8 @@ def _weigh(workload: Workload, market: Market, standard: Standard) -> tuple[list
         found += sold
         warnings += missing
         found += _hardware_options(candidate, workload, market, standard)
+        if candidate.open_weights and candidate.id not in SHAPES:
+            warnings.append(f"{candidate.title}: its shape is not known here, so only its APIs were weighed")
     return found, warnings
 
 

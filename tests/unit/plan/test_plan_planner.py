@@ -185,6 +185,12 @@ def test_every_scenario_has_an_answer(name: str):
     assert made.rejected
 
 
+def test_a_model_whose_shape_is_unknown_is_weighed_as_an_api_alone_and_said_so():
+    made = plan(models=("llama-4-scout",))
+    assert {option.kind for option in (*made.options, *made.rejected)} == {"api"}
+    assert made.warnings == ("Llama 4 Scout: its shape is not known here, so only its APIs were weighed",)
+
+
 def test_unknown_models_and_cards_are_refused_with_the_nearest():
     with pytest.raises(InvalidParameter, match=r"there is no model 'llama-3\.1-80b' to plan with; nearest: llama"):
         plan(models=("llama-3.1-80b",))
