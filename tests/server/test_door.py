@@ -174,3 +174,25 @@ def test_the_log_is_one_json_object_a_line(server: LiveServer) -> None:
     assert server.settles(lambda: "/nonesuch" in server.log())
     lines = [json.loads(line) for line in server.log().splitlines()]
     assert all({"time", "event"} <= set(line) for line in lines)
+
+
+def test_the_address_can_be_read_as_json(smollm2_path: Path) -> None:
+    with LiveServer(str(smollm2_path), "--backend", "null", "--json") as live:
+        assert json.loads(live.greeting) == {"url": live.url, "base_url": f"{live.url}/v1", "model": str(smollm2_path)}
+
+
+def test_a_hung_engine_is_unhealthy_and_does_not_keep_the_server_from_ending(smollm2_path: Path) -> None:
+    prelude = """
+from wayra.backends import null
+from wayra.server import engine_thread, settings
+import time
+null.NullModel.step = lambda self, batch: time.sleep(1000)
+engine_thread.CLOSE_S = 0.5
+whole_init = settings.ServerSettings.__init__
+settings.ServerSettings.__init__ = lambda self, **kw: whole_init(self, **{**kw, "health_s": 0.5})
+"""
+    with LiveServer(str(smollm2_path), "--backend", "null", "--drain-timeout", "0", prelude=prelude) as live:
+        answer = live.get("/health")
+        assert answer.status == 503
+        assert "completed no step within 0.5 s" in answer.error["message"]
+        assert live.stop() == 0

@@ -33,9 +33,9 @@ class LiveServer:
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
         assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        found = re.search(r"http://([\d.]+):(\d+)", line)
-        assert found, f"the server did not start: {line!r} {self.log()!r}"
+        self.greeting = self.process.stdout.readline()
+        found = re.search(r"http://([\d.]+):(\d+)", self.greeting)
+        assert found, f"the server did not start: {self.greeting!r} {self.log()!r}"
         self.host, self.port = found[1], int(found[2])
         self.url = f"http://{self.host}:{self.port}"
 

@@ -1,5 +1,6 @@
 """`wayra serve`: the HTTP server, on the default model without arguments."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +9,7 @@ from click.exceptions import Exit
 
 from wayra.base.settings import Settings
 from wayra.cli.generation import MODEL_OPTIONS, with_options
-from wayra.cli.output import note, print_line
+from wayra.cli.output import emit, json_option, note, print_line
 
 if TYPE_CHECKING:
     from wayra.server.service import Service
@@ -60,12 +61,13 @@ SERVER_OPTIONS = (
 @click.command(epilog=EPILOG)
 @click.argument("name", required=False, metavar="[MODEL]")
 @with_options(SERVER_OPTIONS, MODEL_OPTIONS)
+@json_option
 @click.pass_obj
-def serve(settings: Settings, name: str | None, **options: Any) -> None:
+def serve(settings: Settings, name: str | None, as_json: bool, **options: Any) -> None:
     """Serve a model over HTTP, with OpenAI's API.
 
-    Prints its address when it is ready. Ctrl-C or SIGTERM lets requests under way finish and ends it; a second one ends
-    it at once. The log is one JSON object a line, on standard error.
+    Prints its address when it is ready, with --json as an object. Ctrl-C or SIGTERM lets requests under way finish and
+    ends it; a second one ends it at once. The log is one JSON object a line, on standard error.
     """
     from wayra.cli.progress import make_progress
     from wayra.llm.options import LLMOptions
@@ -107,17 +109,20 @@ def serve(settings: Settings, name: str | None, **options: Any) -> None:
         lambda on_death: load_service([model], settings, llm_options, server_settings, on_death, progress),
         server_settings,
         Journal(is_quiet=options["quiet"]),
-        _greet,
+        partial(_greet, as_json),
     )
     if code:
         raise Exit(code)
 
 
-def _greet(service: "Service", url: str) -> None:
+def _greet(as_json: bool, service: "Service", url: str) -> None:
     """Say where the server is, and how to call it."""
     import sys
 
-    print_line(f"{service.models[0].name} is served at {url}")
-    print_line(f"  OpenAI clients: base_url={url}/v1")
-    print_line("  Ctrl-C ends it")
+    def for_people() -> None:
+        print_line(f"{service.models[0].name} is served at {url}")
+        print_line(f"  OpenAI clients: base_url={url}/v1")
+        print_line("  Ctrl-C ends it")
+
+    emit({"url": url, "base_url": f"{url}/v1", "model": service.models[0].name}, as_json, for_people)
     sys.stdout.flush()

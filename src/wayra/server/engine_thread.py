@@ -18,6 +18,9 @@ from wayra.engine.request import Output, Request
 
 _log = logging.getLogger(__name__)
 
+CLOSE_S = 10.0
+"""Longer than any step; who waits longer waits for ever."""
+
 
 class SteppedEngine(Protocol):
     """What the thread needs of an engine."""
@@ -99,12 +102,16 @@ class EngineThread:
             self._waiters = [w for w in self._waiters if not w.done()] + [waiter]
         return waiter
 
-    def close(self) -> None:
-        """Stop after the step in progress and wait for it. Requests under way hear nothing more."""
+    def close(self) -> bool:
+        """Stop after the step in progress; requests under way hear nothing more.
+
+        False when that step does not end: the engine may then not be touched, nor its model freed.
+        """
         self._receivers.clear()
         self._commands.put(self._stop)
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(CLOSE_S)
+        return not self._thread.is_alive()
 
     # On the engine's thread.
 

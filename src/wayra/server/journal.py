@@ -32,7 +32,8 @@ class Journal:
     def __init__(self, is_quiet: bool = False, stream: TextIO | None = None) -> None:
         self._is_quiet = is_quiet
         self._stream = stream if stream is not None else sys.stderr
-        self._lines: queue.Queue[str | None] = queue.Queue(MAX_WAITING_LINES)
+        # Its `put` may be interrupted by a signal whose handler puts too; that of `Queue` would wait for itself.
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._num_lost = 0
         self._thread = threading.Thread(target=self._write, name="wayra-log", daemon=True)
         self._thread.start()
@@ -60,20 +61,16 @@ class Journal:
     def say(self, event: str, **facts: object) -> None:
         """One line. Lost, and counted, when ten thousand wait to be written."""
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{time.time_ns() // 1_000_000 % 1000:03d}Z"
-        if self._num_lost:
-            facts["lines_lost"] = self._num_lost
-        try:
-            self._lines.put_nowait(json.dumps({"time": stamp, "event": event, **facts}, ensure_ascii=True, default=str))
-            self._num_lost = 0
-        except queue.Full:
+        if self._lines.qsize() >= MAX_WAITING_LINES:
             self._num_lost += 1
+            return
+        if self._num_lost:
+            facts["lines_lost"], self._num_lost = self._num_lost, 0
+        self._lines.put(json.dumps({"time": stamp, "event": event, **facts}, ensure_ascii=True, default=str))
 
     def close(self) -> None:
         """Write what waits, for at most a second."""
-        try:
-            self._lines.put(None, timeout=1)
-        except queue.Full:
-            return
+        self._lines.put(None)
         self._thread.join(1)
 
     def _write(self) -> None:

@@ -56,8 +56,8 @@ class ServedModel:
 
     def close(self) -> None:
         """Stop the engine and free the model."""
-        self.thread.close()
-        self.loaded.release()
+        if self.thread.close():
+            self.loaded.release()
 
 
 @dataclass(slots=True)
