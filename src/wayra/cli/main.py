@@ -39,6 +39,8 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "verify": Verb("wayra.cli.verify:verify", "Check a model's bytes against their recorded hash."),
         "info": Verb("wayra.cli.info:info", "Say what wayra uses of this machine, and why."),
         "tokenize": Verb("wayra.cli.tokenize:tokenize", "Turn text into token ids, or back."),
+        "fit": Verb("wayra.cli.fit:fit_verb", "Say whether a model fits a card or this machine, and how fast it is."),
+        "calibrate": Verb("wayra.cli.calibrate:calibrate", "Fit the planner's speeds to measured runs."),
         "plan": Verb("wayra.cli.plan:plan", "Rank models, hardware and providers for a workload, by cost."),
         "claims": Verb("wayra.cli.claims:claims", "Derive claims about models and prices again, and judge them."),
         "perplexity": Verb("wayra.cli.perplexity:perplexity", "Measure a model on a text."),

@@ -1,0 +1,69 @@
+"""Constants of the roofline on disk: those shipped for each class of hardware, and those a user fitted."""
+
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields
+from importlib import resources
+from pathlib import Path
+
+from wayra.base.errors import FileFormatError, InvalidParameter
+from wayra.plan.roofline import Constants
+
+SHARES = ("bandwidth_share", "compute_share")
+TIMES = ("layer_s", "sum_s", "sequence_s")
+
+
+def default_constants(kind: str) -> Constants:
+    """Those shipped for "gpu", "unified" or "cpu"."""
+    text = resources.files("wayra.plan").joinpath("data/constants.toml").read_text("utf-8")
+    document = tomllib.loads(text)
+    if kind not in document:
+        raise InvalidParameter(f"there are no constants for {kind!r}; known: {', '.join(document)}")
+    return _checked(document[kind], "constants.toml")
+
+
+def read_constants(path: Path) -> Constants:
+    """What `write_constants` wrote. Raises FileFormatError saying what is wrong with it."""
+    try:
+        document = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise FileFormatError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise FileFormatError(f"{path} is no TOML: {str(error)[:120]}") from error
+    return _checked(document, path.name)
+
+
+def write_constants(path: Path, constants: Constants) -> None:
+    """Replaces the file. Raises InvalidParameter when it cannot be written."""
+    try:
+        path.write_text(as_toml(constants), "utf-8")
+    except OSError as error:
+        raise InvalidParameter(f"{path} cannot be written: {error.strerror}") from error
+
+
+def as_toml(constants: Constants) -> str:
+    lines: list[str] = []
+    for field in fields(Constants):
+        value = getattr(constants, field.name)
+        shown = '"' + value.replace("\\", "/").replace('"', "'") + '"' if isinstance(value, str) else repr(float(value))
+        lines.append(f"{field.name} = {shown}")
+    return "\n".join(lines) + "\n"
+
+
+def _checked(row: Mapping[str, object], where: str) -> Constants:
+    numbers: dict[str, float] = {}
+    for name in (*SHARES, *TIMES, "low", "high"):
+        value = row.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise FileFormatError(f"{where}: {name} is {value!r}; expected a number")
+        numbers[name] = float(value)
+    for name in SHARES:
+        if not 0 < numbers[name] <= 1:
+            raise FileFormatError(f"{where}: {name} is {numbers[name]:g}; expected more than 0 and at most 1")
+    for name in TIMES:
+        if not 0 <= numbers[name] <= 10:
+            raise FileFormatError(f"{where}: {name} is {numbers[name]:g}; expected 0 to 10 seconds")
+    if not 0 < numbers["low"] <= 1 <= numbers["high"]:
+        raise FileFormatError(f"{where}: the interval {numbers['low']:g} to {numbers['high']:g} must hold 1")
+    return Constants(**numbers, source=str(row.get("source", "")))

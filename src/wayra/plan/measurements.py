@@ -1,0 +1,59 @@
+"""Measured times to calibrate with, from a simple CSV: one row a run."""
+
+import csv
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from wayra.base.errors import FileFormatError
+from wayra.plan.calibration import Observation
+from wayra.plan.hardware import Hardware, hardware
+from wayra.plan.reading import describe
+from wayra.plan.roofline import Deployment, Load, decode_terms
+from wayra.plan.stored import kv_bits, stored_as
+
+COLUMNS = ("model", "format", "hardware", "gpus", "batch", "input_len", "output_len", "seconds_per_token")
+MAX_ROWS = 100_000
+
+
+def read_measurements(path: Path, machine: Hardware) -> tuple[Observation, ...]:
+    """Rows of a CSV with COLUMNS (and "kv", by default bf16). hardware "cpu" means `machine`; format "" the file's own.
+
+    seconds_per_token: the mean time between two tokens of one answer while `batch` requests are served.
+    Raises: FileFormatError naming the line, and whatever an unknown model, hardware or format raises.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
+                raise FileFormatError(f"{path.name} lacks the column {missing[0]}; expected {', '.join(COLUMNS)}")
+            rows = [row for row, _ in zip(reader, range(MAX_ROWS), strict=False)]
+    except OSError as error:
+        raise FileFormatError(f"{path} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise FileFormatError(f"{path} is no CSV: {error}") from error
+    return tuple(_observation(row, f"{path.name}, line {i}", machine) for i, row in enumerate(rows, start=2))
+
+
+def _observation(row: Mapping[str, str | None], where: str, machine: Hardware) -> Observation:
+    name = (row["hardware"] or "").strip()
+    on = machine if name == "cpu" else hardware(name)
+    described = describe((row["model"] or "").strip())
+    fmt = (row["format"] or "").strip()
+    stored = stored_as(fmt) if fmt else described.stored or stored_as("bf16")
+    gpus = int(_number(row, "gpus", where))
+    deployment = Deployment(described.model, stored, on, gpus, kv_bits((row.get("kv") or "bf16").strip()))
+    load = Load(_number(row, "batch", where), _number(row, "input_len", where), _number(row, "output_len", where))
+    group = on.name if on is not machine else described.model.name
+    return Observation(decode_terms(deployment, load), _number(row, "seconds_per_token", where), group)
+
+
+def _number(row: Mapping[str, str | None], column: str, where: str) -> float:
+    text = (row[column] or "").strip()
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise FileFormatError(f"{where}: {column} is {text[:40]!r}; expected a number above 0")
+    return value

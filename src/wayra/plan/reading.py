@@ -1,0 +1,179 @@
+"""Descriptions of models from what a user has: a shipped name, a config.json, a GGUF or safetensors file."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from wayra.base.errors import FileFormatError, InvalidParameter, ModelNotFound, UnsupportedModel
+from wayra.model.keys import Keys, shown
+from wayra.plan.models import Architecture, Experts, architecture, from_spec
+from wayra.plan.stored import Stored
+from wayra.weights.loader import load_weights, model_spec, open_checkpoint
+from wayra.weights.tensors import ModelWeights
+
+MAX_CONFIG_BYTES = 16 << 20
+FULL_ATTENTION_EVERY = 4
+"""Llama 4's layers with a position 4, 8, 12... attend to everything where the file does not say otherwise."""
+_DENSE = frozenset({"llama", "mistral", "qwen2", "qwen3"})
+_SPARSE = frozenset({"mixtral", "qwen3_moe", "llama4_text"})
+_CLASSES = {
+    "LlamaForCausalLM": "llama",
+    "MistralForCausalLM": "mistral",
+    "MixtralForCausalLM": "mixtral",
+    "Qwen2ForCausalLM": "qwen2",
+    "Qwen3ForCausalLM": "qwen3",
+    "Qwen3MoeForCausalLM": "qwen3_moe",
+    "Llama4ForCausalLM": "llama4_text",
+    "Llama4ForConditionalGeneration": "llama4_text",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A model to plan with. stored: how a file's own weights are stored, None where only the shape is known."""
+
+    model: Architecture
+    stored: Stored | None = None
+
+
+def describe(name: str) -> Described:
+    """By path (config.json, a folder with one, a GGUF or safetensors file) or by a name of the table.
+
+    Raises: InvalidParameter on an unknown name, ModelNotFound, FileFormatError, UnsupportedModel.
+    """
+    if not name.strip():
+        raise InvalidParameter("the model's name is empty; give a name, a config.json or a GGUF file")
+    path = Path(name).expanduser()
+    if path.suffix == ".json":
+        return Described(_config_file(path))
+    if path.is_dir() and (path / "config.json").is_file() and not any(path.glob("*.safetensors")):
+        return Described(_config_file(path / "config.json"))
+    if path.exists() or path.suffix in (".gguf", ".safetensors"):
+        return _weights_file(path)
+    return Described(architecture(name))
+
+
+def _weights_file(path: Path) -> Described:
+    if not path.exists():
+        raise ModelNotFound(f"there is no file {path}")
+    checkpoint = open_checkpoint(path)
+    try:
+        spec = model_spec(checkpoint)
+        model = from_spec(replace(spec, name=spec.name or path.stem), source=path.name)
+        return Described(model, _stored_in(load_weights(checkpoint, spec), model, path.name))
+    finally:
+        checkpoint.close()
+
+
+def _stored_in(weights: ModelWeights, model: Architecture, where: str) -> Stored:
+    """Mean bits of a file's own tensors, so that the planner's formula gives their exact bytes."""
+    tables = linear = 0
+    for slot, weight in weights.matrices.items():
+        size = sum(part.tensor.data.nbytes for part in weight.parts)
+        if slot in ("embed", "head"):
+            tables += size
+        else:
+            linear += size
+    small = sum(vector.nbytes for vector in weights.vectors.values())
+    quantised = any(part.tensor.fmt.is_quantised for weight in weights.matrices.values() for part in weight.parts)
+    return Stored(
+        "as stored",
+        linear * 8 / model.linear,
+        tables * 8 / (model.tables * model.embedding),
+        small * 8 / model.small,
+        "int8" if quantised else "bf16",
+        f"mean over the tensors of {where}",
+    )
+
+
+def _config_file(path: Path) -> Architecture:
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise FileFormatError(f"{path} has more than {MAX_CONFIG_BYTES:,} bytes; expected a model's config.json")
+        config = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise ModelNotFound(f"there is no file {path}") from None
+    except OSError as error:
+        raise FileFormatError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise FileFormatError(f"{path} is no JSON: {str(error)[:120]}") from error
+    if not isinstance(config, dict):
+        raise FileFormatError(f"{path} holds a {type(config).__name__}; expected an object, as a config.json is")
+    found: dict[str, object] = {str(key): value for key, value in config.items()}
+    name = path.parent.name if path.name == "config.json" else path.stem
+    return from_config(found, name=name or "model", source=path.name)
+
+
+def from_config(config: Mapping[str, object], *, name: str, source: str) -> Architecture:
+    """The description in a Hugging Face config, dense or sparse; of several parts, the one for text.
+
+    Raises: UnsupportedModel on an architecture whose memory these formulas do not describe, FileFormatError.
+    """
+    outer = Keys(config, source)
+    text = outer.table("text_config")
+    keys = Keys(text, f"{source}, text_config") if text is not None else outer
+    kind = _kind(outer, keys)
+    num_layers, hidden_size = keys.integer("num_hidden_layers"), keys.integer("hidden_size")
+    num_heads = keys.integer("num_attention_heads")
+    if num_heads < 1 or num_layers < 1:
+        raise FileFormatError(f"{source}: {num_layers} layers of {num_heads} heads; expected at least one of each")
+    head_dim = keys.integer("head_dim", hidden_size // num_heads)
+    window, window_layers = _window(keys, kind, num_layers)
+    ffn_key = "intermediate_size_mlp" if kind == "llama4_text" else "intermediate_size"
+    return Architecture(
+        name=name,
+        title=name,
+        num_layers=num_layers,
+        hidden_size=hidden_size,
+        num_heads=num_heads,
+        num_kv_heads=keys.integer("num_key_value_heads", num_heads),
+        head_dim=head_dim,
+        ffn_size=keys.integer(ffn_key),
+        vocab_size=keys.integer("vocab_size"),
+        context_len=keys.integer("max_position_embeddings"),
+        tied=keys.flag("tie_word_embeddings", False),
+        attention_bias=kind == "qwen2" or keys.flag("attention_bias", False),
+        head_norms=kind in ("qwen3", "qwen3_moe"),
+        window=window,
+        window_layers=window_layers,
+        window_kind="chunked" if kind == "llama4_text" else "sliding",
+        experts=_experts(keys, kind, num_layers) if kind in _SPARSE else None,
+        source=source,
+    )
+
+
+def _kind(outer: Keys, keys: Keys) -> str:
+    names = outer.texts("architectures") or ()
+    kind = next((_CLASSES[n] for n in names if n in _CLASSES), "" if names else keys.text("model_type", ""))
+    if kind in _DENSE | _SPARSE:
+        return kind
+    seen = shown(names[0] if names else kind)
+    raise UnsupportedModel(f"the planner cannot size architecture {seen}; it knows {', '.join(sorted(_CLASSES))}")
+
+
+def _window(keys: Keys, kind: str, num_layers: int) -> tuple[int | None, int]:
+    """Length of the window and how many layers have it."""
+    if kind == "llama4_text":
+        if keys.get("attention_chunk_size") is None:
+            return None, 0
+        return keys.integer("attention_chunk_size"), num_layers - num_layers // FULL_ATTENTION_EVERY
+    switched_off = kind.startswith("qwen") and not keys.flag("use_sliding_window", False)
+    if kind == "llama" or switched_off or keys.get("sliding_window") is None:
+        return None, 0
+    if types := keys.texts("layer_types"):
+        return keys.integer("sliding_window"), sum(t == "sliding_attention" for t in types)
+    full = keys.integer("max_window_layers", num_layers) if kind.startswith("qwen") else 0
+    return keys.integer("sliding_window"), max(0, num_layers - full)
+
+
+def _experts(keys: Keys, kind: str, num_layers: int) -> Experts:
+    used = keys.integer("num_experts_per_tok")
+    if kind == "qwen3_moe":
+        step = max(1, keys.integer("decoder_sparse_step", 1))
+        return Experts(num_layers // step, keys.integer("num_experts"), used, keys.integer("moe_intermediate_size"))
+    count, ffn_size = keys.integer("num_local_experts"), keys.integer("intermediate_size")
+    if kind == "mixtral":
+        return Experts(num_layers, count, used, ffn_size)
+    step = max(1, keys.integer("interleave_moe_layer_step", 1))
+    return Experts(num_layers // step, count, used, ffn_size, ffn_size)
