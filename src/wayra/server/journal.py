@@ -27,7 +27,7 @@ class Visited(Protocol):
 
 
 class Journal:
-    """is_quiet: requests that went well are left out. stream: None is standard error."""
+    """is_quiet: requests in which nothing of ours failed are left out. stream: None is standard error."""
 
     def __init__(self, is_quiet: bool = False, stream: TextIO | None = None) -> None:
         self._is_quiet = is_quiet
@@ -40,7 +40,7 @@ class Journal:
 
     def visited(self, visit: Visited) -> None:
         """A request is over. Status 0: the client left before it was answered."""
-        if self._is_quiet and 0 < visit.status < 500:
+        if self._is_quiet and visit.status < 500:
             return
         facts: dict[str, object] = {
             "id": visit.request_id,
