@@ -13,6 +13,7 @@ from wayra.engine.engine import Engine
 from wayra.engine.request import FinishReason, Output, Request, SamplingParams, TokenLogprob
 from wayra.engine.settings import EngineSettings, blocks_for
 from wayra.engine.speculate.drafter import Drafter
+from wayra.engine.stored_prefixes import StoredPrefixes
 
 MAX_STEP_TOKENS = 96
 MAX_STEP_SEQS = 8
@@ -108,9 +109,11 @@ def random_params(rng: random.Random, vocab_size: int) -> SamplingParams:
     )
 
 
-def run_schedule(model: Model, schedule: Schedule, drafter: Drafter | None = None) -> dict[str, Answer]:
+def run_schedule(
+    model: Model, schedule: Schedule, drafter: Drafter | None = None, stored: StoredPrefixes | None = None
+) -> dict[str, Answer]:
     """Run it to the end, checking the engine after each step. Fails if a request starves or a block leaks."""
-    engine = Engine(model, schedule.settings, schedule.eos_ids, drafter)
+    engine = Engine(model, schedule.settings, schedule.eos_ids, drafter, stored)
     arrivals = list(schedule.arrivals)
     cancels = {a.request.id: a.cancel_step for a in arrivals if a.cancel_step is not None}
     outputs: dict[str, list[Output]] = {a.request.id: [] for a in arrivals}
@@ -161,10 +164,14 @@ def answer_alone(model: Model, schedule: Schedule, request: Request) -> Answer:
 
 
 def check_schedule(
-    model: Model, schedule: Schedule, same: Callable[[Answer, Answer], bool], drafter: Drafter | None = None
+    model: Model,
+    schedule: Schedule,
+    same: Callable[[Answer, Answer], bool],
+    drafter: Drafter | None = None,
+    stored: StoredPrefixes | None = None,
 ) -> dict[str, Answer]:
     """Every request answers as it does alone; one cancelled in time answers with the beginning of that."""
-    answers = run_schedule(model, schedule, drafter)
+    answers = run_schedule(model, schedule, drafter, stored)
     for arrival in schedule.arrivals:
         expected = answer_alone(model, schedule, arrival.request)
         answer = answers[arrival.request.id]

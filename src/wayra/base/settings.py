@@ -20,6 +20,8 @@ class Settings:
     threads: force the number of compute threads; None asks affinity and cgroup.
     no_color: plain terminal output (NO_COLOR).
     debug: show tracebacks (WAYRA_DEBUG, or --debug).
+    prefix_disk_bytes: the most that KV blocks of past prompts may take on disk (WAYRA_PREFIX_DISK_MB), 0 is none; None:
+    4 GiB, or a twentieth of the free disk if that is less.
     runs_dir: where measurements are recorded (WAYRA_RUNS); None: the folder "runs" of the cache.
     """
 
@@ -30,13 +32,14 @@ class Settings:
     no_color: bool = False
     debug: bool = False
     runs_dir: Path | None = None
+    prefix_disk_bytes: int | None = None
 
 
 def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
     """Resolve settings from the environment.
 
-    Reads WAYRA_CACHE, WAYRA_RUNS, XDG_CACHE_HOME, HF_HUB_OFFLINE, WAYRA_ISA, WAYRA_THREADS, WAYRA_DEBUG and NO_COLOR.
-    Raises InvalidParameter on a number of threads that is none.
+    Reads WAYRA_CACHE, WAYRA_RUNS, WAYRA_PREFIX_DISK_MB, XDG_CACHE_HOME, HF_HUB_OFFLINE, WAYRA_ISA, WAYRA_THREADS,
+    WAYRA_DEBUG and NO_COLOR. Raises InvalidParameter on a number that is none.
     """
     env = os.environ if environ is None else environ
     if explicit := env.get("WAYRA_CACHE"):
@@ -51,6 +54,7 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
         threads=_thread_count(env.get("WAYRA_THREADS", "")),
         no_color=bool(env.get("NO_COLOR")),
         debug=env.get("WAYRA_DEBUG", "").lower() in {"1", "true", "yes", "on"},
+        prefix_disk_bytes=_disk_bytes(env.get("WAYRA_PREFIX_DISK_MB", "")),
         runs_dir=Path(env["WAYRA_RUNS"]).expanduser() if env.get("WAYRA_RUNS") else None,
     )
 
@@ -63,6 +67,16 @@ def _thread_count(text: str) -> int | None:
             f"WAYRA_THREADS is {text[:20]!r}; expected a number from 1 to {MAX_THREADS}, or unset it"
         )
     return int(text)
+
+
+def _disk_bytes(text: str) -> int | None:
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise InvalidParameter(
+            f"WAYRA_PREFIX_DISK_MB is {text[:20]!r}; expected a number of MiB, 0 for none on disk, or unset it"
+        )
+    return int(text) << 20
 
 
 def child_environment(**changes: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ import math
 import secrets
 from dataclasses import dataclass, field
 
-from wayra.backends.api import Model, StepResult
+from wayra.backends.api import KV_BLOCK_LEN, Model, StepResult
 from wayra.base.errors import BackendError, InvalidParameter, WayraError
 from wayra.engine.batch import BatchBuilder
 from wayra.engine.kv_cache import KvCache
@@ -16,6 +16,7 @@ from wayra.engine.sequence import Sequence
 from wayra.engine.settings import EngineSettings, Limits, resolve
 from wayra.engine.speculate.drafter import Drafter
 from wayra.engine.speculate.speculator import make_speculator
+from wayra.engine.stored_prefixes import StoredPrefixes
 from wayra.engine.validation import check_request
 
 
@@ -39,6 +40,7 @@ class Engine:
 
     eos_ids: end a sequence and are never part of its output.
     drafter: guesses tokens when settings.speculate is "draft"; the caller's to close.
+    stored: where KV blocks outlive the engine; `close` waits for it.
     Effects: allocates the model's KV cache; the model stays the caller's to close.
     Raises: InvalidParameter when the settings contradict the model, OutOfMemory.
     """
@@ -49,13 +51,15 @@ class Engine:
         settings: EngineSettings,
         eos_ids: frozenset[int] = frozenset(),
         drafter: Drafter | None = None,
+        stored: StoredPrefixes | None = None,
     ) -> None:
         self._model = model
         self._vocab_size = model.spec.vocab_size
         self._eos_ids = frozenset(i for i in eos_ids if 0 <= i < self._vocab_size)
         self._limits = resolve(settings, model)
         model.allocate_kv(self._limits.kv_blocks)
-        self._kv = KvCache(self._limits)
+        self._stored = stored
+        self._kv = KvCache(self._limits, stored)
         self._scheduler = Scheduler(self._limits, self._kv)
         self._builder = BatchBuilder(self._kv.tables, self._vocab_size)
         self._speculator = make_speculator(settings, model, self._limits, self._kv, drafter)
@@ -271,7 +275,15 @@ class Engine:
             steps=counters.steps,
             drafted_tokens=counters.drafted_tokens,
             accepted_tokens=counters.accepted_tokens,
+            stored_prompt_tokens=0 if self._stored is None else self._stored.loaded_blocks * KV_BLOCK_LEN,
+            stored_bytes_read=0 if self._stored is None else self._stored.read_bytes,
+            stored_bytes_written=0 if self._stored is None else self._stored.written_bytes,
         )
+
+    def close(self) -> None:
+        """Finish what is being written to disk, waiting a little. The engine is not to be used after."""
+        if self._stored is not None:
+            self._stored.close()
 
     def check_integrity(self) -> None:
         """Raises IntegrityError unless every block is accounted for. For tests and idle moments, between steps."""

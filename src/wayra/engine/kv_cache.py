@@ -19,13 +19,18 @@ from wayra.engine.kv_blocks import BlockPool
 from wayra.engine.prefix_cache import PrefixCache, chain_digest
 from wayra.engine.sequence import Sequence
 from wayra.engine.settings import Limits, blocks_for
+from wayra.engine.stored_prefixes import StoredPrefixes
 
 
 class KvCache:
-    """tables: int32 [max_running, blocks of a full context], one row a running sequence, -1 where unused."""
+    """tables: int32 [max_running, blocks of a full context], one row a running sequence, -1 where unused.
 
-    def __init__(self, limits: Limits) -> None:
+    stored: where blocks that are not in memory may be found, and are kept for later; None: nowhere.
+    """
+
+    def __init__(self, limits: Limits, stored: StoredPrefixes | None = None) -> None:
         self._limits = limits
+        self._stored = stored if limits.prefix_cache else None
         self._prefix = PrefixCache()
         self._pool = BlockPool(limits.kv_blocks, self._prefix.forget)
         self.tables: NDArray[np.int32] = np.full((limits.max_running, blocks_for(limits.max_context)), -1, np.int32)
@@ -47,7 +52,8 @@ class KvCache:
 
     def admit(self, seq: Sequence, running: SequenceOf[Sequence]) -> bool:
         """Give a waiting sequence the blocks of its whole prompt, or nothing at all when that is not safe yet."""
-        hits = self._prefix.match(seq.shareable_digests())
+        digests = seq.shareable_digests()
+        hits = self._prefix.match(digests)
         for block in hits:
             self._pool.retain(block)
         num_new = blocks_for(seq.prompt_len) - len(hits)
@@ -62,6 +68,7 @@ class KvCache:
         seq.num_computed = seq.cached_tokens = len(hits) * KV_BLOCK_LEN
         seq.num_promised = len(seq.digests)
         self._prefix.promise(seq.digests[len(hits) :])
+        self._load(seq, digests[len(hits) :])
         return True
 
     def grow(self, seq: Sequence, older: SequenceOf[Sequence]) -> bool:
@@ -100,9 +107,13 @@ class KvCache:
             if index < seq.num_promised:
                 self._prefix.withdraw((digest,))
             seq.num_published = index + 1
+        if self._stored is not None:
+            self._stored.offer(seq)
 
     def release(self, seq: Sequence) -> None:
         """Give back all blocks of a running sequence; published ones stay cached."""
+        if self._stored is not None:
+            self._stored.offer(seq, is_over=True)
         self._prefix.withdraw(seq.digests[seq.num_published : seq.num_promised])
         self._release_blocks(seq.blocks)
         self.tables[seq.slot, : len(seq.blocks)] = -1
@@ -141,6 +152,16 @@ class KvCache:
                 return False
             num_free += self._pool.exclusive_count(seq.blocks)
         return num_later <= num_free
+
+    def _load(self, seq: Sequence, digests: SequenceOf[bytes]) -> None:
+        """Fill the sequence's next blocks from the disk instead of computing them, as far as they are there."""
+        if self._stored is None or not (num_stored := self._stored.count(digests)):
+            return
+        start = seq.num_published
+        blocks = seq.blocks[start : start + num_stored]
+        num_loaded = self._stored.load(digests[:num_stored], blocks)
+        seq.num_computed = seq.cached_tokens = (start + num_loaded) * KV_BLOCK_LEN
+        self.publish(seq)
 
     def _take_block(self, seq: Sequence) -> None:
         block = self._pool.allocate()

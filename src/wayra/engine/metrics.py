@@ -11,6 +11,8 @@ class EngineMetrics:
     prompt_tokens, cached_prompt_tokens, generated_tokens: since the engine was made; cached ones were not computed.
     requests, failed_requests, cancelled_requests, steps: likewise.
     drafted_tokens, accepted_tokens: guessed by speculation and computed; those of them that became output.
+    stored_prompt_tokens: prompt tokens read from disk, part of the cached ones where those of answers are counted.
+    stored_bytes_read, stored_bytes_written: what that read, and what was written for later.
     """
 
     running: int
@@ -28,6 +30,9 @@ class EngineMetrics:
     steps: int
     drafted_tokens: int = 0
     accepted_tokens: int = 0
+    stored_prompt_tokens: int = 0
+    stored_bytes_read: int = 0
+    stored_bytes_written: int = 0
 
     @property
     def kv_usage(self) -> float:

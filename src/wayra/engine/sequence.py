@@ -66,13 +66,14 @@ class Sequence:
     max_len: tokens at which it ends with "length". max_blocks: KV blocks it may come to hold.
     blocks: its block table; slot: the row of the shared table array, -1 while waiting.
     digests: one a full block known so far; num_published: leading blocks offered to the prefix cache.
+    num_stored: leading published blocks that are on disk or on their way there.
     num_promised: leading digests that were promised when it was admitted.
     mask: uint32 tokens allowed next, or None; set before each step that samples.
     """
 
     __slots__ = (
         "blocks", "cached_tokens", "constraint", "digests", "has_answered", "history", "id", "mask", "max_blocks",
-        "max_len", "min_len", "num_computed", "num_promised", "num_published", "params", "prompt_len",
+        "max_len", "min_len", "num_computed", "num_promised", "num_published", "num_stored", "params", "prompt_len",
         "prompt_logprobs", "prompt_top", "root", "seed", "slot", "stop_ids", "token_ids", "wants_logprobs",
     )  # fmt: skip
 
@@ -95,6 +96,7 @@ class Sequence:
         self.digests = prompt_digests(request.salt, self.token_ids) if limits.prefix_cache else []
         self.num_published = 0
         self.num_promised = 0
+        self.num_stored = 0
         self.cached_tokens = 0
         self.prompt_logprobs: list[float] | None = [] if params.prompt_logprobs else None
         self.prompt_top: list[tuple[tuple[int, float], ...]] | None = [] if params.prompt_top_logprobs else None

@@ -17,6 +17,7 @@ from wayra.engine.speculate.draft_model import DraftModel
 from wayra.llm.draft import DraftSource, check_tokenizers, open_draft
 from wayra.llm.memory import KVPlan, available_bytes, kv_bytes_per_block, plan_kv
 from wayra.llm.options import LLMOptions
+from wayra.llm.prefixes import stored_prefixes
 from wayra.llm.tokenizers import is_tokenizer_alone, load_template, load_tokenizer
 from wayra.model.record import record
 from wayra.model.spec import ModelSpec
@@ -111,7 +112,9 @@ def load(name: str, settings: Settings, options: LLMOptions, progress: "Progress
             drafter = DraftModel(
                 models[1], models[0].spec.vocab_size, plan.num_blocks, options.max_batch, plan.context_len
             )
-        engine = Engine(models[0], _engine_settings(plan, options), tokenizer.eos_ids, drafter)
+        stored = stored_prefixes(models[0], checkpoint.digest, settings, options)
+        engine = Engine(models[0], _engine_settings(plan, options), tokenizer.eos_ids, drafter, stored)
+        made.callback(engine.close)
         return Loaded(
             name=local.name,
             source=local.source,

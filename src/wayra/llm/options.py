@@ -26,6 +26,7 @@ class OptionFields(TypedDict, total=False):
     speculate: str | None
     draft_model: str | None
     draft_tokens: int
+    prefix_disk_mb: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class LLMOptions:
     threads, isa: compute threads and instruction set; None lets settings, then the backend, choose.
     kv_dtype: "bf16", "f16" or "f32". max_batch: requests computed side by side.
     prefix_cache: keep the keys and values of past prompts so that a repeated beginning costs nothing.
+    prefix_disk_mb: the most of them to keep on disk too, in MiB, so that they outlive the process; 0 keeps none. None:
+    what the settings say, else 4 GiB or a twentieth of the free disk.
     prepare_chat: start the renderer of chat templates while the weights load, so that the first chat need not wait.
     score_rows: logits computed at a time for prompt log-probabilities and perplexity; more is faster and takes a
     vocabulary of floats each.
@@ -58,6 +61,7 @@ class LLMOptions:
     speculate: str | None = None
     draft_model: str | None = None
     draft_tokens: int = 15
+    prefix_disk_mb: int | None = None
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
@@ -68,6 +72,7 @@ class LLMOptions:
         _in_range("threads", self.threads, 1, 4096)
         _in_range("max_batch", self.max_batch, 1, MAX_BATCH)
         _in_range("score_rows", self.score_rows, 1, MAX_BATCH)
+        _in_range("prefix_disk_mb", self.prefix_disk_mb, 0, 10**9)
         _in_range("draft_tokens", self.draft_tokens, 1, MAX_DRAFT_TOKENS)
         if self.speculate is not None and self.speculate not in SPECULATION:
             raise InvalidParameter(f"speculate is {self.speculate!r}, expected one of {', '.join(SPECULATION)}")
