@@ -9,7 +9,9 @@
 namespace wayra {
 namespace {
 // With few rows the weights' stream from memory is the limit, and the hardware prefetcher alone does not fill it.
-constexpr int64_t kPrefetchBytes = 8192;
+// Far ahead into the second cache, whose misses are not held up by the few buffers of the first; near into the first.
+constexpr int64_t kPrefetchFar = 32 << 10;
+constexpr int64_t kPrefetchNear = 2 << 10;
 
 // The pointers of a tile's rows: entry g * kTileRows + r is row r's group g.
 struct TileRows {
@@ -136,14 +138,17 @@ void quantised_tile(const LinearArgs& a, int panel, int64_t row) {
   for (int r = 0; r < R; ++r) acc[r] = simd::zero();
   const TileRows x(*a.x, row);
   const int64_t stride = a.weight->panel_bytes / a.x->groups;
-  const uint8_t* ahead = codes + kPrefetchBytes;
+  const uint8_t* here = codes;
   const bool first_tile = row == a.row_begin;  // later ones find the panel in the cache
   for (int g = 0; g < a.x->groups; ++g) {
     B w[8];
     Scales s;
     if (first_tile) {
-      for (int64_t i = 0; i < stride; i += 64) __builtin_prefetch(ahead + i);
-      ahead += stride;
+      for (int64_t i = 0; i < stride; i += 64) {
+        __builtin_prefetch(here + kPrefetchFar + i, 0, 2);
+        __builtin_prefetch(here + kPrefetchNear + i, 0, 3);
+      }
+      here += stride;
     }
     P::codes(codes + static_cast<int64_t>(g) * P::kCodeBytes, w);
     P::scales(scales, g, s);
