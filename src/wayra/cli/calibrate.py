@@ -8,6 +8,7 @@ import click
 import numpy as np
 
 from wayra.cli.output import emit, json_option, print_line, printable
+from wayra.llm.memory import available_bytes
 from wayra.plan.calibration import Observation, fit_constants, predict
 from wayra.plan.constants import as_toml, write_constants
 from wayra.plan.hardware import this_machine
@@ -35,7 +36,7 @@ def calibrate(runs: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
     Hardware "cpu" is this machine.
     """
     today = datetime.now(tz=UTC).date()
-    machine = this_machine(today=today)
+    machine = this_machine(available_bytes() or 0, today=today)
     observations = [item for path in runs for item in read_measurements(path, machine)]
     source = f"fitted to {len(observations)} runs of {', '.join(path.name for path in runs)}, {today.isoformat()}"
     found = fit_constants(observations, source=source)

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from wayra.cli.output import emit, json_option, print_line, printable
+from wayra.llm.memory import available_bytes
 from wayra.plan.constants import default_constants, read_constants
 from wayra.plan.hardware import hardware, this_machine
 from wayra.plan.memory import Fit, Request, fit
@@ -62,7 +63,7 @@ def fit_verb(model: str, as_json: bool, **flags: Any) -> None:
     if flags["cpu"] == (gpu is not None):
         raise click.UsageError("give --gpu NAME or --cpu, one of them")
     today = datetime.now(tz=UTC).date()
-    machine = this_machine(today=today) if gpu is None else hardware(gpu)
+    machine = this_machine(available_bytes() or 0, today=today) if gpu is None else hardware(gpu)
     described = describe(model)
     stored = stored_as(fmt) if fmt is not None else described.stored or stored_as("bf16")
     request = Request(flags["batch"], flags["context"], kv_bits(flags["kv"]))

@@ -14,7 +14,6 @@ from types import MappingProxyType
 import numpy as np
 
 from wayra.base.errors import InvalidParameter
-from wayra.llm.memory import available_bytes
 
 STALE_DAYS = 730
 TYPES = ("bf16", "fp8", "int8", "fp4")
@@ -96,18 +95,18 @@ def _shipped() -> tuple[Mapping[str, Hardware], Mapping[str, str]]:
     return MappingProxyType(table), MappingProxyType(aliases)
 
 
-def this_machine(*, today: date, measure: bool = True) -> Hardware:
-    """The machine at hand. measure: time a copy and a product through numpy (a second); else both are 0."""
+def this_machine(memory_bytes: float, *, today: date) -> Hardware:
+    """The machine at hand with so much memory to take; a copy and a product through numpy are timed (a second)."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    bytes_per_s, flops = (_copy_bytes_per_s(), _product_flops()) if measure else (0.0, 0.0)
+    bytes_per_s, flops = _copy_bytes_per_s(), _product_flops()
     return Hardware(
         "cpu",
         f"this machine, {cores} cores",
         "cpu",
-        float(available_bytes() or 0),
+        memory_bytes,
         bytes_per_s,
         MappingProxyType({"bf16": flops, "int8": INT8_FACTOR * flops}),
-        source="measured through numpy just now" if measure else "memory that is free now",
+        source="memory free now; speeds measured through numpy",
         as_of=today.isoformat(),
         measured=True,
     )

@@ -1,0 +1,195 @@
+"""The roofline by hand, and constants found again from times made with them."""
+
+import math
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wayra.base.errors import FileFormatError, InvalidParameter
+from wayra.plan.calibration import Observation, fit_constants, predict
+from wayra.plan.constants import default_constants, read_constants, write_constants
+from wayra.plan.hardware import all_hardware, hardware
+from wayra.plan.measurements import COLUMNS, read_measurements
+from wayra.plan.models import architecture
+from wayra.plan.roofline import (
+    Constants,
+    Deployment,
+    Load,
+    decode_terms,
+    prefill_flops,
+    prefill_terms,
+    served_batch,
+    speed,
+    weight_bytes_read,
+)
+from wayra.plan.stored import stored_as
+
+IDEAL = Constants(1.0, 1.0, 0.0, 0.0, 0.0)
+
+
+def on(model: str, fmt: str, card: str, gpus: int = 1) -> Deployment:
+    return Deployment(architecture(model), stored_as(fmt), hardware(card), gpus)
+
+
+def test_decode_reads_all_weights_but_the_embedding_table() -> None:
+    # 8B: (8,030,261,248 - 525,336,576) weights of 2 bytes = 15.01 GB, at 3,350 GB/s 4.48 ms.
+    terms = decode_terms(on("llama-3.1-8b", "bf16", "h100"), Load(1, 1, 0), interleaved=False)
+    assert terms.weights_s == pytest.approx(2 * 7_504_924_672 / 3.35e12)
+    assert terms.kv_s == pytest.approx(131_072 / 3.35e12)
+    found = speed(terms, IDEAL)
+    assert found.seconds == pytest.approx(4.48e-3, rel=1e-3)
+    assert found.bounded_by == "reading weights"
+
+
+def test_tensor_parallelism_divides_bytes_and_adds_sums() -> None:
+    one = decode_terms(on("llama-3.1-8b", "bf16", "h100"), Load(8, 1024, 0), interleaved=False)
+    four = decode_terms(on("llama-3.1-8b", "bf16", "h100", 4), Load(8, 1024, 0), interleaved=False)
+    assert four.weights_s == pytest.approx(one.weights_s / 4)
+    assert (one.sums, four.sums) == (0, 64)
+    # A ring sends 2 * 3/4 of 8 tokens * 4096 values * 2 bytes, 64 times, at 450 GB/s.
+    assert four.link_s == pytest.approx(64 * 2 * 0.75 * 8 * 4096 * 2 / 450e9)
+
+
+def test_a_batch_reads_the_experts_it_touches() -> None:
+    mixtral, fmt = architecture("mixtral-8x7b"), stored_as("bf16")
+    one, two = weight_bytes_read(mixtral, fmt, 1), weight_bytes_read(mixtral, fmt, 2)
+    # 1.5 more experts of 3 * 4096 * 14336 weights in each of 32 layers.
+    assert two - one == pytest.approx(1.5 * 32 * 176_160_768 * 2)
+
+
+def test_prefill_is_bounded_by_arithmetic() -> None:
+    # 2 * 6,979,321,856 * 4096 of projections, 2 * 32 * 4096 * 4096^2 of attention, 2 * 525,336,576 of the head.
+    flops = prefill_flops(architecture("llama-3.1-8b"), 4096)
+    assert flops == 2 * 6_979_321_856 * 4096 + 2 * 32 * 4096 * 4096**2 + 2 * 525_336_576
+    found = speed(prefill_terms(on("llama-3.1-8b", "bf16", "h100"), 4096), IDEAL)
+    assert found.seconds == pytest.approx(flops / 989e12)
+    assert found.bounded_by == "arithmetic"
+
+
+def test_each_answer_that_ends_costs_the_others_a_prefill() -> None:
+    deployment = on("llama-3.1-8b", "bf16", "h100")
+    terms = decode_terms(deployment, Load(17, 1024, 128))
+    # 16 other requests each read one prompt while 128 tokens are written.
+    assert terms.prefill_s == pytest.approx(16 / 128 * prefill_flops(deployment.model, 1024) / 989e12)
+    assert decode_terms(deployment, Load(1, 1024, 128)).prefill_s == 0
+
+
+def test_sequences_beyond_the_kv_cache_wait() -> None:
+    deployment = on("llama-3.1-8b", "bf16", "l40s")
+    # 44.99 GiB * 0.9 - 2 GB - 16.06 GB = 25.4 GB of room; a sequence of 10,240 tokens keeps 1.342 GB.
+    assert served_batch(deployment, Load(512, 8192, 4096)) == pytest.approx(25.41e9 / (10_240 * 131_072), rel=1e-3)
+
+
+def test_formats_without_units_run_at_the_peak_of_bf16() -> None:
+    assert hardware("a100").peak("fp8") == hardware("a100").peak("bf16") == 312e12
+
+
+def test_constants_are_found_again_from_their_own_times() -> None:
+    true = Constants(0.7, 0.5, 2e-5, 8e-6, 3e-5)
+    made: list[Observation] = []
+    for card in ("h100", "h200", "b200"):
+        for model in ("llama-3.1-8b", "llama-3.1-70b"):
+            for gpus in (4, 8) if model.endswith("70b") else (1, 2):
+                for batch in (1, 8, 64, 128):
+                    terms = decode_terms(on(model, "fp8", card, gpus), Load(batch, 1024, 256))
+                    made.append(Observation(terms, speed(terms, true).seconds, card))
+    found = fit_constants(made)
+    errors = np.abs(predict(made, found) / np.array([item.seconds for item in made]) - 1)
+    assert errors.max() < 0.03
+    assert found.bandwidth_share == pytest.approx(0.7, rel=0.1)
+    assert found.low <= 1 <= found.high < 1.2
+
+
+def test_intervals_cover_what_noise_leaves() -> None:
+    noise = np.random.default_rng(3).normal(0, 0.1, 120)
+    made: list[Observation] = []
+    for i, error in enumerate(noise):
+        terms = decode_terms(on("llama-3.1-8b", "bf16", "h100"), Load(1 + i, 512 + 8 * i, 256))
+        made.append(Observation(terms, speed(terms, default_constants("gpu")).seconds * math.exp(error), "h100"))
+    found = fit_constants(made)
+    # Nine of ten of a normal distribution lie within 1.645 standard deviations.
+    assert math.log(found.high) == pytest.approx(0.1645, rel=0.35)
+    assert math.log(found.low) == pytest.approx(-0.1645, rel=0.35)
+
+
+def test_too_few_or_senseless_runs_are_refused() -> None:
+    terms = decode_terms(on("llama-3.1-8b", "bf16", "h100"), Load(1, 8, 8))
+    with pytest.raises(InvalidParameter, match="3 runs"):
+        fit_constants([Observation(terms, 1.0, "x")] * 3)
+    for seconds in (0.0, -1.0, math.nan, math.inf):
+        with pytest.raises(InvalidParameter):
+            Observation(terms, seconds, "x")
+
+
+def test_senseless_loads_are_refused() -> None:
+    for batch, read, written in ((0, 1, 1), (1, 0, 0), (-1, 1, 1), (1, -1, 1), (1, 1e12, 1), (math.nan, 1, 1)):
+        with pytest.raises(InvalidParameter):
+            Load(batch, read, written)
+    with pytest.raises(InvalidParameter):
+        on("llama-3.1-8b", "bf16", "h100", 0)
+
+
+def test_constants_survive_the_disk(tmp_path: Path) -> None:
+    made = Constants(0.7, 0.5, 2e-5, 8e-6, 3e-5, 0.8, 1.3, 'from "here"')
+    write_constants(tmp_path / "c.toml", made)
+    assert read_constants(tmp_path / "c.toml") == replace(made, source="from 'here'")
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("bandwidth_share = 1.5", "bandwidth_share"),
+        ("compute_share = 0", "compute_share"),
+        ("layer_s = -1", "layer_s"),
+        ("sequence_s = 'x'", "sequence_s"),
+        ("high = 0.5", "interval"),
+    ],
+)
+def test_damaged_constants_are_refused_by_name(line: str, named: str, tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    write_constants(path, Constants(0.7, 0.5, 2e-5, 8e-6, 3e-5, 0.8, 1.3))
+    name = line.split(" ", maxsplit=1)[0]
+    kept = [text for text in path.read_text().splitlines() if not text.startswith(name)]
+    path.write_text("\n".join([*kept, line]))
+    with pytest.raises(FileFormatError, match=named):
+        read_constants(path)
+
+
+def test_runs_are_read_from_a_csv(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text(",".join(COLUMNS) + "\nllama3.1:8b,bf16,h100,2,16,1024,256,0.0065\n")
+    (found,) = read_measurements(path, hardware("desktop-ddr5"))
+    assert found.terms == decode_terms(on("llama-3.1-8b", "bf16", "h100", 2), Load(16, 1024, 256))
+    assert (found.seconds, found.group) == (0.0065, "h100-sxm")
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("model,format\n", "hardware"),
+        (",".join(COLUMNS) + "\nllama3,bf16,h100,1,1,1,1,0\n", "line 2: seconds_per_token"),
+        (",".join(COLUMNS) + "\nllama3,bf16,h100,1,x,1,1,1\n", "line 2: batch"),
+        (",".join(COLUMNS) + "\nllama3,bf16,h100,1,nan,1,1,1\n", "line 2: batch"),
+        (",".join(COLUMNS) + "\nllama3,bf16,h100\n", "line 2: gpus"),
+    ],
+)
+def test_damaged_runs_are_refused_by_line(text: str, named: str, tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text(text)
+    with pytest.raises(FileFormatError, match=named):
+        read_measurements(path, hardware("desktop-ddr5"))
+
+
+def test_old_rows_warn() -> None:
+    row = replace(hardware("h100"), as_of="2020-01-01")
+    assert "2020-01-01" in row.stale(date(2026, 1, 1))
+    assert hardware("h100").stale(date(2026, 12, 1)) == ""
+
+
+def test_shipped_hardware_is_sound_and_sourced() -> None:
+    for row in all_hardware():
+        assert "" not in (row.source, row.as_of), row.name
+        assert min(row.memory_bytes, row.bytes_per_s, row.peak("bf16")) > 0
