@@ -103,7 +103,7 @@ def test_schedules_over_one_folder_answer_as_if_alone(make: object, tmp_path: Pa
     assert callable(make)
     rng = random.Random(7)
     num_read = 0
-    for seed in range(max(6, fuzz_cases // 10)):
+    for seed in range(max(4, fuzz_cases // 50)):
         schedule = random_schedule(seed, VOCAB_SIZE, max_requests=6)
         for _ in range(3):
             model = make()

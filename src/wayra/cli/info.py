@@ -38,6 +38,7 @@ def info(settings: Settings, as_json: bool) -> None:
         "threads": _threads(settings),
         "memory": _memory(),
         "cache": _cache(settings.cache_dir),
+        "prefix_cache": _prefix_cache(settings),
     }
     emit(result, as_json, lambda: _print(result))
 
@@ -117,6 +118,17 @@ def _cache(folder: Path) -> dict[str, object]:
     }
 
 
+def _prefix_cache(settings: Settings) -> dict[str, object]:
+    """The computed prompts on disk, of all models."""
+    from wayra.engine.prefix_store import use_of
+    from wayra.llm.prefixes import max_prefix_bytes, prefix_root
+
+    root = prefix_root(settings)
+    use = use_of(root)
+    limit = max_prefix_bytes(settings)
+    return {"path": str(root), "files": use.files, "size_bytes": use.size_bytes, "max_bytes": limit}
+
+
 def _existing_parent(folder: Path) -> Path:
     return next((parent for parent in folder.parents if parent.exists()), Path("/"))
 
@@ -152,6 +164,9 @@ def _print(result: Mapping[str, object]) -> None:
     _line("cache", f"{cache['path']}{'' if cache['writable'] else ' (cannot be written)'}")
     for name, size in _items(cache["folders"]):
         _line(f"  {name}", _bytes(size))
+    prefixes = dict(_items(result["prefix_cache"]))
+    held = f"{prefixes['files']} files, {_bytes(prefixes['size_bytes'])} of {_bytes(prefixes['max_bytes'])}"
+    _line("prefix cache", f"{prefixes['path']}: {held}")
 
 
 def _items(value: object) -> list[tuple[str, object]]:

@@ -1,4 +1,4 @@
-"""`wayra rm`: delete a fetched model and the packed weights made from it."""
+"""`wayra rm`: delete a fetched model and the packed weights made from it, or the computed prompts on disk."""
 
 import sys
 from pathlib import Path
@@ -15,19 +15,26 @@ EPILOG = """\b
 Examples:
   wayra rm llama3.2:1b            asks first
   wayra rm llama3.2:1b --yes      for scripts
+  wayra rm --prefix-cache         the computed prompts of all models
 """
 
 
 @click.command(epilog=EPILOG)
-@click.argument("name")
+@click.argument("name", required=False)
+@click.option("--prefix-cache", is_flag=True, help="Delete the computed prompts of all models instead of a model.")
 @click.option("-y", "--yes", is_flag=True, help="Delete without asking.")
 @json_option
 @click.pass_obj
-def rm(settings: Settings, name: str, yes: bool, as_json: bool) -> None:
+def rm(settings: Settings, name: str | None, prefix_cache: bool, yes: bool, as_json: bool) -> None:
     """Delete a model from the cache, with the packed weights made from it.
 
-    A file or folder of your own is never deleted.
+    A file or folder of your own is never deleted. With --prefix-cache nothing is asked: it is made anew by use.
     """
+    if prefix_cache == (name is not None):
+        raise click.UsageError("name a model, or --prefix-cache for the computed prompts; one of them")
+    if name is None:
+        _clear_prefixes(settings, as_json)
+        return
     stored = _the_one(name, settings)
     if not yes:
         _ask(stored)
@@ -35,6 +42,15 @@ def rm(settings: Settings, name: str, yes: bool, as_json: bool) -> None:
     freed_bytes = remove(stored, settings) + packed_bytes
     result = {"name": name, "model": stored.record.name, "freed_bytes": freed_bytes}
     emit(result, as_json, lambda: print_line(f"deleted {name} ({human_bytes(freed_bytes)} freed)"))
+
+
+def _clear_prefixes(settings: Settings, as_json: bool) -> None:
+    from wayra.engine.prefix_store import clear
+    from wayra.llm.prefixes import prefix_root
+
+    freed_bytes = clear(prefix_root(settings))
+    result = {"freed_bytes": freed_bytes}
+    emit(result, as_json, lambda: print_line(f"deleted the computed prompts ({human_bytes(freed_bytes)} freed)"))
 
 
 def _the_one(name: str, settings: Settings) -> StoredModel:

@@ -54,6 +54,8 @@ SERVER_OPTIONS = (
     click.option("--drain-timeout", type=click.IntRange(0, 86_400), default=60, show_default=True, metavar="SECONDS",
                  help="How long requests under way may go on after SIGTERM."),
     click.option("--no-prefix-cache", is_flag=True, help="Compute every prompt anew."),
+    click.option("--prefix-disk", type=click.IntRange(0, 10**9), metavar="MB",
+                 help="Most disk that computed prompts may take, 0 for none.  [default: 4096, or 5 % of what is free]"),
     click.option("--quiet", is_flag=True, help="Log only what goes wrong."),
 )  # fmt: skip
 
@@ -101,6 +103,7 @@ def serve(settings: Settings, name: str | None, as_json: bool, **options: Any) -
         max_batch=options["max_batch"],
         prefix_cache=not options["no_prefix_cache"],
         prepare_chat=True,
+        prefix_disk_mb=options["prefix_disk"],
     )
     model = name or options["model"]
     note(f"loading {model} ...")
