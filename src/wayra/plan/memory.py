@@ -12,14 +12,15 @@ from wayra.plan.stored import Stored
 
 GPU_MEMORY_SHARE = 0.9
 GPU_RUNTIME_BYTES = 2e9
-CPU_RUNTIME_BYTES = 120e6
+CPU_RUNTIME_BYTES = 56e6
+CPU_TOKENIZER_BYTES = 268
 GPU_CHUNK_TOKENS = 8192
 CPU_CHUNK_TOKENS = 512
 GPU_COUNTS = (1, 2, 4, 8, 16, 32, 64, 128)
 MAX_BATCH = 1 << 16
 MAX_CONTEXT = 1 << 30
 _ASSUMED = "assumed: the default of GPU engines"
-_MEASURED = "measured: Python, numpy, tokenizer and the native library of this engine"
+_MEASURED = "measured on this engine, 2026-11-21: Python, numpy, native library and tokenizer of two models"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,7 @@ def activation_bytes(model: Architecture, request: Request, chunk_tokens: int, v
     )
 
 
-def runtime_bytes(hardware: Hardware, gpus: int) -> Quantity:
+def runtime_bytes(model: Architecture, hardware: Hardware, gpus: int) -> Quantity:
     """What the engine takes besides the model."""
     if hardware.kind == "gpu":
         return derived(
@@ -148,7 +149,14 @@ def runtime_bytes(hardware: Hardware, gpus: int) -> Quantity:
             given("gpus", gpus, "", "cards"),
             given("runtime_bytes_each", GPU_RUNTIME_BYTES, "B", _ASSUMED, note="context, graphs, workspace"),
         )
-    return given("runtime_bytes", CPU_RUNTIME_BYTES, "B", _MEASURED)
+    return derived(
+        "runtime_bytes",
+        "B",
+        "process_bytes + vocab * tokenizer_bytes",
+        given("process_bytes", CPU_RUNTIME_BYTES, "B", _MEASURED),
+        given("vocab", model.vocab_size, "", f"{model.title}: {model.source}"),
+        given("tokenizer_bytes", CPU_TOKENIZER_BYTES, "B", _MEASURED, note="a token of the vocabulary"),
+    )
 
 
 def usable_bytes(hardware: Hardware, gpus: int) -> Quantity:
@@ -167,7 +175,7 @@ def usable_bytes(hardware: Hardware, gpus: int) -> Quantity:
 
 def kv_room_bytes(model: Architecture, stored: Stored, hardware: Hardware, gpus: int) -> float:
     """Bytes left for the KV cache; negative when the weights do not fit."""
-    taken = weights_bytes(model, stored).value + runtime_bytes(hardware, gpus).value
+    taken = weights_bytes(model, stored).value + runtime_bytes(model, hardware, gpus).value
     return usable_bytes(hardware, gpus).value - taken
 
 
@@ -214,7 +222,7 @@ def _parts(
         weights_bytes(model, stored),
         kv_bytes(model, request, block_len=KV_BLOCK_LEN),
         activation_bytes(model, request, chunk, value_bytes),
-        runtime_bytes(hardware, gpus),
+        runtime_bytes(model, hardware, gpus),
     )
 
 
