@@ -10,6 +10,8 @@ from wayra.plan import cost, serving, training
 from wayra.plan.against_api import Comparison, against_api
 from wayra.plan.catalogue import Candidate, candidates
 from wayra.plan.evidence import Score
+from wayra.plan.hardware import Hardware, all_hardware, hardware
+from wayra.plan.models import Architecture, architectures
 from wayra.plan.options import Constraint, Failure, Kind, Option
 from wayra.plan.prices.api import api_price
 from wayra.plan.prices.dated import stale_warning
@@ -23,7 +25,7 @@ from wayra.plan.requirements import (
     place_failures,
     time_failures,
 )
-from wayra.plan.subjects import CARDS, SHAPES, Card, card
+from wayra.plan.stored import Stored
 from wayra.plan.workload import FineTuning, Route, Workload
 
 GPU_COUNTS = (1, 2, 4, 8)
@@ -65,8 +67,11 @@ class Market:
 
 def make_plan(workload: Workload, market: Market) -> Plan:
     """Weigh every option. Raises InvalidParameter for unknown models, GPUs and benchmarks, with the nearest names."""
-    for name in (*workload.gpus, *workload.have):
-        card(name)
+    workload = replace(
+        workload,
+        gpus=tuple(hardware(name).name for name in workload.gpus),
+        have={hardware(name).name: count for name, count in workload.have.items()},
+    )
     weighed, warnings = _weigh(workload, market, Standard(_every_floor(workload), market.own_scores))
     if workload.routes:
         hybrids, more = _hybrids(workload, market)
@@ -98,7 +103,7 @@ def _weigh(workload: Workload, market: Market, standard: Standard) -> tuple[list
         found += sold
         warnings += missing
         found += _hardware_options(candidate, workload, market, standard)
-        if candidate.open_weights and candidate.id not in SHAPES:
+        if candidate.open_weights and _shape(candidate) is None:
             warnings.append(f"{candidate.title}: its shape is not known here, so only its APIs were weighed")
     return found, warnings
 
@@ -161,15 +166,20 @@ def _api_option(candidate: Candidate, price: ApiPrice, workload: Workload, stand
 
 
 def _hardware_options(candidate: Candidate, workload: Workload, market: Market, standard: Standard) -> Iterator[Option]:
-    shape = SHAPES.get(candidate.id)
+    shape = _shape(candidate)
     if shape is None:
         return
-    for found in CARDS.values():
+    for found in all_hardware():
         if workload.gpus and found.name not in workload.gpus and found.name not in workload.have:
             continue
+        if not _kinds(found, workload, market):
+            continue
         for fmt in serving.FORMATS:
-            options = _on_card(candidate, workload, market, standard, (found, fmt))
-            yield from options
+            yield from _on_card(candidate, workload, market, standard, (found, fmt))
+
+
+def _shape(candidate: Candidate) -> Architecture | None:
+    return next((found for found in architectures() if found.name == candidate.id), None)
 
 
 def _on_card(
@@ -177,10 +187,11 @@ def _on_card(
     workload: Workload,
     market: Market,
     standard: Standard,
-    place: tuple[Card, serving.Format],
+    place: tuple[Hardware, Stored],
 ) -> Iterator[Option]:
     """One option a kind: the cheapest number of cards that meets every limit, else the one that comes nearest."""
-    shape = SHAPES[candidate.id]
+    shape = _shape(candidate)
+    assert shape is not None
     kinds = _kinds(place[0], workload, market)
     made: dict[Kind, list[Option]] = {kind: [] for kind in kinds}
     for gpus in GPU_COUNTS:
@@ -197,7 +208,7 @@ def _on_card(
             yield min(options, key=_nearest_first)
 
 
-def _kinds(found: Card, workload: Workload, market: Market) -> tuple[Kind, ...]:
+def _kinds(found: Hardware, workload: Workload, market: Market) -> tuple[Kind, ...]:
     kinds: list[Kind] = []
     if any(row.gpu == found.name for row in market.table.rents):
         kinds.append("rented")
@@ -233,7 +244,12 @@ def _machine_option(
         trained, missing = _trained(kind, machine, workload.fine_tuning, market)
         if missing:
             failures.append(Failure("fine-tuning", missing))
-    risks = [serving.UNCALIBRATED, machine.fmt.risk, _OWN_RISK[kind], f"licence: {candidate.licence}"]
+    risks = [
+        serving.UNCALIBRATED,
+        serving.FORMAT_RISK.get(machine.fmt.name, ""),
+        _OWN_RISK[kind],
+        f"licence: {candidate.licence}",
+    ]
     return Option(
         kind=kind,
         label=f"{candidate.title}, {machine.fmt.name}, {count.value:.0f} x {machine.gpus} {machine.card.name}, {where}",
@@ -293,7 +309,7 @@ def _memory(machine: serving.Machine, workload: Workload, load: serving.Load | N
 
 def _does_not_fit(machine: serving.Machine, workload: Workload) -> Failure:
     needed = serving.memory_gb(machine, 1, workload.longest).value
-    there = machine.gpus * machine.card.memory_bytes / 1e9 * serving.MEMORY_SHARE
+    there = serving.usable_gb(machine)
     return Failure(
         "memory", f"one sequence of {workload.longest:,} tokens takes {needed:.1f} GB, {there:.1f} GB can be used"
     )

@@ -5,102 +5,70 @@ step. `UNCALIBRATED` says so wherever a number comes from here; runs of the lab 
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from types import MappingProxyType
 
+from wayra.plan import memory, roofline
 from wayra.plan.cost import Traffic, hours_per_month
+from wayra.plan.hardware import Hardware
+from wayra.plan.models import Architecture
 from wayra.plan.quantity import Quantity, computed, derived, given
-from wayra.plan.subjects import Card, Shape, read_a_token
+from wayra.plan.stored import Stored, stored_as
 
 ASSUMED = "assumed; calibrate with runs of the lab"
 UNCALIBRATED = "speed and latency are computed, not measured: expect errors of 30 % and more; wayra bench measures them"
 
 BANDWIDTH_SHARE = 0.7
 PEAK_SHARE = 0.5
-STEP_S = 0.003
-SYNC_S = 20e-6
-SYNC_OVER_PCIE_S = 60e-6
+LAYER_S = 50e-6
+SUM_S = 20e-6
+SUM_OVER_PCIE_S = 60e-6
 NVLINK_BYTES_PER_S = 100e9
-RUNTIME_GB = 2.0
-MEMORY_SHARE = 0.92
+KV_BITS = 16
 Z95 = 1.645
 MAX_BATCH = 512
 
-
-@dataclass(frozen=True, slots=True)
-class Format:
-    """How weights are stored. bits: a weight of the layers' projections, scales included; the rest stays in 16 bit.
-
-    peak_factor: operations a second by those in bf16.
-    """
-
-    name: str
-    bits: float
-    kv_bits: float
-    needs_fp8: bool
-    peak_factor: float
-    risk: str
-
-
-BF16 = Format("bf16", 16, 16, False, 1.0, "")
-FP8 = Format(
-    "fp8", 8, 16, True, 2.0, "published scores are of bf16 weights; FP8 usually keeps them within noise: measure yours"
-)  # fmt: skip
-INT4 = Format(
-    "int4-g128", 4 + 16 / 128 + 4 / 128, 16, False, 1.0,
-    "published scores are of bf16 weights; 4 bits lose some: measure it",
-)  # fmt: skip
-FORMATS = (BF16, FP8, INT4)
+FORMATS: tuple[Stored, ...] = (stored_as("bf16"), stored_as("fp8"), stored_as("awq-int4"))
+FORMAT_RISK: Mapping[str, str] = MappingProxyType(
+    {
+        "fp8": "published scores are of bf16 weights; FP8 usually keeps them within noise: measure yours",
+        "awq-int4": "published scores are of bf16 weights; 4 bits lose some: measure it",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
     """A model on `gpus` cards that share it by tensor parallelism."""
 
-    shape: Shape
-    card: Card
+    shape: Architecture
+    card: Hardware
     gpus: int
-    fmt: Format
+    fmt: Stored
+
+    def __hash__(self) -> int:
+        """By name: the peaks of a card are a mapping, which has no hash; equality compares everything."""
+        return hash((self.shape.name, self.card.name, self.gpus, self.fmt.name))
 
     def possible(self) -> bool:
-        """Whether heads divide among the cards and the cards have the units the format needs."""
-        return self.shape.num_kv_heads % self.gpus == 0 and (self.card.fp8 or not self.fmt.needs_fp8)
+        """Whether heads divide among the cards, cards are linked, and have the units the format needs."""
+        linked = self.gpus == 1 or self.card.link_bytes_per_s > 0
+        return linked and self.shape.num_kv_heads % self.gpus == 0 and self.fmt.maths in self.card.flops
+
+    def deployment(self) -> roofline.Deployment:
+        return roofline.Deployment(self.shape, self.fmt, self.card, self.gpus, KV_BITS)
+
+    def constants(self) -> roofline.Constants:
+        """What of the hardware's limits is reached."""
+        sum_s = SUM_S if self.card.link_bytes_per_s >= NVLINK_BYTES_PER_S else SUM_OVER_PCIE_S
+        return roofline.Constants(BANDWIDTH_SHARE, PEAK_SHARE, LAYER_S, sum_s, 0.0, source=ASSUMED)
 
 
-def weights_gb(machine: Machine) -> Quantity:
-    shape, fmt = machine.shape, machine.fmt
-    return derived(
-        "weights_gb",
-        "GB",
-        "(linear * bits + (parameters - linear) * 16) / 8 / 1e9",
-        given("linear", shape.linear, "", f"config.json: {shape.name}"),
-        given("bits", fmt.bits, "bit", fmt.name),
-        given("parameters", shape.parameters, "", f"config.json: {shape.name}"),
-    )
-
-
-def kv_gb_per_token(machine: Machine) -> Quantity:
-    return derived(
-        "kv_gb_per_token",
-        "GB",
-        "kv_values * kv_bits / 8 / 1e9",
-        given("kv_values", machine.shape.kv_values_per_token, "", "2 * layers * KV heads * head size"),
-        given("kv_bits", machine.fmt.kv_bits, "bit", machine.fmt.name),
-    )
-
-
-def room_gb(machine: Machine) -> Quantity:
-    """Memory left for the KV cache; negative when the weights alone do not fit."""
-    return derived(
-        "kv_room_gb",
-        "GB",
-        "gpus * (card_gb * memory_share - runtime_gb) - weights_gb",
-        given("gpus", machine.gpus, "", "the plan"),
-        given("card_gb", machine.card.memory_bytes / 1e9, "GB", f"data sheet: {machine.card.name}"),
-        given("memory_share", MEMORY_SHARE, "", ASSUMED),
-        given("runtime_gb", RUNTIME_GB, "GB", ASSUMED),
-        weights_gb(machine),
-    )
+def kv_bytes_per_sequence(machine: Machine, context: float) -> float:
+    """Layers with a window keep no more than it."""
+    return machine.shape.kv_values_per_token * KV_BITS / 8 * machine.shape.kept_tokens(context)
 
 
 def memory_gb(machine: Machine, batch: int, context: float) -> Quantity:
@@ -108,85 +76,57 @@ def memory_gb(machine: Machine, batch: int, context: float) -> Quantity:
     return derived(
         "memory_gb",
         "GB",
-        "weights_gb + batch * context * kv_gb_per_token + gpus * runtime_gb",
-        weights_gb(machine),
+        "(weights_bytes + batch * kv_bytes_per_sequence + runtime_bytes) / 1e9",
+        memory.weights_bytes(machine.shape, machine.fmt),
         given("batch", batch, "", "sequences at once"),
-        given("context", context, "tok", "tokens a sequence"),
-        kv_gb_per_token(machine),
-        given("gpus", machine.gpus, "", "the plan"),
-        given("runtime_gb", RUNTIME_GB, "GB", ASSUMED),
+        computed(
+            "kv_bytes_per_sequence",
+            kv_bytes_per_sequence(machine, context),
+            "B",
+            f"{context:,.0f} tokens, in layers with a window no more than it",
+            memory.kv_bytes_per_token(machine.shape, KV_BITS),
+        ),
+        memory.runtime_bytes(machine.card, machine.gpus),
     )
+
+
+def usable_gb(machine: Machine) -> float:
+    """What a model may take of the cards."""
+    return memory.usable_bytes(machine.card, machine.gpus).value / 1e9
 
 
 def step_s(machine: Machine, batch: int, context: float) -> Quantity:
     """Seconds of a decode step of `batch` sequences with `context` tokens each."""
-    shape, card = machine.shape, machine.card
-    read_bytes = derived(
-        "weight_bytes",
-        "B",
-        "(linear * bits + (read - linear) * 16) / 8",
-        given("linear", shape.linear, "", f"config.json: {shape.name}"),
-        given("bits", machine.fmt.bits, "bit", machine.fmt.name),
-        given("read", read_a_token(shape), "", f"config.json: {shape.name}"),
-    )
-    return derived(
-        "step_s",
-        "s",
-        "max((weight_bytes + batch * context * kv_gb_per_token * 1e9) / (gpus * bytes_per_s * bandwidth_share),"
-        " 2 * read * batch / (gpus * bf16_flops * peak_factor * peak_share)) + fixed_s + sums_s",
-        read_bytes,
-        given("batch", batch, "", "sequences at once"),
-        given("context", context, "tok", "tokens a sequence"),
-        kv_gb_per_token(machine),
-        given("gpus", machine.gpus, "", "the plan"),
-        given("bytes_per_s", card.bytes_per_s, "B/s", f"data sheet: {card.name}"),
-        given("bandwidth_share", BANDWIDTH_SHARE, "", ASSUMED),
-        given("read", read_a_token(shape), "", f"config.json: {shape.name}"),
-        given("bf16_flops", card.bf16_flops, "FLOP/s", f"data sheet: {card.name}"),
-        given("peak_factor", machine.fmt.peak_factor, "", f"{machine.fmt.name} by bf16"),
-        given("peak_share", PEAK_SHARE, "", ASSUMED),
-        given("fixed_s", STEP_S, "s", ASSUMED),
-        sums_s(machine, batch),
-    )
-
-
-def sums_s(machine: Machine, tokens: float) -> Quantity:
-    """Seconds a step spends adding up over the cards: two sums a layer, each a fixed time and its bytes."""
-    if machine.gpus == 1:
-        return given("sums_s", 0.0, "s", "one card")
-    card = machine.card
-    linked = card.link_bytes_per_s >= NVLINK_BYTES_PER_S
-    return derived(
-        "sums_s",
-        "s",
-        "2 * layers * (sync_s + 2 * tokens * hidden * 2 * (gpus - 1) / gpus / link_bytes_per_s)",
-        given("layers", machine.shape.num_layers, "", f"config.json: {machine.shape.name}"),
-        given("sync_s", SYNC_S if linked else SYNC_OVER_PCIE_S, "s", ASSUMED),
-        given("tokens", tokens, "tok", "the step"),
-        given("hidden", machine.shape.hidden_size, "", f"config.json: {machine.shape.name}"),
-        given("gpus", machine.gpus, "", "the plan"),
-        given("link_bytes_per_s", card.link_bytes_per_s, "B/s", ASSUMED),
-    )
+    load = roofline.Load(batch, context, 0)
+    return _seconds("step_s", machine, roofline.decode_terms(machine.deployment(), load, interleaved=False))
 
 
 def prefill_s(machine: Machine, tokens: float) -> Quantity:
-    """Seconds to read a prompt of so many tokens, bounded by operations."""
-    shape = machine.shape
+    """Seconds to read a prompt of so many tokens."""
+    return _seconds("prefill_s", machine, roofline.prefill_terms(machine.deployment(), max(tokens, 1.0)))
+
+
+def _seconds(name: str, machine: Machine, terms: roofline.Terms) -> Quantity:
+    """The roofline's sum with its parts; `roofline.speed` says in words which part is the largest."""
+    constants = machine.constants()
+    at_limit = "at the limits of the hardware"
     return derived(
-        "prefill_s",
+        name,
         "s",
-        "(2 * read * tokens + 2 * layers * q_size * tokens ** 2) / (gpus * bf16_flops * peak_factor * peak_share)"
-        " + fixed_s + sums_s",
-        given("read", read_a_token(shape), "", f"config.json: {shape.name}"),
-        given("tokens", tokens, "tok", "input not in the prompt cache"),
-        given("layers", shape.num_layers, "", f"config.json: {shape.name}"),
-        given("q_size", shape.num_heads * shape.head_dim, "", f"config.json: {shape.name}"),
-        given("gpus", machine.gpus, "", "the plan"),
-        given("bf16_flops", machine.card.bf16_flops, "FLOP/s", f"data sheet: {machine.card.name}"),
-        given("peak_factor", machine.fmt.peak_factor, "", f"{machine.fmt.name} by bf16"),
-        given("peak_share", PEAK_SHARE, "", ASSUMED),
-        given("fixed_s", STEP_S, "s", ASSUMED),
-        sums_s(machine, tokens),
+        "max((weights_s + kv_s) / bandwidth_share, compute_s / compute_share)"
+        " + layers * layer_s + link_s / link_share + sums * sum_s",
+        given("weights_s", terms.weights_s, "s", at_limit),
+        given("kv_s", terms.kv_s, "s", at_limit),
+        given("bandwidth_share", constants.bandwidth_share, "", constants.source),
+        given("compute_s", terms.compute_s, "s", at_limit),
+        given("compute_share", constants.compute_share, "", constants.source),
+        given("layers", terms.layers, "", machine.shape.title),
+        given("layer_s", constants.layer_s, "s", constants.source),
+        given("link_s", terms.link_s, "s", at_limit),
+        given("link_share", roofline.LINK_SHARE, "", constants.source),
+        given("sums", terms.sums, "", "two a layer over several cards"),
+        given("sum_s", constants.sum_s, "s", constants.source),
+        note=f"bounded by {roofline.speed(terms, constants).bounded_by}",
     )
 
 
@@ -207,10 +147,10 @@ class Load:
 
 def max_batch(machine: Machine, traffic: Traffic, longest: int) -> int:
     """Sequences of average length that fit the KV cache; 0 when the longest one does not."""
-    room, token = room_gb(machine).value, kv_gb_per_token(machine).value
-    if room < longest * token:
+    room = memory.kv_room_bytes(machine.shape, machine.fmt, machine.card, machine.gpus)
+    if room < kv_bytes_per_sequence(machine, longest):
         return 0
-    return min(MAX_BATCH, int(room / (token * (traffic.input_tokens + traffic.output_tokens))))
+    return min(MAX_BATCH, int(room / kv_bytes_per_sequence(machine, traffic.input_tokens + traffic.output_tokens)))
 
 
 def load_at(machine: Machine, traffic: Traffic, batch: int) -> Load:

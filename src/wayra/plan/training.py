@@ -4,16 +4,17 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from wayra.plan import finetune
+from wayra.plan.hardware import Hardware, all_hardware
+from wayra.plan.models import Architecture
 from wayra.plan.prices.table import PriceTable
 from wayra.plan.quantity import Quantity, given
-from wayra.plan.subjects import CARDS, Card, Shape
 from wayra.plan.workload import FineTuning
 
 MEMORY_SHARE = 0.9
 GPU_COUNTS = (1, 2, 4, 8)
 
 
-def trained_model(shape: Shape) -> finetune.Model:
+def trained_model(shape: Architecture) -> finetune.Model:
     return finetune.Model(
         name=shape.name,
         parameters=shape.parameters,
@@ -27,12 +28,11 @@ def trained_model(shape: Shape) -> finetune.Model:
     )
 
 
-@lru_cache(maxsize=1024)
-def train_at_home(shape: Shape, wanted: FineTuning, card: Card, gpus: int) -> tuple[Quantity | None, str]:
+def train_at_home(shape: Architecture, wanted: FineTuning, card: Hardware, gpus: int) -> tuple[Quantity | None, str]:
     """Hours of a run on a machine's own cards, or None with how much memory is missing."""
     model = trained_model(shape)
     there = gpus * card.memory_bytes / 1e9 * MEMORY_SHARE
-    peak = given("peak_tflops", card.bf16_flops / 1e12, "TFLOPS", f"data sheet: {card.name}")
+    peak = given("peak_tflops", card.peak("bf16") / 1e12, "TFLOPS", f"data sheet: {card.name}")
     least = float("inf")
     for method in ("lora", "qlora"):
         job = finetune.Job(method, wanted.examples, wanted.tokens_per_example)
@@ -45,25 +45,25 @@ def train_at_home(shape: Shape, wanted: FineTuning, card: Card, gpus: int) -> tu
 
 
 @lru_cache(maxsize=256)
-def plan_training(shape: Shape, wanted: FineTuning, table: PriceTable) -> Quantity | None:
+def plan_training(shape: Architecture, wanted: FineTuning, table: PriceTable) -> Quantity | None:
     """The cheapest run of LoRA or QLoRA on rented cards. None when no eight cards hold it."""
     return min(_runs(shape, wanted, table), key=lambda run: run.value, default=None)
 
 
-def _runs(shape: Shape, wanted: FineTuning, table: PriceTable) -> Iterator[Quantity]:
+def _runs(shape: Architecture, wanted: FineTuning, table: PriceTable) -> Iterator[Quantity]:
     model = trained_model(shape)
     rented = {row.gpu for row in table.rents}
     for method in ("lora", "qlora"):
         job = finetune.Job(method, wanted.examples, wanted.tokens_per_example)
         needed = finetune.memory_gb(model, job)
-        for card in CARDS.values():
+        for card in all_hardware():
             if card.name not in rented:
                 continue
             rent = table.cheapest_rent(card.name).quantity()
             for gpus in GPU_COUNTS:
                 if needed.value > gpus * card.memory_bytes / 1e9 * MEMORY_SHARE:
                     continue
-                peak = given("peak_tflops", card.bf16_flops / 1e12, "TFLOPS", f"data sheet: {card.name}")
+                peak = given("peak_tflops", card.peak("bf16") / 1e12, "TFLOPS", f"data sheet: {card.name}")
                 hours = finetune.hours(model, job, peak, gpus)
                 run = finetune.cost_usd(hours, rent, gpus)
                 yield run.noted(f"{method} on {gpus} x {card.name}, {needed.value:.0f} GB needed")

@@ -91,7 +91,7 @@ def test_prices_and_rents_of_ones_own_count(call: Call, tmp_path: Path):
         (("absent.toml",), "absent.toml cannot be read"),
         (("x.toml", "--scenario", "research-lab"), "not both"),
         ((*SMALL, "--model", "llama-9"), "there is no model 'llama-9' to plan with; nearest: "),
-        ((*SMALL, "--gpu", "h100"), "the planner knows no GPU 'h100'; nearest: h200, h100-sxm, h100-pcie"),
+        ((*SMALL, "--gpu", "h1000"), "the planner knows no hardware 'h1000'; nearest: h100"),
         ((*SMALL, "--quality", "mmlu"), "--quality 'mmlu' is no NAME=NUMBER"),
         ((*SMALL, "--rent", "l4=-1"), "the rent is -1 USD/h"),
         ((*SMALL, "--budget", "-5"), "monthly budget: -5"),

@@ -10,10 +10,11 @@ from wayra.plan.claims.claim import stated
 from wayra.plan.claims.language import Functions, Value, Words
 from wayra.plan.evidence import Score, scores
 from wayra.plan.evidence import fact as find_fact
+from wayra.plan.hardware import hardware
+from wayra.plan.models import architecture
 from wayra.plan.prices.api import api_price
 from wayra.plan.prices.table import shipped_prices
 from wayra.plan.quantity import Quantity, computed, derived, given
-from wayra.plan.subjects import card, read_a_token, shape
 
 CONFIG = "config.json of the model"
 SHEET = "the maker's data sheet"
@@ -53,17 +54,21 @@ def _gpus(count: float) -> Quantity:
 
 
 def _parameters(model: str) -> Quantity:
-    return given("parameters", shape(model).parameters, "", f"{CONFIG}: {model}")
+    return given("parameters", architecture(str(model)).parameters, "", f"{CONFIG}: {model}")
 
 
 def _read(model: str) -> Quantity:
-    return given(
-        "weights_read", read_a_token(shape(model)), "", f"{CONFIG}: {model}", note="all but the embedding table"
-    )
+    return given("weights_read", _read_a_token(model), "", f"{CONFIG}: {model}", note="all but the embedding table")
+
+
+def _read_a_token(model: str) -> int:
+    """Weights a decode step reads: all but an embedding table of which it reads one row."""
+    found = architecture(str(model))
+    return found.parameters if found.tied else found.parameters - found.embedding
 
 
 def _bandwidth(gpu: str) -> Quantity:
-    return given("bytes_per_s", card(gpu).bytes_per_s, "B/s", f"{SHEET}: {gpu}")
+    return given("bytes_per_s", hardware(str(gpu)).bytes_per_s, "B/s", f"{SHEET}: {gpu}")
 
 
 def parameters_b(model: str) -> Quantity:
@@ -78,7 +83,7 @@ def weights_gb(model: str, bits: float) -> Quantity:
 
 
 def kv_bytes_per_token(model: str, bits: float = 16) -> Quantity:
-    found = shape(model)
+    found = architecture(str(model))
     return derived(
         "kv_bytes_per_token",
         "B",
@@ -102,7 +107,7 @@ def kv_gb(model: str, tokens: float, bits: float = 16) -> Quantity:
 
 def kv_sharing(model: str) -> Quantity:
     """How many times smaller grouped-query attention makes the KV cache."""
-    found = shape(model)
+    found = architecture(str(model))
     return derived(
         "kv_reduction",
         "x",
@@ -114,7 +119,7 @@ def kv_sharing(model: str) -> Quantity:
 
 def moe_active_b(model: str, experts: float, active: float) -> Quantity:
     """Active parameters if the model's MLPs were split into `experts` of which `active` work on a token."""
-    found = shape(model)
+    found = architecture(str(model))
     return derived(
         "active_b",
         "B",
@@ -176,7 +181,7 @@ def sequences_that_fit(
         "sequences",
         "",
         "floor((memory_gb - runtime_gb - weights_gb) * 1e9 / (context * kv_bytes_per_token))",
-        given("memory_gb", card(gpu).memory_bytes / 1e9, "GB", f"{SHEET}: {gpu}"),
+        given("memory_gb", hardware(str(gpu)).memory_bytes / 1e9, "GB", f"{SHEET}: {gpu}"),
         given("runtime_gb", runtime_gb, "GB", "assumed"),
         weights_gb(model, bits),
         given("context", context, "tok", "assumed"),
@@ -191,7 +196,7 @@ def prefill_ceiling(model: str, gpu: str, gpus: float = 1) -> Quantity:
         "tok/s",
         "gpus * bf16_flops / (2 * weights_read)",
         _gpus(gpus),
-        given("bf16_flops", card(gpu).bf16_flops, "FLOP/s", f"{SHEET}: {gpu}"),
+        given("bf16_flops", hardware(str(gpu)).peak("bf16"), "FLOP/s", f"{SHEET}: {gpu}"),
         _read(model),
     )
 
@@ -212,7 +217,11 @@ def gqa_gain_percent(model: str, context: float) -> Quantity:
 
 def memory_gb(gpu: str, gpus: float = 1) -> Quantity:
     return derived(
-        "memory_gb", "GB", "gpus * card_gb", _gpus(gpus), given("card_gb", card(gpu).memory_bytes / 1e9, "GB", SHEET)
+        "memory_gb",
+        "GB",
+        "gpus * card_gb",
+        _gpus(gpus),
+        given("card_gb", hardware(str(gpu)).memory_bytes / 1e9, "GB", SHEET),
     )
 
 
@@ -265,7 +274,7 @@ def finetune_hours(model: str, gpu: str, examples: float, tokens: float, mfu: fl
         _parameters(model),
         given("examples", examples, "", CLAIMED),
         given("tokens", tokens, "tok", "an example, assumed"),
-        given("bf16_flops", card(gpu).bf16_flops, "FLOP/s", f"{SHEET}: {gpu}"),
+        given("bf16_flops", hardware(str(gpu)).peak("bf16"), "FLOP/s", f"{SHEET}: {gpu}"),
         given("mfu", mfu, "", "reached share of the peak, assumed"),
     )
 
