@@ -71,9 +71,10 @@ def main() -> None:
         return
     if not sys.argv[1:]:
         raise SystemExit(__doc__)
-    results = [case(text) for text in sys.argv[1:]]
-    for result in results:
-        print(result)
+    results: list[dict[str, object]] = []
+    for text in sys.argv[1:]:
+        results.append(case(text))
+        print(results[-1], flush=True)
     print(json.dumps({"at": datetime.now(tz=UTC).isoformat(timespec="seconds"), "cases": results}))
 
 
