@@ -44,6 +44,8 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "plan": Verb("wayra.cli.plan:plan", "Rank models, hardware and providers for a workload, by cost."),
         "claims": Verb("wayra.cli.claims:claims", "Derive claims about models and prices again, and judge them."),
         "perplexity": Verb("wayra.cli.perplexity:perplexity", "Measure a model on a text."),
+        "bench": Verb("wayra.cli.bench:bench", "Measure the speed of a model or a server."),
+        "runs": Verb("wayra.cli.runs:runs", "List, show, compare and export recorded runs."),
     }
 )
 

@@ -158,11 +158,12 @@ class HttpClient:
             connection.close()
         return response
 
-    def close(self) -> None:
-        """Close the idle connections."""
+    async def aclose(self) -> None:
+        """Close the idle connections; in the event loop they belong to."""
         for connection in self._idle:
             connection.close()
         self._idle.clear()
+        await asyncio.sleep(0)  # the loop's turn to let go of the sockets
 
     async def _connection(self) -> tuple[Connection, bool]:
         while self._idle:

@@ -51,6 +51,8 @@ class ResponseParser:
                 return self._response
         if self._mode == "chunks":
             return self._push_chunks(at_s, data)
+        if self._mode == "trailers":
+            return self._push_trailers(data)
         if self._mode == "length":
             piece, self._wanted = data[: self._wanted], max(0, self._wanted - len(data))
             self._give(at_s, piece)
@@ -60,7 +62,7 @@ class ResponseParser:
 
     def closed(self) -> Response | None:
         """The response, when the end of the connection is its end."""
-        return self._response if self._mode == "until_close" else None
+        return self._response if self._mode in ("until_close", "trailers") else None
 
     def where_cut(self) -> str:
         if self._response is not None:
@@ -107,23 +109,28 @@ class ResponseParser:
                 break
             line = data[place:end]
             place = end + 2
-            if not line and self._mode == "chunks":  # the end of the chunk before
+            if not line:  # the end of the chunk before
                 continue
             size = _chunk_size(line)
             if size == 0:
-                # Trailers are not used by any server of this kind; the connection is not kept if there are some.
-                has_end = data[place:].startswith(b"\r\n") or not data[place:]
-                return self._ended(keep=has_end and bool(data[place:]))
+                self._mode = "trailers"
+                return self._push_trailers(data[place:])
             self._wanted = size
         self._rest = data[place:]
         if len(self._rest) > MAX_CHUNK_LINE_BYTES:
             raise RequestFailed("protocol", "a chunk of the answer does not say its length")
         return None
 
-    def _ended(self, *, keep: bool) -> Response:
-        response = self._response
-        assert response is not None
-        return response if keep else Response(response.status, response.headers, response.head_s, False)
+    def _push_trailers(self, data: bytes) -> Response | None:
+        """Lines after the last chunk, which nobody uses, up to an empty one."""
+        while (end := data.find(b"\r\n")) > 0:
+            data = data[end + 2 :]
+        if end == 0:
+            return self._response
+        self._rest = data
+        if len(data) > MAX_CHUNK_LINE_BYTES:
+            raise RequestFailed("protocol", "the answer does not end")
+        return None
 
     def _give(self, at_s: float, piece: bytes) -> None:
         if not piece:

@@ -12,6 +12,8 @@ RESAMPLES = 2000
 MAX_CELLS = 40_000_000
 """Resamples times values, above which fewer resamples are drawn."""
 
+BATCH_CELLS = 500_000
+
 Floats = NDArray[np.float64]
 
 
@@ -103,10 +105,12 @@ def paired_bootstrap(
 def _resampled_means(values: Floats, seed: int) -> Floats:
     generator = np.random.default_rng(seed)
     resamples = max(200, min(RESAMPLES, MAX_CELLS // len(values)))
-    means = np.empty(resamples)
-    for index in range(resamples):
-        means[index] = values[generator.integers(0, len(values), len(values))].mean()
-    return means
+    at_once = max(1, BATCH_CELLS // len(values))
+    means: list[Floats] = []
+    for start in range(0, resamples, at_once):
+        shape = (min(at_once, resamples - start), len(values))
+        means.append(values[generator.integers(0, len(values), shape)].mean(axis=1))
+    return np.concatenate(means)
 
 
 def _bounds(drawn: Floats, confidence: float) -> tuple[float, float]:

@@ -1,0 +1,217 @@
+"""`wayra bench`: measure the speed of a model here or of a server, and keep the run."""
+
+import asyncio
+import dataclasses
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wayra.base.errors import InvalidParameter
+from wayra.base.settings import Settings
+from wayra.cli.generation import MODEL_OPTIONS, with_options
+from wayra.cli.output import emit, json_option
+
+if TYPE_CHECKING:
+    from wayra.lab.bench.settings import BenchSettings
+    from wayra.lab.runs import RunStore, RunWriter
+    from wayra.lab.targets import OpenAITarget, Target
+    from wayra.llm.options import OptionFields
+
+EPILOG = """\b
+Examples:
+  wayra bench smollm2                                    prefill and decode, pp512 and tg128
+  wayra bench smollm2 --concurrency 1,4,16               latency under load, in this process
+  wayra bench http://127.0.0.1:8000 --rate 2 --poisson --slo mlperf-8b-interactive
+  wayra bench http://127.0.0.1:8000 --sweep              to the knee
+  wayra bench --resume latest
+"""
+
+
+def _numbers(kind: type) -> Any:
+    def convert(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[Any, ...] | None:
+        try:
+            return None if value is None else tuple(kind(part) for part in value.split(","))
+        except ValueError as error:
+            raise click.BadParameter(f"{value!r} is no list of numbers like 1,2,4") from error
+
+    return convert
+
+
+TRAFFIC_OPTIONS = (
+    click.option("--concurrency", callback=_numbers(int), metavar="N,...", help="Closed loops of so many users."),
+    click.option("--rate", callback=_numbers(float), metavar="R,...", help="Open loops of so many requests a second."),
+    click.option("--poisson", "is_poisson", is_flag=True, help="At random times instead of even ones."),
+    click.option("--sweep", is_flag=True, help="Double the concurrency up to the knee."),
+    click.option("--trace", type=click.Path(dir_okay=False), help="Replay a JSONL file."),
+    click.option("--cache", "measure_cache", is_flag=True, help="Send each prompt twice: cold, then cached."),
+    click.option("--requests", "num_requests", type=int, metavar="N", help="Of each stage (32)."),
+    click.option("--duration", "max_s", type=float, metavar="S", help="At most, of each stage; then cancel."),
+    click.option("--warmup", type=int, metavar="N", help="Requests before each stage, not measured (2)."),
+    click.option("--prompt-tokens", "prompt", metavar="DIST", help="N, LOW..HIGH, normal(M,D), lognormal(M,S) (256)."),
+    click.option("--output-tokens", "answer", metavar="DIST", help="The same for answers (64)."),
+    click.option(
+        "--shared-prefix", "shared_prefix_len", type=int, metavar="N", help="Tokens prompts begin alike with."
+    ),
+    click.option("--prefix-groups", "num_groups", type=int, metavar="N", help="Different such beginnings (1)."),
+    click.option("--slo", metavar="LIMITS", help='"ttft:500,tpot:50" in ms, or a preset such as mlperf-8b.'),
+)
+SERVER_OPTIONS = (
+    click.option("--model", "served_model", metavar="NAME", help="Of the server; default: the first it lists."),
+    click.option("--api", type=click.Choice(["completions", "chat"]), default="completions", show_default=True,
+                 help="Which endpoint of a server to ask."),
+    click.option("--key", envvar="WAYRA_TARGET_KEY", metavar="KEY", help="Sent as a bearer token; never recorded."),
+    click.option("--no-ignore-eos", is_flag=True, help="Let answers end; do not send ignore_eos."),
+    click.option("--running-usage", is_flag=True, help="Ask for usage in each chunk (vLLM)."),
+    click.option("--input-price", type=float, metavar="P", help="Of a million prompt tokens."),
+    click.option("--output-price", type=float, metavar="P", help="Of a million output tokens."),
+)  # fmt: skip
+MODEL_BENCH_OPTIONS = (
+    click.option("--pp", callback=_numbers(int), metavar="N,...", help="Prompt lengths to prefill (512)."),
+    click.option("--tg", callback=_numbers(int), metavar="N,...", help="Tokens to decode (128)."),
+    click.option("--repeats", type=int, metavar="N", help="Of each (5)."),
+    click.option("--limit-gb-s", type=float, metavar="X", help="Memory bandwidth; default: measured."),
+    click.option("--limit-int8-gops", type=float, metavar="X", help="Peak of int8 operations, for prefill's limit."),
+)
+
+
+@click.command(epilog=EPILOG)
+@click.argument("target", required=False)
+@with_options(TRAFFIC_OPTIONS)
+@with_options(SERVER_OPTIONS)
+@with_options(MODEL_BENCH_OPTIONS)
+@with_options(MODEL_OPTIONS[1:])
+@click.option("--seed", type=int, help="Of lengths, times and prompts (0).")
+@click.option("--nonce", metavar="TEXT", help="Repeat the prompts of the run that had it; default: new ones.")
+@click.option("--resume", metavar="RUN", help="Go on with an interrupted run.")
+@click.option("--definitions", is_flag=True, help="Print what each number means.")
+@json_option
+@click.pass_obj
+def bench(settings: Settings, target: str | None, as_json: bool, **options: Any) -> None:
+    """Measure TARGET: a model here, or the URL of an OpenAI-compatible server.
+
+    A model without traffic options: prefill and decode alone, with the share of this machine's limit. With them, or a
+    URL: latency and rates under load. Prompts are new to every cache. Every request is recorded; see `wayra runs`.
+    """
+    from wayra.cli.bench_report import print_definitions, report
+    from wayra.lab.latency import DEFINITIONS
+    from wayra.lab.runs import RunStore, summarise
+
+    if options["definitions"] and target is None:
+        emit(dict(DEFINITIONS), as_json, lambda: print_definitions(DEFINITIONS))
+        return
+    store = RunStore(settings)
+    chosen = _chosen(target, options, store)
+    run = _open(store, chosen, options["resume"])
+    with run:
+        _measure(settings, chosen, options, (run, not as_json))
+        run.finish()
+    stored = store.open(run.id)
+    report(settings, stored, summarise(stored), as_json=as_json, definitions=options["definitions"])
+
+
+def _chosen(target: str | None, options: dict[str, Any], store: "RunStore") -> "BenchSettings":
+    import msgspec
+
+    from wayra.lab.bench.settings import BenchSettings
+
+    if options["resume"] is not None:
+        config = store.open(options["resume"]).config
+        try:
+            return msgspec.convert(config, BenchSettings)
+        except msgspec.ValidationError as error:
+            raise InvalidParameter(f"run {options['resume']} is no bench: {error}") from error
+    if target is None:
+        raise click.UsageError("name a TARGET: a model, or the URL of a server", click.get_current_context())
+    names = {field.name for field in dataclasses.fields(BenchSettings)}
+    given = {name: value for name, value in options.items() if name in names and value is not None}
+    if options["rate"] is not None:
+        given["rates"] = options["rate"]
+    traffic = ("rates", "concurrency", "trace", "num_requests", "max_s", "slo", "prompt", "answer")
+    flags = (given.get("sweep"), given.get("measure_cache"))
+    is_url = target.startswith(("http://", "https://"))
+    given["mode"] = "traffic" if is_url or any(name in given for name in traffic) or any(flags) else "model"
+    given["nonce"] = options["nonce"] or os.urandom(6).hex()
+    given["ignore_eos"] = not options["no_ignore_eos"]
+    return BenchSettings(target=target, **given)
+
+
+def _open(store: "RunStore", chosen: "BenchSettings", resume: str | None) -> "RunWriter":
+    from wayra.lab.latency import DEFINITIONS
+    from wayra.lab.runs import RunFacts
+
+    if resume is not None:
+        return store.resume(resume)
+    facts = RunFacts(name=chosen.target, definitions=DEFINITIONS, seeds={"traffic": chosen.seed, "nonce": chosen.nonce})
+    return store.create("bench", dataclasses.asdict(chosen), facts)
+
+
+def _measure(
+    settings: Settings, chosen: "BenchSettings", options: dict[str, Any], shown: "tuple[RunWriter, bool]"
+) -> None:
+    from wayra.cli.bench_report import LiveProgress
+    from wayra.lab.bench.model_run import run_model
+    from wayra.lab.bench.traffic_run import TrafficBench
+    from wayra.lab.targets import LocalTarget
+
+    run, is_shown = shown
+    target = _target(settings, chosen, options)
+    weights_bytes = target.llm.memory().weights_bytes if isinstance(target, LocalTarget) else 0
+
+    async def measure() -> None:
+        try:
+            if chosen.mode == "model" and isinstance(target, LocalTarget):
+                await run_model(target, chosen, run, progress.told)
+            else:
+                await TrafficBench(target, chosen, run, progress.told).run()
+        finally:
+            await target.aclose()
+
+    with LiveProgress(settings, is_shown) as progress:
+        asyncio.run(measure())
+    if chosen.mode == "model":
+        _find_limits(settings, chosen, options, (run, weights_bytes))
+
+
+def _target(settings: Settings, chosen: "BenchSettings", options: dict[str, Any]) -> "Target":
+    from wayra.cli.generation import load_model
+    from wayra.lab.targets import LocalTarget, OpenAITarget, OpenAITargetSettings
+
+    if not chosen.target.startswith(("http://", "https://")):
+        fixed: OptionFields = {"prefix_cache": chosen.mode == "traffic", "speculate": "off"}
+        return LocalTarget(load_model(settings, {**options, "model": chosen.target}, fixed))
+    how = OpenAITargetSettings(
+        model=options["served_model"] or "",
+        key=options["key"],
+        api=options["api"],
+        can_ignore_eos=chosen.ignore_eos,
+        wants_running_usage=options["running_usage"],
+    )
+    if not how.model:
+        how = dataclasses.replace(how, model=asyncio.run(_first_model(OpenAITarget(chosen.target, how))))
+    return OpenAITarget(chosen.target, how)
+
+
+async def _first_model(target: "OpenAITarget") -> str:
+    from wayra.lab.bench.traffic_run import resolve_model
+
+    try:
+        return await resolve_model(target)
+    finally:
+        await target.aclose()
+
+
+def _find_limits(
+    settings: Settings, chosen: "BenchSettings", options: dict[str, Any], measured: "tuple[RunWriter, int]"
+) -> None:
+    from wayra.lab.bench.roofline import limit_rates
+    from wayra.lab.limits import MachineLimits, numpy_probe
+
+    run, weights_bytes = measured
+    threads = options.get("threads") or settings.threads or len(os.sched_getaffinity(0))
+    given, int8 = options["limit_gb_s"], options["limit_int8_gops"]
+    limits = MachineLimits(given, int8, "given") if given else numpy_probe(weights_bytes, threads)
+    limits = MachineLimits(limits.read_gb_s, int8, limits.how)
+    sizes = {f"pp{n}": n for n in chosen.pp} | {f"tg{n}": n for n in chosen.tg}
+    rates = limit_rates(chosen.target, settings, sizes, limits)
+    run.set_facts(limits=dataclasses.asdict(limits), limit_rates=rates)

@@ -1,0 +1,79 @@
+"""The protocol of a target: one question in, an answer with the time of each of its events out, never an exception."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from wayra.lab.client.failures import Failure, RequestFailed
+from wayra.lab.latency.record import RequestStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A question. prompt: text, or token ids where the target takes them. max_tokens: of the answer.
+
+    ignore_eos: go on to max_tokens whatever the model says, where the target can.
+    """
+
+    prompt: str | tuple[int, ...]
+    max_tokens: int
+    ignore_eos: bool = True
+    temperature: float = 0.0
+    seed: int | None = None
+
+
+@dataclass(slots=True)
+class Reply:
+    """What came, with times of time.perf_counter(). event_*: one entry for each event that carries content."""
+
+    sent_s: float
+    ended_s: float = 0.0
+    status: RequestStatus = "ok"
+    head_s: float | None = None
+    event_s: list[float] = field(default_factory=list[float])
+    event_chars: list[int] = field(default_factory=list[int])
+    event_tokens: list[int | None] = field(default_factory=list[int | None])
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached_tokens: int | None = None
+    finish_reason: str | None = None
+    text: str = ""
+    failure: Failure | None = None
+
+
+class Target(Protocol):
+    """name: for people. can_take_ids: whether a prompt may be token ids."""
+
+    name: str
+    can_take_ids: bool
+
+    async def send(self, ask: Ask) -> Reply:
+        """Ask and wait for the whole answer. Failures are in the reply; a cancelled task gets a "cancelled" one."""
+        ...
+
+    def describe(self) -> dict[str, object]:
+        """What is known of it, for the run's facts: JSON, no secrets."""
+        ...
+
+    async def aclose(self) -> None:
+        """Free what it holds; in the event loop it was used in."""
+        ...
+
+
+async def replied(reply: Reply, receive: Callable[[], Awaitable[None]]) -> Reply:
+    """Run `receive`, which fills the reply, and put what went wrong into it.
+
+    Being cancelled is part of a measurement (its time was over), so the reply says so instead of raising.
+    """
+    try:
+        await receive()
+        if not reply.event_s:
+            raise RequestFailed("empty", "the answer has no token")
+    except RequestFailed as error:
+        reply.status, reply.failure = "failed", error.failure
+    except asyncio.CancelledError:
+        reply.status = "cancelled"
+    reply.ended_s = time.perf_counter()
+    return reply

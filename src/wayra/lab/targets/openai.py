@@ -1,0 +1,149 @@
+"""Any server with an OpenAI-compatible API, asked for a stream of completions or chat completions."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from wayra.base.errors import InvalidParameter
+from wayra.lab.client import HttpClient, HttpLimits, RequestFailed, SseSplitter
+from wayra.lab.client.failures import failure_of_status
+from wayra.lab.targets.api import Ask, Reply, replied
+from wayra.lab.targets.stream_events import StreamEvents
+
+MAX_ERROR_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAITargetSettings:
+    """How to ask. key: kept out of every record. api: "completions" or "chat".
+
+    extra: fields to add to each request's body. can_ignore_eos: the server knows `ignore_eos` (vLLM, SGLang, wayra; not
+    OpenAI). wants_running_usage: ask for usage in each chunk (vLLM), so that the tokens of a chunk are known.
+    """
+
+    model: str
+    key: str | None = field(default=None, repr=False)
+    api: str = "completions"
+    extra: Mapping[str, object] = field(default_factory=dict[str, object])
+    can_ignore_eos: bool = True
+    wants_running_usage: bool = False
+    can_take_ids: bool = False
+    verify_tls: bool = True
+    limits: HttpLimits = field(default_factory=HttpLimits)
+
+    def __post_init__(self) -> None:
+        if self.api not in ("completions", "chat"):
+            raise InvalidParameter(f"api is {self.api!r}, expected completions or chat")
+        if self.key is not None and not (self.key.isascii() and self.key.isprintable() and self.key):
+            raise InvalidParameter("the key has characters that cannot be in a header; check how it was given")
+
+
+class OpenAITarget:
+    """url: up to and with the version, e.g. http://127.0.0.1:8000/v1; without a path /v1 is added."""
+
+    def __init__(self, url: str, settings: OpenAITargetSettings) -> None:
+        """Raises InvalidParameter when the URL is none."""
+        scheme, _, rest = url.rstrip("/").partition("://")
+        self.url = f"{scheme}://{rest}" if "/" in rest else f"{scheme}://{rest}/v1"
+        self.settings = settings
+        self.name = f"{settings.model} at {self.url}"
+        self.can_take_ids = settings.can_take_ids and settings.api == "completions"
+        self._client = HttpClient(self.url, settings.limits, verify_tls=settings.verify_tls)
+        self._headers = {"Content-Type": "application/json", "Accept": "text/event-stream", "User-Agent": "wayra-bench"}
+        if settings.key is not None:
+            self._headers["Authorization"] = f"Bearer {settings.key}"
+        self._path = "/completions" if settings.api == "completions" else "/chat/completions"
+
+    async def send(self, ask: Ask) -> Reply:
+        body = msgspec.json.encode(self._body(ask))
+        reply = Reply(sent_s=time.perf_counter())
+
+        async def receive() -> None:
+            await self._receive(body, reply)
+
+        return await replied(reply, receive)
+
+    async def _receive(self, body: bytes, reply: Reply) -> None:
+        events = StreamEvents(reply)
+        splitter = SseSplitter()
+        start = bytearray()
+
+        def on_body(at_s: float, piece: bytes) -> None:
+            if len(start) < MAX_ERROR_BYTES and not events.num_events:
+                start.extend(piece)
+            for event in splitter.push(piece):
+                events.take(at_s, event)
+
+        try:
+            response = await self._client.send("POST", self._path, self._headers, body, on_body)
+        finally:
+            reply.text = events.text()
+        reply.head_s = response.head_s
+        if response.status != 200:
+            raise failure_of_status(response.status, error_message(bytes(start)))
+        if not events.num_events:
+            raise RequestFailed("rubbish", f"the answer is no stream of events: it begins with {bytes(start[:80])!r}")
+        events.finish()
+
+    def _body(self, ask: Ask) -> dict[str, object]:
+        body: dict[str, object] = {
+            "model": self.settings.model,
+            "max_tokens": ask.max_tokens,
+            "temperature": ask.temperature,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        if self.settings.wants_running_usage:
+            body["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
+        if self.settings.api == "chat":
+            body["messages"] = [{"role": "user", "content": ask.prompt}]
+        else:
+            body["prompt"] = ask.prompt
+        if ask.ignore_eos and self.settings.can_ignore_eos:
+            body["ignore_eos"] = True
+        if ask.seed is not None:
+            body["seed"] = ask.seed
+        return {**body, **self.settings.extra}
+
+    async def first_model(self) -> str:
+        """The first name /models lists. Raises RequestFailed."""
+        content = bytearray()
+        headers = {name: value for name, value in self._headers.items() if name != "Content-Type"}
+        response = await self._client.send("GET", "/models", headers, b"", lambda _at, piece: content.extend(piece))
+        if response.status != 200:
+            raise failure_of_status(response.status, error_message(bytes(content)))
+        try:
+            found = msgspec.json.decode(bytes(content), type=_Models)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise RequestFailed("rubbish", f"/models is not what the API says: {error}") from error
+        if not found.data:
+            raise RequestFailed("rubbish", "/models lists no model; name one")
+        return found.data[0].id
+
+    def describe(self) -> dict[str, object]:
+        return {"kind": "openai", "url": self.url, "model": self.settings.model, "api": self.settings.api}
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+
+class _Model(msgspec.Struct):
+    id: str
+
+
+class _Models(msgspec.Struct):
+    data: list[_Model]
+
+
+def error_message(content: bytes) -> str:
+    """What a server says went wrong: its JSON's message, or the beginning of what it sent."""
+    try:
+        found = msgspec.json.decode(content)
+    except (msgspec.DecodeError, RecursionError):
+        return content[:200].decode("utf-8", "replace").strip() or "no explanation"
+    for _ in range(2):
+        if isinstance(found, dict):
+            found = found.get("error") or found.get("message") or found.get("detail") or found
+    return str(found)[:300]

@@ -1,0 +1,78 @@
+"""Prompts of a wanted length that no cache has seen: random words or token ids from a seed and a nonce of the run."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from wayra.lab.targets.api import Ask
+from wayra.lab.traffic.lengths import Lengths
+
+VOCABULARY = (
+    "time year people way day man thing woman life child world school state family student group country problem "
+    "hand part place case week company system program question work number night point home water room mother "
+    "area money story fact month lot right study book eye job word business issue side kind head house service "
+    "friend father power hour game line end member law car city name president team minute idea body information "
+    "back parent face level office door health person art war history party result change morning reason research "
+    "girl guy moment air teacher force education foot boy age policy music market sense nation plan college "
+    "interest death course someone experience behavior street image field "
+)
+"""Short, frequent words, which most tokenizers have as one token."""
+WORDS = tuple(VOCABULARY.split())
+
+
+@dataclass(frozen=True, slots=True)
+class PromptShape:
+    """prompt, answer: lengths in tokens. shared_prefix_len: tokens that all prompts of one of num_groups begin with."""
+
+    prompt: Lengths
+    answer: Lengths
+    shared_prefix_len: int = 0
+    num_groups: int = 1
+
+
+class PromptMaker:
+    """Request number -> question; the same for the same seed, nonce and stage, whatever was asked before.
+
+    id_range: token ids to draw from, where the target takes ids; prompts are then exactly as long as wanted. Otherwise
+    they are words, tokens_per_word of them a token, and the length is approximate: the server's usage is what counts.
+    """
+
+    def __init__(self, shape: PromptShape, seed: int, nonce: str, id_range: tuple[int, int] | None = None) -> None:
+        self.shape = shape
+        self._seed = [seed, int.from_bytes(hashlib.sha256(nonce.encode()).digest()[:8], "big")]
+        self._id_range = id_range
+        self.tokens_per_word = 1.0
+        self.overhead_tokens = 0.0
+
+    def make(self, stage: int, index: int, *, ignore_eos: bool = True) -> tuple[Ask, int]:
+        """The question and the prompt tokens wanted."""
+        lengths = np.random.default_rng([self._seed[0], 2, stage, index])
+        prompt_len, answer_len = self.shape.prompt.draw(lengths), self.shape.answer.draw(lengths)
+        group = index % self.shape.num_groups
+        shared = min(self.shape.shared_prefix_len, prompt_len - 1)
+        prefix = np.random.default_rng([*self._seed, 3, group])
+        own = np.random.default_rng([*self._seed, 4, stage, index])
+        if self._id_range is not None:
+            ids = np.concatenate(
+                [prefix.integers(*self._id_range, shared), own.integers(*self._id_range, prompt_len - shared)]
+            )
+            return Ask(tuple(int(i) for i in ids), answer_len, ignore_eos), prompt_len
+        num_words = max(1, round((prompt_len - self.overhead_tokens) / self.tokens_per_word))
+        num_shared = min(num_words - 1, round(shared / self.tokens_per_word))
+        places = np.concatenate(
+            [prefix.integers(0, len(WORDS), num_shared), own.integers(0, len(WORDS), num_words - num_shared)]
+        )
+        return Ask(" ".join(WORDS[place] for place in places), answer_len, ignore_eos), prompt_len
+
+    def with_shape(self, shape: PromptShape) -> "PromptMaker":
+        """The same calibration and seeds for other lengths."""
+        other = PromptMaker(shape, 0, "", self._id_range)
+        other._seed = self._seed
+        other.tokens_per_word, other.overhead_tokens = self.tokens_per_word, self.overhead_tokens
+        return other
+
+    def words(self, count: int, salt: int) -> str:
+        """A text of so many words, for calibration."""
+        places = np.random.default_rng([*self._seed, 5, salt]).integers(0, len(WORDS), count)
+        return " ".join(WORDS[place] for place in places)
