@@ -228,6 +228,7 @@ def test_what_is_wrong_in_a_chat_is_refused_by_its_name(
         ({"prompt": [[]]}, None),
         ({"prompt": ["x"] * 2000}, "prompt"),
         ({"logprobs": 21}, "logprobs"),
+        ({"prompt": [[5] * 1000] * 60, "echo": True, "logprobs": 20}, "logprobs"),
         ({"echo": True, "logprobs": 1, "stream": True}, "stream"),
     ],
 )

@@ -17,7 +17,7 @@ from wayra.engine.settings import Limits
 from wayra.engine.validation import check_request
 from wayra.llm.load import Loaded
 from wayra.llm.prompts import Conversation, PromptReader
-from wayra.server.calls import Caller, ChatCall, CompletionCall, Prompt
+from wayra.server.calls import Caller, ChatCall, CompletionCall
 from wayra.server.engine_thread import EngineThread
 from wayra.server.errors import ApiError
 from wayra.server.generation import Generation, GenerationPlan, ParserMaker
@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 INLINE_CHARS = 2_000
 """Longer texts are tokenized outside the event loop, which would stand still meanwhile."""
+MAX_SCORES = 1 << 20
+"""Log-probabilities of prompt tokens and their alternatives in one answer, a hundred bytes each."""
 LEAST_RETRY_MS = 100
 MOST_RETRY_MS = 30_000
 
@@ -135,16 +137,12 @@ class Service:
         model = self.model(call.model)
 
         async def prompts() -> list[tuple[int, ...]]:
-            return [await self.prompt_ids(model, prompt) for prompt in call.prompts]
+            if sum(map(len, call.prompts)) > INLINE_CHARS:
+                return await self._aside(lambda: [model.reader.read(prompt) for prompt in call.prompts])
+            return [model.reader.read(prompt) for prompt in call.prompts]
 
         wanted = _Wanted(call.params, call.n, len(call.prompts), call.streams, call.grammar)
         return await self._begin(model, prompts, wanted, caller)
-
-    async def prompt_ids(self, model: ServedModel, prompt: Prompt) -> tuple[int, ...]:
-        """A text, control tokens in it recognised, or ids, checked."""
-        if len(prompt) > INLINE_CHARS:
-            return await self._aside(lambda: model.reader.read(prompt))
-        return model.reader.read(prompt)
 
     async def chat_ids(self, model: ServedModel, messages: Conversation) -> tuple[int, ...]:
         """A conversation as the model sees it. Raises TemplateError, InvalidParameter."""
@@ -189,6 +187,7 @@ class Service:
         try:
             grammar = await self._compiled(model, wanted.grammar)
             requests = _requests(await prompts(), wanted, caller, grammar)
+            _check_scores(requests)
             for request in requests[:: wanted.n]:
                 check_request(request, model.limits, model.loaded.spec.vocab_size, model.eos_ids)
             plan = GenerationPlan(wanted.n, wanted.streams, arrived)
@@ -273,6 +272,18 @@ def _requests(
             constraint = None if grammar is None else grammar.constraint()
             requests.append(Request(f"{caller.request_id}-{len(requests)}", prompt, params, caller.salt, constraint))
     return requests
+
+
+def _check_scores(requests: Sequence[Request]) -> None:
+    """Raises ApiError 400 for more scores of prompts than an answer should hold."""
+    scores = sum(len(r.prompt_ids) * (1 + r.params.prompt_top_logprobs) for r in requests if r.params.prompt_logprobs)
+    if scores > MAX_SCORES:
+        raise ApiError(
+            400,
+            f"the prompts would give {scores:,} log-probabilities, limit is {MAX_SCORES:,}; "
+            "send fewer prompts at a time, or ask for fewer alternatives",
+            "logprobs",
+        )
 
 
 def _moved(seed: int, branch: int) -> int:
