@@ -25,6 +25,7 @@ from wayra.backends.api import BackendOptions, StepBatch, StepResult
 from wayra.backends.null import NullModel, null_spec
 from wayra.engine.engine import Engine
 from wayra.engine.request import Request, SamplingParams
+from wayra.engine.sequence import Sequence as EngineSequence
 from wayra.engine.settings import EngineSettings
 from wayra.engine.speculate import lengths, speculator
 from wayra.engine.speculate.draft_model import DraftModel
@@ -196,3 +197,49 @@ def test_the_same_model_as_draft_is_always_right_even_when_sampling() -> None:
     assert metrics.generated_tokens == 240
     assert metrics.accepted_tokens == metrics.drafted_tokens > 150
     assert metrics.steps < 60
+
+
+class StubbornModel(NullModel):
+    """Chooses what nobody would guess at every fifth position."""
+
+    def step(self, batch: StepBatch) -> StepResult:
+        result = super().step(batch)
+        if len(result.token_ids):
+            is_fifth = (batch.positions[batch.logit_rows] + 1) % 5 == 0
+            result.token_ids[is_fifth] = (result.token_ids[is_fifth] + 1) % VOCAB_SIZE
+        return result
+
+
+class Watched(DraftModel):
+    """Remembers what it guessed: (request, position of the first guess, guesses)."""
+
+    def __init__(self, draft: NullModel) -> None:
+        super().__init__(draft, VOCAB_SIZE, 64, MAX_STEP_SEQS, 512)
+        self.told: list[tuple[str, int, list[int]]] = []
+
+    def draft(self, asked: Sequence[tuple[EngineSequence, int]]) -> list[list[int]]:
+        drafts = super().draft(asked)
+        self.told += [(seq.id, len(seq.token_ids), guesses) for (seq, _), guesses in zip(asked, drafts, strict=True)]
+        return drafts
+
+
+@pytest.mark.parametrize("draft_tokens", [1, 3, 7])
+def test_a_draft_model_is_right_again_after_it_was_wrong(draft_tokens: int) -> None:
+    drafter = Watched(null_model())
+    settings = EngineSettings(speculate="draft", draft_tokens=draft_tokens)
+    engine = Engine(StubbornModel(null_spec(VOCAB_SIZE, 512), OPTIONS), settings, drafter=drafter)
+    tokens = {f"r{number}": [5, number] for number in range(2)}
+    for request_id, prompt in tokens.items():
+        engine.add(Request(request_id, tuple(prompt), SamplingParams(temperature=0, max_tokens=300)))
+    while engine.has_work():
+        for output in engine.step():
+            tokens[output.request_id] += output.token_ids
+        engine.check_integrity()
+    num_guesses = 0
+    for request_id, start, guesses in drafter.told:
+        for position, guess in enumerate(guesses, start):
+            num_guesses += 1
+            if guess != tokens[request_id][position]:
+                assert position % 5 == 0
+                break
+    assert num_guesses > 100
