@@ -22,7 +22,8 @@ from wayra.weights.tensors import ModelWeights
 __all__ = ["NativeBackend", "NativeModel", "describe"]
 
 KV_TYPES = {"f32": 0, "f16": 1, "bf16": 2}
-KV_LAYOUT = "native 1: K [halves][dim][16 keys], V [keys][dim]"
+KV_LAYOUT = "native 2: csrc/core/abi.h"
+"""Raised with every change of the layout or of the arithmetic: blocks stored by another are never read."""
 MAX_KV_BYTES = 1 << 56
 """More than any address space holds, less than overflows."""
 _NO_IDS = np.empty(0, np.int32)
