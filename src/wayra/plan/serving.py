@@ -86,7 +86,7 @@ def memory_gb(machine: Machine, batch: int, context: float) -> Quantity:
             f"{context:,.0f} tokens, in layers with a window no more than it",
             memory.kv_bytes_per_token(machine.shape, KV_BITS),
         ),
-        memory.runtime_bytes(machine.card, machine.gpus),
+        memory.runtime_bytes(machine.shape, machine.card, machine.gpus),
     )
 
 
