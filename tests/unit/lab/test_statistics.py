@@ -66,12 +66,14 @@ def test_the_direct_quantile_interval_is_that_of_plain_resampling() -> None:
     generator = np.random.default_rng(7)
     values = generator.exponential(1.0, 150)
     for quantile in (0.5, 0.95):
-        plain = [np.quantile(generator.choice(values, len(values)), quantile) for _ in range(4000)]
-        low, high = np.quantile(plain, [0.025, 0.975])
+        plain = np.array([np.quantile(generator.choice(values, len(values)), quantile) for _ in range(4000)])
         found = bootstrap_quantile(values, quantile)
         assert found.value == pytest.approx(np.quantile(values, quantile))
-        assert found.low == pytest.approx(low, rel=0.05)
-        assert found.high == pytest.approx(high, rel=0.05)
+        # Resampled quantiles sit on few values, so the bounds are compared by the share of resamples beyond them.
+        assert (plain < found.low).mean() <= 0.035
+        assert (plain <= found.low).mean() >= 0.015
+        assert (plain > found.high).mean() <= 0.035
+        assert (plain >= found.high).mean() >= 0.015
 
 
 def test_clusters_widen_the_interval_when_their_values_depend_on_each_other() -> None:

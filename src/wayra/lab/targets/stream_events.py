@@ -39,7 +39,7 @@ class Usage(msgspec.Struct):
 class Chunk(msgspec.Struct):
     choices: list[Choice] = []
     usage: Usage | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class StreamEvents:
@@ -63,7 +63,7 @@ class StreamEvents:
             chunk = self._decoder.decode(event)
         except (msgspec.DecodeError, RecursionError) as error:
             raise RequestFailed("rubbish", f"an event is not what the API says ({error}): {event[:80]!r}") from error
-        if chunk.error is not None and bytes(chunk.error) != b"null":
+        if bytes(chunk.error) != b"null":
             raise RequestFailed("server", f"the stream reports an error: {bytes(chunk.error)[:300].decode()}")
         text, has_content, tokens = "", False, None
         for choice in chunk.choices[:1]:
