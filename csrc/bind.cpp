@@ -169,8 +169,8 @@ class Model {
   void step(Array<const int32_t> token_ids, Array<const int32_t> positions, Array<const int32_t> query_starts,
             Array<const int32_t> kv_lens, Table<const int32_t> block_tables, Array<const int32_t> logit_rows,
             Maybe<const int32_t> targets, Maybe<float> target_logprobs, std::optional<Table<float>> logits,
-            const Sampling* sampling, Table<int32_t> top_ids, Table<float> top_logprobs, Array<int32_t> out_ids,
-            Array<float> out_logprobs) {
+            std::optional<Table<float>> hidden, const Sampling* sampling, Table<int32_t> top_ids,
+            Table<float> top_logprobs, Array<int32_t> out_ids, Array<float> out_logprobs) {
     const size_t tokens = token_ids.size(), seqs = kv_lens.size(), rows = logit_rows.size();
     need(positions.size() == tokens && query_starts.size() == seqs + 1 && block_tables.shape(0) == seqs,
          "batch arrays disagree in length");
@@ -183,6 +183,11 @@ class Model {
     if (logits) {
       need(logits->shape(0) == rows && logits->shape(1) == static_cast<size_t>(vocab_), "logits have the wrong shape");
       out.logits = logits->data();
+    }
+    if (hidden) {
+      need(hidden->shape(0) == rows && static_cast<int>(hidden->shape(1)) == executor_->hidden_size(),
+           "hidden has the wrong shape");
+      out.hidden = hidden->data();
     }
     out.num_logprobs = static_cast<int32_t>(top_ids.shape(1));
     need(out.num_logprobs <= vocab_ && top_ids.shape(0) == rows && top_logprobs.shape(0) == rows &&
@@ -362,6 +367,6 @@ NB_MODULE(_native, m) {
       .def("write_kv", &Model::write_kv, "block_ids"_a, "data"_a)
       .def("activation_bytes", [](Model& s) { return s.executor().activation_bytes(); })
       .def("step", &Model::step, "token_ids"_a, "positions"_a, "query_starts"_a, "kv_lens"_a, "block_tables"_a,
-           "logit_rows"_a, "targets"_a.none(), "target_logprobs"_a.none(), "logits"_a.none(), "sampling"_a.none(),
-           "top_ids"_a, "top_logprobs"_a, "out_ids"_a, "out_logprobs"_a);
+           "logit_rows"_a, "targets"_a.none(), "target_logprobs"_a.none(), "logits"_a.none(), "hidden"_a.none(),
+           "sampling"_a.none(), "top_ids"_a, "top_logprobs"_a, "out_ids"_a, "out_logprobs"_a);
 }

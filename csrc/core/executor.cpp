@@ -272,7 +272,7 @@ void Executor::step(const StepInput& in, const SampleInput& out) {
   in_ = in;
   out_ = out;
   cos_sin_.resize(static_cast<size_t>(in.tokens) * static_cast<size_t>(rotary_dim_));
-  const size_t logit_rows = static_cast<size_t>(std::min(in.rows, kLogitRows));
+  const size_t logit_rows = out.needs_logits() ? static_cast<size_t>(std::min(in.rows, kLogitRows)) : 0;
   const size_t logit_floats = logit_rows * static_cast<size_t>(limits_.vocab);
   if (logit_scratch_.size() < logit_floats) logit_scratch_.resize(logit_floats);
   const size_t sample_words = in.rows ? (sample_scratch_bytes(limits_.vocab) + 7) / 8 : 0;
@@ -295,7 +295,7 @@ void Executor::run_thread(void* self, int thread) {
     std::visit([&](const auto& o) { e.run(o, thread); }, op);
     e.barrier(thread);
   }
-  if (e.in_.rows) e.run_logits(thread);
+  if (e.in_.rows && e.out_.needs_logits()) e.run_logits(thread);
   e.profile_.leave(thread);
 }
 

@@ -39,6 +39,7 @@ class Executor {
   void stop_profile() { profile_.stop(); }
   const Profile& profile() const { return profile_; }
   int threads() const { return pool_.size(); }
+  int hidden_size() const { return buffers_[static_cast<size_t>(logits_.in)].cols; }
 
   // Throws std::invalid_argument when the arrays do not fit each other, the limits or the KV pool.
   void step(const StepInput& in, const SampleInput& out);

@@ -113,6 +113,9 @@ struct SampleInput {
   float* top_logprobs;
   float* target_logprobs;
   float* logits;  // [rows][vocab] or null
+  float* hidden;  // [rows][columns of the head] or null: what the head multiplies
+
+  bool needs_logits() const { return sample || targets || num_logprobs || logits; }
 };
 
 }  // namespace wayra

@@ -165,6 +165,8 @@ void Executor::run(const TakeRowsOp& op, int thread) {
   while (claims.claim(in_.rows, chunk_of(in_.rows, pool_.size()), &begin, &end)) {
     for (int64_t r = begin; r < end; ++r) {
       const float* row = in.view.f32 + static_cast<int64_t>(in_.logit_rows[r]) * in.cols;
+      if (out_.hidden) std::copy(row, row + in.cols, out_.hidden + r * in.cols);
+      if (!out_.needs_logits()) continue;
       if (out.f32) std::copy(row, row + in.cols, out.values + r * out.cols);
       emit_row(out, r, row);
     }

@@ -64,6 +64,8 @@ class StepBatch:
     targets: int32 [rows] or None; when given, the log-probability of each target is reported.
     sampling: None when nothing is to be sampled (scoring, or no row wanted).
     return_logits: also return the raw logits.
+    return_hidden: also return what the output head multiplies; rows may then be as many as the step has tokens. The head
+    itself is left out where nothing else is asked of the rows.
     """
 
     token_ids: NDArray[np.int32]
@@ -75,6 +77,7 @@ class StepBatch:
     targets: NDArray[np.int32] | None = None
     sampling: SamplingBatch | None = None
     return_logits: bool = False
+    return_hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,8 @@ class StepResult:
     token_ids, logprobs: int32, float32 [rows]; the sampled tokens (empty without sampling).
     top_ids, top_logprobs: int32, float32 [rows, num_logprobs], most likely first.
     target_logprobs: float32 [rows] when targets were given.
-    logits: float32 [rows, vocab] when return_logits.
+    logits: float32 [rows, vocab] when return_logits. hidden: float32 [rows, hidden_size] when return_hidden, after the
+    final norm.
     """
 
     token_ids: NDArray[np.int32]
@@ -93,6 +97,7 @@ class StepResult:
     top_logprobs: NDArray[np.float32]
     target_logprobs: NDArray[np.float32] | None = None
     logits: NDArray[np.float32] | None = None
+    hidden: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)

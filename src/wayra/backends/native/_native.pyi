@@ -80,6 +80,7 @@ class Model:
         targets: NDArray[np.int32] | None,
         target_logprobs: NDArray[np.float32] | None,
         logits: NDArray[np.float32] | None,
+        hidden: NDArray[np.float32] | None,
         sampling: Sampling | None,
         top_ids: NDArray[np.int32],
         top_logprobs: NDArray[np.float32],

@@ -133,6 +133,7 @@ class NativeModel:
         logprobs = _NO_LOGPROBS if sampling is None else np.empty(rows, np.float32)
         target_logprobs = None if batch.targets is None else np.empty(rows, np.float32)
         logits = np.empty((rows, self._spec.vocab_size), np.float32) if batch.return_logits else None
+        hidden = np.empty((rows, self._spec.hidden_size), np.float32) if batch.return_hidden else None
         self._native().step(
             batch.token_ids,
             batch.positions,
@@ -143,13 +144,14 @@ class NativeModel:
             batch.targets,
             target_logprobs,
             logits,
+            hidden,
             None if sampling is None else _sampling(sampling),
             top_ids,
             top_logprobs,
             token_ids,
             logprobs,
         )
-        return StepResult(token_ids, logprobs, top_ids, top_logprobs, target_logprobs, logits)
+        return StepResult(token_ids, logprobs, top_ids, top_logprobs, target_logprobs, logits, hidden)
 
     def memory(self) -> MemoryReport:
         kv_bytes = self._num_blocks * self.kv_bytes_per_block()
