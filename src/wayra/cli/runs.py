@@ -53,7 +53,9 @@ def _print_entries(settings: Settings, entries: "list[IndexEntry]") -> None:
     if not entries:
         print_line("no runs yet; `wayra bench` makes one")
         return
-    table = Table("run", "of", "status", "requests", "size", "error", box=None)
+    table = Table(box=None)
+    for column in ("run", "of", "status", "requests", "size", "error"):
+        table.add_column(column, no_wrap=column == "run")
     for entry in entries:
         size = human_bytes(entry.size_bytes)
         error = printable(entry.error or "")

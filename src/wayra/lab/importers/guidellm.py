@@ -67,7 +67,9 @@ def records_from_guidellm(content: bytes, path: Path) -> list[RequestRecord]:
             ("cancelled", benchmark.requests.incomplete),
             ("failed", benchmark.requests.errored),
         )
-        found = [(status, request) for status, requests in groups for request in requests or []]
+        found: list[tuple[RequestStatus, Request]] = [
+            (status, request) for status, requests in groups for request in requests or []
+        ]
         starts = [r.info.timings.request_start for _, r in found if r.info.timings.request_start is not None]
         origin = min(starts, default=0.0)
         for index, (status, request) in enumerate(found):
