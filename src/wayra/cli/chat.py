@@ -14,6 +14,7 @@ from wayra.cli.conversation import Conversation
 from wayra.cli.generation import (
     MODEL_OPTIONS,
     SAMPLING_OPTIONS,
+    SPECULATION_OPTIONS,
     for_terminal,
     load_model,
     report,
@@ -51,7 +52,7 @@ Ctrl-C stops the answer. A message that begins with / is written with two of the
 @with_options(MODEL_OPTIONS[:1])
 @click.option("--system", metavar="TEXT", help="Instructions that come before the conversation.")
 @click.option("--load", "load_path", type=click.Path(path_type=Path), metavar="FILE", help="Go on with a saved chat.")
-@with_options(SAMPLING_OPTIONS, MODEL_OPTIONS[1:])
+@with_options(SAMPLING_OPTIONS, MODEL_OPTIONS[1:], SPECULATION_OPTIONS)
 @click.option("--stats", is_flag=True, help="Times, rates and memory after each answer, on stderr.")
 @json_option
 @click.pass_obj

@@ -36,6 +36,13 @@ MODEL_OPTIONS = (
                  help="How keys and values are kept."),
 )  # fmt: skip
 
+SPECULATION_OPTIONS = (
+    click.option("--speculate", type=click.Choice(["off", "lookup", "draft"]),
+                 help="Guess tokens and check several at once: faster, never different.  [default: lookup, or draft "
+                      "with --draft-model]"),
+    click.option("--draft-model", metavar="NAME", help="Smaller model with the same tokenizer, which guesses."),
+)  # fmt: skip
+
 SAMPLING_OPTIONS = (
     click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", default=DEFAULT_MAX_TOKENS, show_default=True,
                  help="Longest answer."),
@@ -84,7 +91,10 @@ def sampling_params(options: Mapping[str, Any]) -> "SamplingParams":
 
 
 def load_model(settings: Settings, options: Mapping[str, Any], use: "OptionFields") -> "LLM":
-    """Load what MODEL_OPTIONS name, showing downloads on a terminal. use: what the verb itself needs."""
+    """Load what MODEL_OPTIONS and SPECULATION_OPTIONS name, showing downloads on a terminal.
+
+    use: what the verb itself needs.
+    """
     from wayra.cli.progress import make_progress
     from wayra.llm import LLM
 
@@ -93,6 +103,8 @@ def load_model(settings: Settings, options: Mapping[str, Any], use: "OptionField
         "context_len": options["context"],
         "threads": options["threads"],
         "kv_dtype": options["kv_dtype"],
+        "speculate": options.get("speculate"),
+        "draft_model": options.get("draft_model"),
         **use,
     }
     return LLM(options["model"], settings=settings, progress=make_progress(settings), **chosen)
@@ -130,11 +142,12 @@ def stats_lines(llm: "LLM", completion: "Completion") -> list[str]:
     usage, timings, memory = completion.usage, completion.timings, llm.memory()
     first = "none" if timings.ttft_s is None else f"after {timings.ttft_s:.3f} s"
     cached = f", {usage.cached_tokens:,} of them cached" if usage.cached_tokens else ""
+    guessed = f", {usage.accepted_tokens:,} of {usage.drafted_tokens:,} guesses right" if usage.drafted_tokens else ""
     return [
         f"load         {llm.load_s:.3f} s, {llm.name}, context of {llm.context_len:,} tokens",
         f"prompt       {usage.prompt_tokens:,} tokens{cached}{_rate(timings.prefill_tokens_per_s)}",
         f"first token  {first}",
-        f"answer       {usage.completion_tokens:,} tokens{_rate(timings.decode_tokens_per_s)}",
+        f"answer       {usage.completion_tokens:,} tokens{_rate(timings.decode_tokens_per_s)}{guessed}",
         f"memory       {human_bytes(memory.weights_bytes)} weights, {human_bytes(memory.kv_bytes)} keys and values, "
         f"{human_bytes(memory.activation_bytes)} activations",
     ]

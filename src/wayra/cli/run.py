@@ -14,6 +14,7 @@ from wayra.base.settings import Settings
 from wayra.cli.generation import (
     MODEL_OPTIONS,
     SAMPLING_OPTIONS,
+    SPECULATION_OPTIONS,
     decoded,
     for_terminal,
     load_model,
@@ -45,7 +46,7 @@ Examples:
 @with_options(MODEL_OPTIONS[:1])
 @click.option("--system", metavar="TEXT", help="Instructions that come before the prompt.")
 @click.option("--raw", is_flag=True, help="Continue the text as it is, without the model's chat template.")
-@with_options(SAMPLING_OPTIONS, MODEL_OPTIONS[1:])
+@with_options(SAMPLING_OPTIONS, MODEL_OPTIONS[1:], SPECULATION_OPTIONS)
 @click.option("--stats", is_flag=True, help="Times, rates and memory afterwards, on stderr.")
 @json_option
 @click.pass_context

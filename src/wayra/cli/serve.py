@@ -8,7 +8,7 @@ import click
 from click.exceptions import Exit
 
 from wayra.base.settings import Settings
-from wayra.cli.generation import MODEL_OPTIONS, with_options
+from wayra.cli.generation import MODEL_OPTIONS, SPECULATION_OPTIONS, with_options
 from wayra.cli.output import emit, json_option, note, print_line
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ SERVER_OPTIONS = (
 
 @click.command(epilog=EPILOG)
 @click.argument("name", required=False, metavar="[MODEL]")
-@with_options(SERVER_OPTIONS, MODEL_OPTIONS)
+@with_options(SERVER_OPTIONS, MODEL_OPTIONS, SPECULATION_OPTIONS)
 @json_option
 @click.pass_obj
 def serve(settings: Settings, name: str | None, as_json: bool, **options: Any) -> None:
@@ -104,6 +104,8 @@ def serve(settings: Settings, name: str | None, as_json: bool, **options: Any) -
         prefix_cache=not options["no_prefix_cache"],
         prepare_chat=True,
         prefix_disk_mb=options["prefix_disk"],
+        speculate=options["speculate"],
+        draft_model=options["draft_model"],
     )
     model = name or options["model"]
     note(f"loading {model} ...")

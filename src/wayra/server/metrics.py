@@ -110,6 +110,8 @@ def engine_lines(metrics: EngineMetrics, num_queued: int, labels: Labels) -> Ite
         ("vllm:generation_tokens", metrics.generated_tokens, "Tokens generated."),
         ("vllm:prefix_cache_queries", metrics.prompt_tokens, "Tokens looked up in the prefix cache."),
         ("vllm:prefix_cache_hits", metrics.cached_prompt_tokens, "Tokens found in the prefix cache."),
+        ("vllm:spec_decode_num_draft_tokens", metrics.drafted_tokens, "Tokens guessed by speculation."),
+        ("vllm:spec_decode_num_accepted_tokens", metrics.accepted_tokens, "Guessed tokens that became output."),
         ("wayra:stored_prompt_tokens", metrics.stored_prompt_tokens, "Tokens of prompts read from disk."),
         ("wayra:stored_bytes_read", metrics.stored_bytes_read, "Bytes of KV blocks read from disk."),
         ("wayra:stored_bytes_written", metrics.stored_bytes_written, "Bytes of KV blocks written to disk."),

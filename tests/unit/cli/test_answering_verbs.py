@@ -115,7 +115,7 @@ def test_run_takes_a_first_word_of_two_that_names_a_model_as_the_model(
 
 
 def test_run_as_json_is_one_object_with_text_counts_and_times(call: Call, llm: LLM) -> None:
-    printed = call("run", "--json", "--max-tokens", "8", "Hi")
+    printed = call("run", "--json", "--speculate", "off", "--max-tokens", "8", "Hi")
     result = printed.result
     assert result["text"] == llm.chat(user("Hi"), greedy(8)).text
     assert result["finish_reason"] == "length"
@@ -123,6 +123,8 @@ def test_run_as_json_is_one_object_with_text_counts_and_times(call: Call, llm: L
         "prompt_tokens": len(llm.prompt_ids(user("Hi"))),
         "cached_tokens": 0,
         "completion_tokens": 8,
+        "drafted_tokens": 0,
+        "accepted_tokens": 0,
     }
     assert result["timings"]["ttft_s"] > 0
     assert result["timings"]["decode_tokens_per_s"] > 0
@@ -135,6 +137,16 @@ def test_run_stats_come_on_stderr_and_leave_the_answer_alone(call: Call) -> None
     labels = [line.split("  ")[0] for line in with_stats.err.splitlines()]
     assert labels == ["load", "prompt", "first token", "answer", "memory"]
     assert "8 tokens" in with_stats.err
+
+
+def test_run_speculates_as_it_is_told_and_says_how_often_it_guessed_right(call: Call, smollm2_path: Path) -> None:
+    # The same model as its own draft is always right, if it is asked at all: that depends on the time it takes.
+    args = ("--json", "--max-tokens", "64", "words")
+    plain = call("run", "--speculate", "off", *args).result
+    guessed = call("run", "--draft-model", str(smollm2_path), *args).result
+    assert plain["text"] == guessed["text"]
+    assert plain["usage"]["drafted_tokens"] == 0
+    assert guessed["usage"]["accepted_tokens"] == guessed["usage"]["drafted_tokens"]
 
 
 def test_run_ends_before_a_stop_string(call: Call) -> None:
@@ -159,6 +171,9 @@ def test_run_with_a_seed_repeats_itself_and_without_temperature_needs_none(call:
         (["--max-tokens", "0", "Hi"], "0 is not in the range", 2),
         (["--context", "9000", "Hi"], "context_len is 9,000 tokens", 2),
         (["--context", "40", "word " * 100], "(a context of 40)", 1),
+        (["--speculate", "draft", "Hi"], "without a draft_model (--draft-model)", 2),
+        (["--speculate", "off", "--draft-model", "x", "Hi"], "needs no draft_model", 2),
+        (["--draft-model", "no/such.gguf", "Hi"], "no/such.gguf", 1),
     ],
 )
 def test_run_refuses_in_one_sentence(call: Call, args: list[str], said: str, code: int) -> None:

@@ -26,8 +26,18 @@ def test_an_unknown_option_is_named_with_those_there_are() -> None:
         ({"max_batch": True}, "max_batch is True"),
         ({"max_batch": 100_000}, "expected a whole number from 1 to 1024"),
         ({"score_rows": 0}, "score_rows is 0"),
+        ({"speculate": "eagle"}, "speculate is 'eagle', expected one of off, lookup, draft"),
+        ({"speculate": "draft"}, 'speculate is "draft" without a draft_model'),
+        ({"speculate": "lookup", "draft_model": "x"}, 'speculate is "lookup", which needs no draft_model'),
+        ({"draft_tokens": 32}, "draft_tokens is 32, expected a whole number from 1 to 31"),
     ],
 )
 def test_an_option_out_of_range_says_what_was_seen_and_expected(fields: OptionFields, said: str) -> None:
     with pytest.raises(InvalidParameter, match=said):
         options_from(fields)
+
+
+def test_a_draft_model_guesses_when_there_is_one_and_lookup_when_there_is_none() -> None:
+    assert LLMOptions().speculation == "lookup"
+    assert LLMOptions(draft_model="smollm2").speculation == "draft"
+    assert LLMOptions(speculate="off").speculation == "off"

@@ -84,7 +84,7 @@ class Speculator:
             return plan
         num_keys = sum(chunk.start + 1 for chunk in plan)
         started_s = self._clock()
-        if self._drafter is not None and self._times.is_ready:
+        if self._drafter is not None and self._times.is_known(len(plan)):
             try:
                 plan = self._with_guesses(plan, running, num_keys, self._drafter)
             except Exception as cause:
@@ -124,6 +124,8 @@ class Speculator:
         # A chunk that decodes has one token and one row, and a guess one more of each.
         room = min(self._limits.step_tokens, self._limits.max_rows) - len(plan)
         room = min(room, sum(candidate.most for candidate in candidates))
+        # Far beyond what was measured a step may cost anything, so the first guesses are few.
+        room = min(room, 2 * self._times.largest - len(plan))
         if room <= 0:
             return plan
         step_s = self._times.curve(len(plan), num_keys, room)

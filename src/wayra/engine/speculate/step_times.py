@@ -20,9 +20,12 @@ _KEY_FACTOR = 0.45
 _SPEED = 0.15
 _FRESH_STEPS = 200.0
 _TRUSTED = 2.0
+_KNOWN, _KNOWN_STEPS = 4, 64
 _MOST_COUNTED = 8
 # A step is slow by accident far more often than fast, and what once seemed too slow is not tried again soon.
 _LEAST_RATIO, _MOST_RATIO = 0.5, 1.25
+# Of a size never measured the expectation is a guess itself.
+_MOST_FIRST_RATIO = 2.0
 
 
 @dataclass(slots=True)
@@ -55,10 +58,18 @@ class StepTimes:
         self._last: tuple[int, float] | None = None
         self._num_steps = 0
 
+    def is_known(self, num_tokens: int) -> bool:
+        """Whether steps of exactly this size were measured often enough, and lately.
+
+        Guesses pay or not beside the step without them, so it has to be taken now and then while guesses pay.
+        """
+        entry = self._entries.get(num_tokens)
+        return entry is not None and entry.count >= _KNOWN and self._num_steps - entry.last_step <= _KNOWN_STEPS
+
     @property
-    def is_ready(self) -> bool:
-        """Whether anything was measured yet."""
-        return bool(self._entries)
+    def largest(self) -> int:
+        """Tokens of the largest step measured."""
+        return self._sizes[-1]
 
     def observe(self, num_tokens: int, num_keys: int, seconds: float) -> None:
         """A step of `num_tokens` decoding tokens, which read `num_keys` keys together, took so long."""
@@ -71,7 +82,7 @@ class StepTimes:
         entry = self._entries.get(num_tokens)
         if entry is None:
             own_s = seconds / self._scale - self._keys_s(num_keys)
-            self._enter(num_tokens, _clipped(own_s, self._between(num_tokens)))
+            self._enter(num_tokens, _clipped(own_s, self._between(num_tokens), _MOST_FIRST_RATIO))
         else:
             expected = self.estimate(num_tokens, num_keys)
             change = _clipped(seconds, expected) / expected - 1.0
@@ -143,5 +154,5 @@ class StepTimes:
         self._last = (num_tokens, own_s)
 
 
-def _clipped(seconds: float, expected: float) -> float:
-    return min(_MOST_RATIO * expected, max(_LEAST_RATIO * expected, seconds))
+def _clipped(seconds: float, expected: float, most_ratio: float = _MOST_RATIO) -> float:
+    return min(most_ratio * expected, max(_LEAST_RATIO * expected, seconds))
