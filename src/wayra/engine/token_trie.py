@@ -17,8 +17,6 @@ class TokenizerView(Protocol):
     eos_ids: frozenset[int]
     strips_space: bool
 
-    def encode(self, text: str, *, add_bos: bool | None = None, parse_special: bool = False) -> list[int]: ...
-
     def token_bytes(self, token_id: int) -> bytes: ...
 
     def is_special(self, token_id: int) -> bool: ...
@@ -29,16 +27,30 @@ class _Vocabulary:
 
     def __init__(self, tokenizer: TokenizerView, vocab_size: int) -> None:
         num_tokens = min(tokenizer.vocab_size, vocab_size)
-        self.tokens: Sequence[bytes] = [tokenizer.token_bytes(i) for i in range(num_tokens)]
+        texts = [tokenizer.token_bytes(i) for i in range(num_tokens)]
+        self.tokens: Sequence[bytes] = texts + [b""] * (vocab_size - num_tokens)
         self.special_token_ids = [i for i in range(num_tokens) if tokenizer.is_special(i)]
         self.eos_token_id = min(tokenizer.eos_ids)
         self.bos_token_id = tokenizer.bos_id
-        self._tokenizer = tokenizer
+        specials = set(self.special_token_ids)
+        self._ids = {text: i for i, text in enumerate(texts) if text and i not in specials}
+        self._longest = max(map(len, self._ids), default=0)
 
     def __call__(self, text: bytes | str) -> list[int]:
-        if isinstance(text, bytes):
-            text = text.decode("utf-8", "replace")
-        return self._tokenizer.encode(text, add_bos=False)
+        """Tokens that spell the text, the longest first.
+
+        Asked for texts that a grammar forces; those of the tokenizer itself would not do, as it may put a space before.
+        """
+        raw = text.encode() if isinstance(text, str) else text
+        found: list[int] = []
+        start = 0
+        while start < len(raw):
+            lengths = range(min(self._longest, len(raw) - start), 0, -1)
+            length = next((n for n in lengths if raw[start : start + n] in self._ids), 0)
+            if length:
+                found.append(self._ids[raw[start : start + length]])
+            start += length or 1
+        return found
 
 
 def token_trie(tokenizer: TokenizerView, vocab_size: int) -> "llguidance.LLTokenizer":

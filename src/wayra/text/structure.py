@@ -95,9 +95,7 @@ def schema_text(schema: object) -> str:
     try:
         return json.dumps(schema, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidParameter(
-            f"the JSON schema cannot be written as JSON ({error!s:.100}); pass plain data"
-        ) from error
+        raise InvalidParameter(f"the JSON schema is not plain data ({error!s:.100}); pass an object") from error
 
 
 def _parsed_schema(text: str) -> object:
