@@ -11,6 +11,8 @@
 
 namespace wayra {
 namespace {
+constexpr int64_t kStretchRows = 64;  // most rows a thread takes through a stretch: their floats stay in its caches
+
 [[noreturn]] void refuse(const std::string& what) { throw std::invalid_argument(what); }
 
 int64_t align64(int64_t n) { return (n + 63) / 64 * 64; }
@@ -183,6 +185,7 @@ void Executor::finish() {
   if (inv_freq_ < 0) refuse("no rotary frequencies were set");
   for (const Buffer& b : buffers_) widest = std::max(widest, b.cols);
   lay_out();
+  find_stretches();
   const auto threads = static_cast<size_t>(pool_.size());
   counters += 1 + 2 * (static_cast<size_t>(limits_.max_tokens) / kLogitRows + 1);
   claims_ = std::vector<Claims>(counters);
@@ -287,17 +290,71 @@ void Executor::step(const StepInput& in, const SampleInput& out) {
 
 void Executor::run_thread(void* self, int thread) {
   auto& e = *static_cast<Executor*>(self);
-  size_t entry = 0;
-  e.profile_.enter(thread, entry++);
+  e.profile_.enter(thread, 0);
   e.run_positions(thread);
-  for (const Op& op : e.ops_) {
-    e.profile_.enter(thread, entry++);
-    std::visit([&](const auto& o) { e.run(o, thread); }, op);
-    e.barrier(thread);
+  if (e.has_many_rows()) {
+    e.run_by_stretch(thread);
+  } else {
+    e.run_by_operation(thread);
   }
   if (e.in_.rows && e.out_.needs_logits()) e.run_logits(thread);
   e.profile_.leave(thread);
 }
+
+void Executor::run_by_operation(int thread) {
+  for (size_t i = 0; i < ops_.size(); ++i) {
+    profile_.enter(thread, i + 1);
+    std::visit([&](const auto& op) { run(op, thread); }, ops_[i]);
+    barrier(thread);
+  }
+}
+
+// A thread takes some rows through a whole stretch of operations: what they write is still in its cache when they read
+// it, and the barriers between them fall away. The bits are those of the other order.
+void Executor::run_by_stretch(int thread) {
+  barrier(thread);  // the rotary angles are there
+  for (const Stretch& s : stretches_) {
+    if (!s.by_rows) {
+      profile_.enter(thread, s.begin + 1);
+      std::visit([&](const auto& op) { run(op, thread); }, ops_[s.begin]);
+    } else {
+      Claims& claims = next_claims(thread);
+      Rows rows;
+      while (claims.claim_tiles(in_.tokens, {2 * kTileRows, kStretchRows}, pool_.size(), &rows.begin, &rows.end)) {
+        for (size_t i = s.begin; i < s.end; ++i) {
+          profile_.enter(thread, i + 1);
+          std::visit(
+              [&](const auto& op) {
+                if constexpr (requires { run_rows(op, rows, thread); }) run_rows(op, rows, thread);
+              },
+              ops_[i]);
+        }
+      }
+    }
+    barrier(thread);
+  }
+}
+
+void Executor::find_stretches() {
+  const auto by_rows = [&](const Op& op) {
+    return std::visit(
+        [&](const auto& o) {
+          if constexpr (requires { run_rows(o, Rows{}, 0); }) return !buffers_[static_cast<size_t>(o.out)].per_row;
+          return false;
+        },
+        op);
+  };
+  for (size_t i = 0; i < ops_.size(); ++i) {
+    const bool rows = by_rows(ops_[i]);
+    if (rows && !stretches_.empty() && stretches_.back().by_rows) {
+      stretches_.back().end = i + 1;
+    } else {
+      stretches_.push_back({i, i + 1, rows});
+    }
+  }
+}
+
+bool Executor::has_many_rows() const { return in_.tokens >= kStretchRows * pool_.size(); }
 
 void Executor::barrier(int thread) {
   if (!profile_.on()) return pool_.barrier();

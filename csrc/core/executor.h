@@ -69,19 +69,50 @@ class Executor {
   uint8_t* kv_block(int layer, int64_t block) const;
   void check_blocks(const int32_t* blocks, int64_t count) const;
 
+  // One thread's part of a step: operation by operation, or, with many rows, stretch by stretch.
+  void run_by_operation(int thread);
+  void run_by_stretch(int thread);
+  bool has_many_rows() const;
+
+  // All rows, shared among the threads.
   void run_positions(int thread);
-  void run(const EmbedOp& op, int thread);
-  void run(const NormOp& op, int thread);
   void run(const LinearOp& op, int thread);
-  void run(const RopeStoreOp& op, int thread);
   void run(const AttentionOp& op, int thread);
-  void run(const SwigluOp& op, int thread);
   void run(const TakeRowsOp& op, int thread);
+  template <class RowOp>
+  void run(const RowOp& op, int thread);
   void run_logits(int thread);
+
+  // Operations [begin, end): by_rows when no row of theirs needs another row, else one operation for all threads.
+  struct Stretch {
+    size_t begin, end;
+    bool by_rows;
+  };
+  void find_stretches();
+
+  // Some rows, by the calling thread alone; rows.begin of a product is a multiple of kTileRows.
+  struct Rows {
+    int64_t begin, end;
+  };
+  void run_rows(const EmbedOp& op, Rows rows, int thread);
+  void run_rows(const NormOp& op, Rows rows, int thread);
+  void run_rows(const LinearOp& op, Rows rows, int thread);
+  void run_rows(const RopeStoreOp& op, Rows rows, int thread);
+  void run_rows(const SwigluOp& op, Rows rows, int thread);
   void sample_row(int row, float* logits, int thread);
 
-  void multiply(const std::vector<int>& parts, const ActRows& x, int row_begin, int rows, const float* bias, float* out,
-                int64_t out_stride, Claims& claims);
+  // A product's parts stacked along the rows, and where its results go.
+  struct Product {
+    const std::vector<int>& parts;
+    const ActRows& x;
+    const float* bias;
+    float* out;
+    int64_t out_stride;
+  };
+  Product product_of(const LinearOp& op) const;
+  int64_t panels_of(const std::vector<int>& parts) const;
+  void multiply(const Product& p, int64_t panel_begin, int64_t panel_end, Rows rows) const;
+  void multiply_shared(const Product& p, Rows rows, Claims& claims);
   void quantise_rows(const Buffer& b, int rows, Claims& claims);
   void emit_row(const Buffer& out, int64_t row, const float* values);
   void attend(const AttentionOp& op, const AttentionItem& item, Scratch& s);
@@ -100,6 +131,7 @@ class Executor {
   std::vector<Buffer> buffers_;
   std::vector<int> shares_;  // buffer whose memory a buffer uses, or itself
   std::vector<Op> ops_;
+  std::vector<Stretch> stretches_;
   LogitsOp logits_;
   int inv_freq_ = -1;
   float magnitude_ = 1.0f;

@@ -11,7 +11,6 @@ constexpr int kChunksPerThread = 4;  // enough to even out a slow thread, few en
 // Rows that a panel is multiplied with before the next one comes: few enough that the rows of the output they are
 // spread over stay in the caches, enough that the weights' stream from memory is no limit.
 constexpr int64_t kRowBlock = 64;
-constexpr int kSwigluCols = 512;
 
 int64_t chunk_of(int64_t total, int threads) { return std::max<int64_t>(1, total / (threads * kChunksPerThread)); }
 }  // namespace
@@ -38,31 +37,34 @@ void Executor::emit_row(const Buffer& out, int64_t row, const float* values) {
   if (out.quantised) kernels_->quantise(out.view, row, values, 0, out.view.groups);
 }
 
-void Executor::run(const EmbedOp& op, int thread) {
+template <class RowOp>
+void Executor::run(const RowOp& op, int thread) {
   Claims& claims = next_claims(thread);
+  const int total = rows_of(buffers_[static_cast<size_t>(op.out)]);
+  Rows rows;
+  while (claims.claim(total, chunk_of(total, pool_.size()), &rows.begin, &rows.end)) run_rows(op, rows, thread);
+}
+template void Executor::run(const EmbedOp& op, int thread);
+template void Executor::run(const NormOp& op, int thread);
+template void Executor::run(const RopeStoreOp& op, int thread);
+template void Executor::run(const SwigluOp& op, int thread);
+
+void Executor::run_rows(const EmbedOp& op, Rows rows, int) {
   const PackedMatrix& m = matrices_[static_cast<size_t>(op.matrix)];
   float* out = buffers_[static_cast<size_t>(op.out)].values;
-  int64_t begin, end;
-  while (claims.claim(in_.tokens, 4, &begin, &end)) {
-    for (int64_t t = begin; t < end; ++t) kernels_->embed(m, in_.token_ids[t], out + t * m.cols);
-  }
+  for (int64_t t = rows.begin; t < rows.end; ++t) kernels_->embed(m, in_.token_ids[t], out + t * m.cols);
 }
 
-void Executor::run(const NormOp& op, int thread) {
-  Claims& claims = next_claims(thread);
+void Executor::run_rows(const NormOp& op, Rows rows, int thread) {
   const Buffer& out = buffers_[static_cast<size_t>(op.out)];
   float* x = buffers_[static_cast<size_t>(op.x)].values;
   const float* delta = op.delta >= 0 ? buffers_[static_cast<size_t>(op.delta)].view.f32 : nullptr;
   const float* weight = vectors_[static_cast<size_t>(op.weight)].data();
   float* scratch = scratch_[static_cast<size_t>(thread)].row.data();
-  const int rows = rows_of(out);
-  int64_t begin, end;
-  while (claims.claim(rows, chunk_of(rows, pool_.size()), &begin, &end)) {
-    for (int64_t t = begin; t < end; ++t) {
-      float* h = out.f32 ? out.values + t * out.cols : scratch;
-      kernels_->add_rms_norm(x + t * out.cols, delta ? delta + t * out.cols : nullptr, weight, op.eps, out.cols, h);
-      emit_row(out, t, h);
-    }
+  for (int64_t t = rows.begin; t < rows.end; ++t) {
+    float* h = out.f32 ? out.values + t * out.cols : scratch;
+    kernels_->add_rms_norm(x + t * out.cols, delta ? delta + t * out.cols : nullptr, weight, op.eps, out.cols, h);
+    emit_row(out, t, h);
   }
 }
 
@@ -73,87 +75,93 @@ void Executor::quantise_rows(const Buffer& b, int rows, Claims& claims) {
   }
 }
 
-// Tasks are (block of rows, panels); panels are counted through all parts.
-void Executor::multiply(const std::vector<int>& parts, const ActRows& x, int row_begin, int rows, const float* bias,
-                        float* out, int64_t out_stride, Claims& claims) {
+Executor::Product Executor::product_of(const LinearOp& op) const {
+  const Buffer& out = buffers_[static_cast<size_t>(op.out)];
+  const float* bias = op.bias >= 0 ? vectors_[static_cast<size_t>(op.bias)].data() : nullptr;
+  return {op.parts, buffers_[static_cast<size_t>(op.in)].view, bias, out.values, out.cols};
+}
+
+// Panels are counted through all parts.
+int64_t Executor::panels_of(const std::vector<int>& parts) const {
   int64_t panels = 0;
   for (int p : parts) panels += (matrices_[static_cast<size_t>(p)].rows + kLanes - 1) / kLanes;
-  const int64_t blocks = (rows + kRowBlock - 1) / kRowBlock;
+  return panels;
+}
+
+void Executor::multiply(const Product& p, int64_t panel_begin, int64_t panel_end, Rows rows) const {
+  int64_t from = panel_begin;
+  int64_t panel_base = 0;
+  int64_t out_base = 0;
+  for (int part : p.parts) {
+    const PackedMatrix& m = matrices_[static_cast<size_t>(part)];
+    const int64_t part_panels = (m.rows + kLanes - 1) / kLanes;
+    if (from < panel_base + part_panels && from < panel_end) {
+      const int64_t stop = std::min(panel_end, panel_base + part_panels);
+      kernels_->linear({&m, &p.x, p.bias ? p.bias + out_base : nullptr, p.out + out_base, p.out_stride,
+                        static_cast<int32_t>(from - panel_base), static_cast<int32_t>(stop - panel_base),
+                        static_cast<int32_t>(rows.begin), static_cast<int32_t>(rows.end)});
+      from = stop;
+    }
+    panel_base += part_panels;
+    out_base += m.rows;
+  }
+}
+
+// Tasks are (block of rows, panels).
+void Executor::multiply_shared(const Product& p, Rows rows, Claims& claims) {
+  const int64_t panels = panels_of(p.parts);
+  const int64_t blocks = (rows.end - rows.begin + kRowBlock - 1) / kRowBlock;
   int64_t begin, end;
   while (claims.claim_share(blocks * panels, panels, pool_.size(), &begin, &end)) {
-    const int64_t first_row = row_begin + begin / panels * kRowBlock;
-    const int64_t last_row = std::min<int64_t>(first_row + kRowBlock, row_begin + rows);
-    int64_t from = begin % panels;
-    const int64_t to = from + (end - begin);
-    int64_t panel_base = 0;
-    int64_t out_base = 0;
-    for (int p : parts) {
-      const PackedMatrix& m = matrices_[static_cast<size_t>(p)];
-      const int64_t part_panels = (m.rows + kLanes - 1) / kLanes;
-      if (from < panel_base + part_panels && from < to) {
-        const int64_t stop = std::min(to, panel_base + part_panels);
-        kernels_->linear({&m, &x, bias ? bias + out_base : nullptr, out + out_base, out_stride,
-                          static_cast<int32_t>(from - panel_base), static_cast<int32_t>(stop - panel_base),
-                          static_cast<int32_t>(first_row), static_cast<int32_t>(last_row)});
-        from = stop;
-      }
-      panel_base += part_panels;
-      out_base += m.rows;
-    }
+    const int64_t first_row = rows.begin + begin / panels * kRowBlock;
+    const int64_t first_panel = begin % panels;
+    multiply(p, first_panel, first_panel + (end - begin), {first_row, std::min(first_row + kRowBlock, rows.end)});
   }
 }
 
 void Executor::run(const LinearOp& op, int thread) {
-  const Buffer& in = buffers_[static_cast<size_t>(op.in)];
-  const Buffer& out = buffers_[static_cast<size_t>(op.out)];
   Claims& quantise_claims = next_claims(thread);
   Claims& claims = next_claims(thread);
   if (op.quantise_input) {
-    quantise_rows(in, rows_of(in), quantise_claims);
+    quantise_rows(buffers_[static_cast<size_t>(op.in)], rows_of(buffers_[static_cast<size_t>(op.in)]), quantise_claims);
     barrier(thread);
   }
-  const float* bias = op.bias >= 0 ? vectors_[static_cast<size_t>(op.bias)].data() : nullptr;
-  multiply(op.parts, in.view, 0, rows_of(in), bias, out.values, out.cols, claims);
+  multiply_shared(product_of(op), {0, rows_of(buffers_[static_cast<size_t>(op.out)])}, claims);
 }
 
-void Executor::run(const RopeStoreOp& op, int thread) {
-  Claims& claims = next_claims(thread);
+void Executor::run_rows(const LinearOp& op, Rows rows, int) {
+  const Buffer& in = buffers_[static_cast<size_t>(op.in)];
+  if (op.quantise_input) {
+    for (int64_t r = rows.begin; r < rows.end; ++r) {
+      kernels_->quantise(in.view, r, in.view.f32 + r * in.cols, 0, in.view.groups);
+    }
+  }
+  multiply(product_of(op), 0, panels_of(op.parts), rows);
+}
+
+void Executor::run_rows(const RopeStoreOp& op, Rows rows, int) {
   const Buffer& qkv = buffers_[static_cast<size_t>(op.qkv)];
   const Buffer& out = buffers_[static_cast<size_t>(op.out)];
   const KvView kv = kv_view(op.layer, 0);
   int seq = 0;
-  int64_t begin, end;
-  while (claims.claim(in_.tokens, chunk_of(in_.tokens, pool_.size()), &begin, &end)) {
-    for (int64_t t = begin; t < end; ++t) {
-      while (t >= in_.query_starts[seq + 1]) ++seq;
-      const int position = in_.positions[t];
-      const int64_t block = in_.block_tables[static_cast<int64_t>(seq) * in_.blocks_per_seq + position / kKvBlock];
-      kernels_->rope_store({qkv.view.f32 + t * qkv.cols, cos_sin_.data() + t * rotary_dim_, out.values + t * out.cols,
-                            kv, kv_.head_bytes(), block, position % kKvBlock, op.num_heads, op.num_kv_heads,
-                            op.rotary_dim});
-    }
+  for (int64_t t = rows.begin; t < rows.end; ++t) {
+    while (t >= in_.query_starts[seq + 1]) ++seq;
+    const int position = in_.positions[t];
+    const int64_t block = in_.block_tables[static_cast<int64_t>(seq) * in_.blocks_per_seq + position / kKvBlock];
+    kernels_->rope_store({qkv.view.f32 + t * qkv.cols, cos_sin_.data() + t * rotary_dim_, out.values + t * out.cols, kv,
+                          kv_.head_bytes(), block, position % kKvBlock, op.num_heads, op.num_kv_heads, op.rotary_dim});
   }
 }
 
-void Executor::run(const SwigluOp& op, int thread) {
-  Claims& claims = next_claims(thread);
+void Executor::run_rows(const SwigluOp& op, Rows rows, int thread) {
   const Buffer& in = buffers_[static_cast<size_t>(op.in)];
   const Buffer& out = buffers_[static_cast<size_t>(op.out)];
   float* scratch = scratch_[static_cast<size_t>(thread)].row.data();
-  const int64_t pieces = (out.cols + kSwigluCols - 1) / kSwigluCols;
-  const int64_t total = rows_of(in) * pieces;
-  int64_t begin, end;
-  while (claims.claim(total, chunk_of(total, pool_.size()), &begin, &end)) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t row = i / pieces;
-      const int from = static_cast<int>(i % pieces) * kSwigluCols;
-      const int n = std::min(kSwigluCols, out.cols - from);
-      const float* gate = in.view.f32 + row * in.cols + from;
-      // Values go to a row-shaped scratch, so that the quantiser finds column `from` where it expects it.
-      float* values = out.f32 ? out.values + row * out.cols : scratch;
-      kernels_->swiglu(gate, gate + out.cols, n, values + from);
-      if (out.quantised) kernels_->quantise(out.view, row, values, from / kGroup, (from + n) / kGroup);
-    }
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    const float* gate = in.view.f32 + row * in.cols;
+    float* values = out.f32 ? out.values + row * out.cols : scratch;
+    kernels_->swiglu(gate, gate + out.cols, out.cols, values);
+    emit_row(out, row, values);
   }
 }
 
@@ -190,7 +198,7 @@ void Executor::run_logits(int thread) {
     Claims& sample_claims = next_claims(thread);
     float* out = logit_scratch_.data() - static_cast<int64_t>(first) * limits_.vocab;
     profile_.enter(thread, entry);
-    multiply(parts, in.view, first, n, nullptr, out, limits_.vocab, multiply_claims);
+    multiply_shared({parts, in.view, nullptr, out, limits_.vocab}, {first, first + n}, multiply_claims);
     barrier(thread);
     profile_.enter(thread, entry + 1);
     int64_t begin, end;

@@ -57,6 +57,25 @@ struct alignas(64) Claims {
     return true;
   }
 
+  // Chunks that shrink with what is left, in whole tiles and at most `most` at a time.
+  struct Tiles {
+    int64_t tile, most;
+  };
+  bool claim_tiles(int64_t total, Tiles size, int threads, int64_t* begin, int64_t* end) {
+    int64_t at = next.load(std::memory_order_relaxed);
+    int64_t stop = 0;
+    do {
+      if (at >= total) return false;
+      int64_t share = (total - at) / (2 * threads) / size.tile * size.tile;
+      if (share > size.most) share = size.most;
+      stop = at + (share > size.tile ? share : size.tile);
+      if (stop > total) stop = total;
+    } while (!next.compare_exchange_weak(at, stop, std::memory_order_relaxed));
+    *begin = at;
+    *end = stop;
+    return true;
+  }
+
   // Chunks that shrink with what is left, so that threads end together after few claims; none crosses a multiple of
   // `border`.
   bool claim_share(int64_t total, int64_t border, int threads, int64_t* begin, int64_t* end) {

@@ -235,3 +235,16 @@ def test_vector_instruction_sets_and_thread_counts_give_identical_bits(fmt: Weig
             found[isa, threads] = prompt_logits(model, prompt, (17, 44))
     for which, logits in found.items():
         np.testing.assert_array_equal(logits, found["avx512", 1], err_msg=str(which))
+
+
+@pytest.mark.parametrize("fmt", [F32, Q4_1, Q6_K], ids=lambda fmt: fmt.name)
+def test_long_prompts_give_the_bits_of_short_chunks_on_any_number_of_threads(fmt: WeightFormat) -> None:
+    # Long enough that every thread takes rows of its own through all operations between two attentions.
+    spec, prompt = blocky_spec(VOCAB_SIZE), tokens(330)
+    options = replace(OPTIONS, max_step_tokens=330)
+    load = BACKENDS["native-avx2" if _runs("avx2") else "native-portable"]
+    expected = prompt_logits(load(record(spec), tiny_weights(spec, fmt), options), prompt, tuple(range(25, 330, 25)))
+    for threads in (1, 2, 3, 5):
+        model = load(record(spec), tiny_weights(spec, fmt), replace(options, threads=threads))
+        for _ in range(3):
+            np.testing.assert_array_equal(prompt_logits(model, prompt), expected, err_msg=f"{threads} threads")

@@ -14,6 +14,8 @@ from wayra.model.program import ArrayRef, Attr, Call, Program
 from wayra.weights.tensors import ModelWeights
 
 GROUP_LEN = 32
+_BETWEEN_STRETCHES = frozenset({"attention", "take_rows", "logits"})
+"""All threads share these; the executor takes rows through the operations between two of them without a barrier."""
 _QUANTISES_OUTPUT = frozenset({"add_rms_norm", "swiglu", "take_rows"})
 
 
@@ -29,13 +31,38 @@ class _Value:
     quantised_by_producer: bool = False
 
 
+_Kind = tuple[int, bool, bool, bool, bool]
+"""What the executor is told of a buffer: columns, rows of logits, floats, int8 groups, finer groups."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Free:
+    """Memory that is free again since `stretch`, where it held rows of `kind`."""
+
+    owner: int
+    kind: _Kind
+    stretch: int
+
+
 @dataclass(slots=True)
 class _Buffers:
-    """Executor buffers of the values alive, and owners of memory that is free again."""
+    """Executor buffers of the values alive with their owner of memory and kind, and memory that is free again."""
 
     index: dict[int, int] = field(default_factory=dict[int, int])
     owner: dict[int, int] = field(default_factory=dict[int, int])
-    free: list[int] = field(default_factory=list[int])
+    kind: dict[int, _Kind] = field(default_factory=dict[int, "_Kind"])
+    free: list[_Free] = field(default_factory=list[_Free])
+
+    def take_free(self, kind: _Kind, stretch: int) -> int:
+        """The owner of free memory for a value made in `stretch`, or -1.
+
+        Threads take different rows through a stretch side by side: within one, memory goes on only to rows of the same
+        kind, which lie where the old ones did.
+        """
+        for place, free in reversed(list(enumerate(self.free))):
+            if free.stretch < stretch or free.kind == kind:
+                return self.free.pop(place).owner
+        return -1
 
 
 def lower(program: Program, weights: ModelWeights, spans: Mapping[str, Span], model: _native.Model) -> None:
@@ -60,11 +87,14 @@ class _Lowering:
         self._aliases = _residual_aliases(program)
         self._values = self._read_values()
         self._buffers = _Buffers()
+        self._stretch = 0
 
     def run(self) -> None:
         for number, call in enumerate(self._program.calls):
+            self._stretch += call.op in _BETWEEN_STRETCHES
             self._lower_call(call)
             self._release(number)
+            self._stretch += call.op in _BETWEEN_STRETCHES
         self._model.finish()
 
     def _home(self, ref: ArrayRef) -> int:
@@ -105,7 +135,8 @@ class _Lowering:
 
     def _release(self, number: int) -> None:
         for home in [h for h in self._buffers.index if self._values[h].last_use == number]:
-            self._buffers.free.append(self._buffers.owner[self._buffers.index.pop(home)])
+            index = self._buffers.index.pop(home)
+            self._buffers.free.append(_Free(self._buffers.owner[index], self._buffers.kind[index], self._stretch))
 
     def _buffer(self, ref: ArrayRef | None) -> int:
         """The buffer of a live value, -1 for an absent one."""
@@ -115,8 +146,10 @@ class _Lowering:
         value = self._values[self._home(ref)]
         cols = ref.shape[1]
         assert isinstance(cols, int)
-        shares = self._buffers.free.pop() if self._buffers.free else -1
-        index = self._model.add_buffer(cols, ref.shape[0] == "rows", value.f32, value.quantised, value.fine, shares)
+        kind = (cols, ref.shape[0] == "rows", value.f32, value.quantised, value.fine)
+        shares = self._buffers.take_free(kind, self._stretch)
+        index = self._model.add_buffer(*kind, shares)
+        self._buffers.kind[index] = kind
         self._buffers.owner[index] = index if shares < 0 else shares
         self._buffers.index[self._home(ref)] = index
         return index
