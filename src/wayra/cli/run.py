@@ -24,6 +24,7 @@ from wayra.cli.generation import (
     with_options,
 )
 from wayra.cli.output import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, emit, json_option, note, write_text
+from wayra.cli.structured import STRUCTURE_OPTIONS, structure_spec
 
 if TYPE_CHECKING:
     from wayra.llm import LLM, Completion
@@ -37,6 +38,7 @@ Examples:
   wayra run -m llama3.2:1b --system "Answer in Spanish." "What is a kernel?"
   cat notes.txt | wayra run "Summarise this in three lines:"
   wayra run --raw --max-tokens 64 "Once upon a time"
+  wayra run --json-schema person.json "Invent a person"
   wayra run --stats -t 0.7 --seed 1 "Tell me a story"
 """
 
@@ -47,6 +49,7 @@ Examples:
 @click.option("--system", metavar="TEXT", help="Instructions that come before the prompt.")
 @click.option("--raw", is_flag=True, help="Continue the text as it is, without the model's chat template.")
 @with_options(SAMPLING_OPTIONS, MODEL_OPTIONS[1:], SPECULATION_OPTIONS)
+@with_options(STRUCTURE_OPTIONS)
 @click.option("--stats", is_flag=True, help="Times, rates and memory afterwards, on stderr.")
 @json_option
 @click.pass_context
@@ -63,6 +66,7 @@ def run(ctx: click.Context, prompt: Sequence[str], as_json: bool, **options: Any
     if options["raw"] and options["system"]:
         raise click.UsageError("--raw has no system message; leave out --system or --raw")
     params = sampling_params(options)
+    options["structured"] = structure_spec(options)
     text = _prompt_text(prompt)
     use: OptionFields = {"max_batch": 1, "score_rows": 1, "prefix_cache": False, "prepare_chat": not options["raw"]}
     with load_model(settings, options, use) as llm:
@@ -112,7 +116,7 @@ def _answer(llm: "LLM", text: str, params: Any, options: dict[str, Any], show: b
     """Stream the answer to the terminal or pipe. Ctrl-C ends the line and the command."""
     on_terminal = sys.stdout.isatty()
     shown = ""
-    with llm.stream(_request(llm, text, options), params) as stream:
+    with llm.stream(_request(llm, text, options), params, structured=options["structured"]) as stream:
         try:
             for chunk in stream:
                 if show and chunk.text:

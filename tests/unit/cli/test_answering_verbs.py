@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -147,6 +148,28 @@ def test_run_speculates_as_it_is_told_and_says_how_often_it_guessed_right(call: 
     assert plain["text"] == guessed["text"]
     assert plain["usage"]["drafted_tokens"] == 0
     assert guessed["usage"]["accepted_tokens"] == guessed["usage"]["drafted_tokens"]
+
+
+def test_run_answers_in_the_structure_it_is_told(call: Call, tmp_path: Path) -> None:
+    schema, grammar = tmp_path / "schema.json", tmp_path / "grammar.lark"
+    one_key = {"type": "object", "properties": {"n": {"enum": [1, 22]}}, "required": ["n"]}
+    schema.write_text(json.dumps(one_key | {"additionalProperties": False}))
+    grammar.write_text('start: "<" /[ab]{3}/ ">"')
+    assert json.loads(call("run", "--json-schema", str(schema), "--max-tokens", "400", "hi").out)["n"] in (1, 22)
+    assert call("run", "--choice", "yes", "--choice", "no", "hi").out in ("yes\n", "no\n")
+    assert re.fullmatch("[0-9]{3}-x\n", call("run", "--regex", "[0-9]{3}-x", "hi").out)
+    assert re.fullmatch("<[ab]{3}>\n", call("run", "--grammar", str(grammar), "hi").out)
+
+
+def test_run_refuses_a_structure_it_cannot_enforce_in_one_line(call: Call, tmp_path: Path) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"type": "array", "uniqueItems": true}')
+    refused = call("run", "--json-schema", str(schema), "hi")
+    assert (refused.code, refused.out, refused.err.count("\n"), "uniqueItems" in refused.err) == (2, "", 1, True)
+    schema.write_bytes(b"\xff")
+    assert "not UTF-8" in call("run", "--json-schema", str(schema), "hi").err
+    both = call("run", "--regex", "a", "--json-object", "hi")
+    assert (both.code, "give one of them" in both.err) == (2, True)
 
 
 def test_run_ends_before_a_stop_string(call: Call) -> None:

@@ -285,8 +285,9 @@ def test_a_step_interrupted_by_the_keyboard_can_be_repeated() -> None:
 class OnlyThese:
     """Allows the given tokens, one after the other."""
 
-    def __init__(self, wanted: Sequence[int]) -> None:
+    def __init__(self, wanted: Sequence[int], ends_when_complete: bool = False) -> None:
         self.wanted = list(wanted)
+        self.ends_when_complete = ends_when_complete
         self.accepted: list[int] = []
 
     def mask(self) -> NDArray[np.uint32]:
@@ -296,8 +297,9 @@ class OnlyThese:
             mask[token_id // 32] = 1 << (token_id % 32)
         return mask
 
-    def accept(self, token_id: int) -> None:
+    def accept(self, token_id: int) -> bool:
         self.accepted.append(token_id)
+        return self.ends_when_complete and self.accepted == self.wanted
 
 
 def test_a_constraint_decides_what_may_be_said() -> None:
@@ -310,6 +312,14 @@ def test_a_constraint_decides_what_may_be_said() -> None:
     assert outputs["r"][-1].finish_reason == "stop"
     assert constraint.accepted == [3, 499, 32]
     assert tokens(outputs["free"]) == tokens(ask(make_engine(), [1, 2]))
+
+
+def test_a_complete_constraint_ends_the_answer_without_another_step() -> None:
+    engine = make_engine(eos_ids=[9])
+    engine.add(Request("r", (1, 2), GREEDY, constraint=OnlyThese([3, 499], ends_when_complete=True)))
+    outputs = finish(engine)
+    assert tokens(outputs["r"]) == (3, 499)
+    assert (outputs["r"][-1].finish_reason, engine.metrics().steps) == ("stop", 2)
 
 
 def test_a_constraint_that_allows_nothing_fails_its_own_request_only() -> None:
