@@ -39,7 +39,10 @@ struct Floats {
   static F load(const T* p) { return E::get(p); }
   static F keep_first(F v) { return v; }
   static F multiply_add(F acc, F lane, float scalar) { return simd::fma(lane, simd::set1(scalar), acc); }
-  static const float* round_query(const float* q, int, float*) { return q; }
+  static constexpr int kExpDegree = 5;
+  static void copy_query(const float* q, int dim, float* out) {
+    __builtin_memcpy(out, q, static_cast<size_t>(dim) * sizeof(float));
+  }
   static F put(float* at, float*, const F p[2], F sum) {
     simd::store(at, p[0]);
     simd::store(at + kLanes, p[1]);
@@ -55,12 +58,12 @@ struct Pairs {
   static simd::B load(const T* p) { return simd::load_bytes(reinterpret_cast<const uint8_t*>(p)); }
   static simd::B keep_first(const simd::B& v) { return simd::and_lanes(v, 0xffffu); }
   static F multiply_add(F acc, const simd::B& lane, uint32_t scalar) { return simd::dot_bf16(acc, lane, scalar); }
-  // Into scratch, zero up to a whole vector.
-  static const float* round_query(const float* q, int dim, float* scratch) {
+  static constexpr int kExpDegree = 3;  // the result is rounded to eight bits
+  // Zero up to a whole vector.
+  static void copy_query(const float* q, int dim, float* out) {
     int d = 0;
-    for (; d + kLanes <= dim; d += kLanes) simd::store_bf16(scratch + d / 2, simd::load(q + d));
-    if (d < dim) simd::store_bf16(scratch + d / 2, simd::load_first(q + d, dim - d));
-    return scratch;
+    for (; d + kLanes <= dim; d += kLanes) simd::store_bf16(out + d / 2, simd::load(q + d));
+    if (d < dim) simd::store_bf16(out + d / 2, simd::load_first(q + d, dim - d));
   }
   // In place: the half row at `row` that is written never reaches what is still to be read. The sum is of what was
   // rounded, so that the probabilities add up to one.
@@ -72,7 +75,12 @@ struct Pairs {
   }
 };
 
-// Scalar `step` of what round_query or put left at p.
+// Floats between the rows of a tile's queries: known when compiling, so that one pointer serves all rows, and no power
+// of two, so that they do not fall into the same lines of the cache.
+template <class E>
+constexpr int kQueryStride = kMaxHeadDim / E::kPer + kLanes;
+
+// Scalar `step` of what copy_query or put left at p.
 template <class E>
 typename E::Scalar scalar(const float* p, int step) {
   typename E::Scalar s;
@@ -95,7 +103,7 @@ class Blocks {
 // scores[r][key] for the blocks that hold keys [lo, hi). While a block is read the next one is fetched, and after the
 // last the first values: with few rows the cache's stream from memory is the limit.
 template <class E, int R>
-void score_keys(const AttentionArgs& a, const float* const* q, Range keys, float* scores) {
+void score_keys(const AttentionArgs& a, const float* q, Range keys, float* scores) {
   const Blocks blocks(a);
   const int steps = (a.kv.head_dim + E::kPer - 1) / E::kPer;
   constexpr int kVector = kLanes * E::kPer;  // elements
@@ -113,7 +121,7 @@ void score_keys(const AttentionArgs& a, const float* const* q, Range keys, float
       const auto k1 = E::load(k + (steps + d) * kVector);
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
-        const auto both = scalar<E>(q[r], d);
+        const auto both = scalar<E>(q + r * kQueryStride<E>, d);
         acc[r][0] = E::multiply_add(acc[r][0], k0, both);
         acc[r][1] = E::multiply_add(acc[r][1], k1, both);
       }
@@ -156,7 +164,7 @@ void soften(float* scores, Range tile, Range row, float factor, float* max_out, 
     F p[2];
     for (int h = 0; h < 2; ++h) {
       const int at = i + h * kLanes;
-      p[h] = simd::exp2(simd::fma(simd::load(scores + at), f, minus_max));
+      p[h] = simd::exp2<E::kExpDegree>(simd::fma(simd::load(scores + at), f, minus_max));
       if (masked) p[h] = simd::select_range(p[h], row.lo - at, row.hi - at, 0.0f);
     }
     sum = E::put(scores + i, scores, p, sum);
@@ -174,7 +182,7 @@ struct Factors {
 Factors merge_factors(int rows, float* max, float* sum, const float* split_max, const float* split_sum) {
   const F m = simd::load_first(max, rows), n = simd::load_first(split_max, rows);
   const F top = simd::max(m, n);
-  const F a = simd::exp2(simd::sub(m, top)), b = simd::exp2(simd::sub(n, top));
+  const F a = simd::exp2<5>(simd::sub(m, top)), b = simd::exp2<5>(simd::sub(n, top));
   const F total = simd::fma(simd::load_first(split_sum, rows), b, simd::mul(simd::load_first(sum, rows), a));
   Factors f;
   simd::store_first(f.old, a, rows);
@@ -242,11 +250,8 @@ template <class E, int R>
 void attend_rows(const AttentionArgs& a, int first) {
   const int row = a.row_begin + first;
   const Range tile{row_range(a, row).lo, row_range(a, row + R - 1).hi};
-  alignas(64) float q_scratch[E::kPer == 2 ? R * kMaxHeadDim / 2 : 1];
-  const float* q[R];
-  for (int r = 0; r < R; ++r) {
-    q[r] = E::round_query(query(a, row + r), a.kv.head_dim, q_scratch + (E::kPer == 2 ? r * kMaxHeadDim / 2 : 0));
-  }
+  alignas(64) float q[R * kQueryStride<E>];
+  for (int r = 0; r < R; ++r) E::copy_query(query(a, row + r), a.kv.head_dim, q + r * kQueryStride<E>);
   float* scores = a.scores + first * kSplitKeys;
   score_keys<E, R>(a, q, tile, scores);
   const float factor = a.scale * 1.44269504088896341f;
