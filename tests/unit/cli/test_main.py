@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import click
 import pytest
 
 from wayra import __version__
@@ -34,7 +35,19 @@ def test_every_verb_explains_itself_with_examples(name: str, capsys: pytest.Capt
     text = capsys.readouterr().out
     assert text.startswith(f"Usage: wayra {name} ")
     assert "Examples:" in text
-    assert "--json" in text
+    assert all("--json" in text for text in _help_of_its_commands(name, text, capsys))
+
+
+def _help_of_its_commands(name: str, text: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Of the verb itself, or, where it has verbs of its own, of each of those."""
+    command = wayra.get_command(wayra.make_context("wayra", ["--debug", name]), name)
+    if not isinstance(command, click.Group):
+        return [text]
+    texts: list[str] = []
+    for verb in command.commands:
+        assert main([name, verb, "--help"]) == 0
+        texts.append(capsys.readouterr().out)
+    return texts
 
 
 @pytest.mark.parametrize("name", list(VERBS))
