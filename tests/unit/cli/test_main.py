@@ -44,7 +44,7 @@ def _help_of_its_commands(name: str, text: str, capsys: pytest.CaptureFixture[st
     if not isinstance(command, click.Group):
         return [text]
     texts: list[str] = []
-    for verb in command.commands:
+    for verb in command.commands.keys() - {"export"}:  # its output is JSON to begin with
         assert main([name, verb, "--help"]) == 0
         texts.append(capsys.readouterr().out)
     return texts
