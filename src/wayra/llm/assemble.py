@@ -117,6 +117,7 @@ class Assembler:
             logprobs=tuple(self._logprobs) if self._params.logprobs is not None else None,
             prompt_logprobs=self._prompt_logprobs,
             prompt_top=self._prompt_top,
+            stop_string=None if self._stops is None else self._stops.matched,
         )
 
     def _timings(self) -> Timings:

@@ -43,6 +43,7 @@ class Completion:
     finish_reason: "stop" (end of turn, stop string or stop id), "length" (max_tokens or the context), "cancelled".
     logprobs: one entry a token, when asked for. prompt_logprobs: one a prompt token from the second on, when asked for.
     prompt_top: the likeliest tokens in the places of prompt_logprobs, when asked for.
+    stop_string: the one that ended it, if one did.
     """
 
     text: str
@@ -53,6 +54,7 @@ class Completion:
     logprobs: tuple[TokenLogprob, ...] | None = None
     prompt_logprobs: tuple[float, ...] | None = None
     prompt_top: tuple[tuple[tuple[int, float], ...], ...] | None = None
+    stop_string: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from wayra.server.admin import AdminRoutes
+from wayra.server.anthropic.messages import MessagesRoutes
 from wayra.server.door import Door
 from wayra.server.journal import Journal
 from wayra.server.openai.chat import ChatRoute
@@ -15,10 +16,13 @@ from wayra.server.service import Service
 def make_app(service: Service, journal: Journal) -> ASGIApp:
     """The ASGI application of a service."""
     chat, completions = ChatRoute(service), CompletionsRoute(service)
+    messages = MessagesRoutes(service)
     models, admin = ModelRoutes(service), AdminRoutes(service)
     routes = [
         Route("/v1/chat/completions", chat.answer, methods=["POST"]),
         Route("/v1/completions", completions.answer, methods=["POST"]),
+        Route("/v1/messages", messages.answer, methods=["POST"]),
+        Route("/v1/messages/count_tokens", messages.count, methods=["POST"]),
         Route("/v1/models", models.models, methods=["GET"]),
         Route("/v1/models/{name:path}", models.model, methods=["GET"]),
         Route("/tokenize", models.tokenize, methods=["POST"]),

@@ -70,7 +70,22 @@ def openai_shape(error: ApiError) -> bytes:
     return msgspec.json.encode(OpenAIError(ErrorDetail(error.message, kind, error.param, error.code)))
 
 
-SHAPES: Mapping[str, Shape] = {}
+ANTHROPIC_KINDS: Mapping[int, str] = {405: "invalid_request_error", 500: "api_error", 503: "overloaded_error"}
+"""Where the API's names are others than those of KINDS."""
+
+
+def anthropic_shape(error: ApiError) -> bytes:
+    """The error as Anthropic's clients read it, JSON."""
+    kind = ANTHROPIC_KINDS.get(error.status) or KINDS.get(error.status, "api_error")
+    return msgspec.json.encode({"type": "error", "error": {"type": kind, "message": error.message}})
+
+
+def ollama_shape(error: ApiError) -> bytes:
+    """The error as Ollama's clients read it, JSON."""
+    return msgspec.json.encode({"error": error.message})
+
+
+SHAPES: Mapping[str, Shape] = {"/v1/messages": anthropic_shape, "/api/": ollama_shape}
 """Path prefixes of APIs that shape errors otherwise."""
 
 

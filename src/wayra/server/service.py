@@ -17,7 +17,7 @@ from wayra.engine.settings import Limits
 from wayra.engine.validation import check_request
 from wayra.llm.load import Loaded
 from wayra.llm.prompts import Conversation, PromptReader
-from wayra.server.calls import Caller, ChatCall, CompletionCall
+from wayra.server.calls import Caller, ChatCall, CompletionCall, ToolUse
 from wayra.server.engine_thread import EngineThread
 from wayra.server.errors import ApiError
 from wayra.server.generation import Generation, GenerationPlan, ParserMaker
@@ -144,9 +144,14 @@ class Service:
         wanted = _Wanted(call.params, call.n, len(call.prompts), call.streams, call.grammar)
         return await self._begin(model, prompts, wanted, caller)
 
-    async def chat_ids(self, model: ServedModel, messages: Conversation) -> tuple[int, ...]:
+    async def chat_ids(
+        self, model: ServedModel, messages: Conversation, tool_use: ToolUse | None = None
+    ) -> tuple[int, ...]:
         """A conversation as the model sees it. Raises TemplateError, InvalidParameter."""
-        return await self._aside(lambda: tuple(model.reader.chat_ids(messages)))
+        calling = None if tool_use is None else model.calling.plan(tool_use)
+        schemas = None if calling is None else calling.schemas or None
+        shown = model.calling.messages(messages, tool_use)
+        return await self._aside(lambda: tuple(model.reader.chat_ids(shown, schemas)))
 
     async def text_ids(self, model: ServedModel, text: str, add_bos: bool) -> list[int]:
         """Any text, an empty one too; control tokens in it recognised. add_bos: where the model wants one."""
