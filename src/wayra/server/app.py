@@ -7,6 +7,8 @@ from wayra.server.admin import AdminRoutes
 from wayra.server.anthropic.messages import MessagesRoutes
 from wayra.server.door import Door
 from wayra.server.journal import Journal
+from wayra.server.ollama.models import ModelRoutes as OllamaModelRoutes
+from wayra.server.ollama.texts import TextRoutes
 from wayra.server.openai.chat import ChatRoute
 from wayra.server.openai.completions import CompletionsRoute
 from wayra.server.openai.models import ModelRoutes
@@ -16,7 +18,7 @@ from wayra.server.service import Service
 def make_app(service: Service, journal: Journal) -> ASGIApp:
     """The ASGI application of a service."""
     chat, completions = ChatRoute(service), CompletionsRoute(service)
-    messages = MessagesRoutes(service)
+    messages, texts, ollama = MessagesRoutes(service), TextRoutes(service), OllamaModelRoutes(service)
     models, admin = ModelRoutes(service), AdminRoutes(service)
     routes = [
         Route("/v1/chat/completions", chat.answer, methods=["POST"]),
@@ -25,6 +27,12 @@ def make_app(service: Service, journal: Journal) -> ASGIApp:
         Route("/v1/messages/count_tokens", messages.count, methods=["POST"]),
         Route("/v1/models", models.models, methods=["GET"]),
         Route("/v1/models/{name:path}", models.model, methods=["GET"]),
+        Route("/api/chat", texts.chat, methods=["POST"]),
+        Route("/api/generate", texts.generate, methods=["POST"]),
+        Route("/api/tags", ollama.tags, methods=["GET"]),
+        Route("/api/ps", ollama.ps, methods=["GET"]),
+        Route("/api/show", ollama.show, methods=["POST"]),
+        Route("/api/version", ollama.version, methods=["GET"]),
         Route("/tokenize", models.tokenize, methods=["POST"]),
         Route("/detokenize", models.detokenize, methods=["POST"]),
         Route("/health", admin.health, methods=["GET"]),

@@ -1,0 +1,1 @@
+"""The API of Ollama: its wire format, and translations to and from the service's calls."""

@@ -1,0 +1,121 @@
+"""From Ollama's structs to the service's calls."""
+
+from wayra.base.errors import InvalidParameter
+from wayra.engine.request import SamplingParams
+from wayra.server.calls import ChatCall, CompletionCall, ToolUse
+from wayra.server.errors import ApiError, not_supported
+from wayra.server.ollama.wire import Asked, ChatRequest, GenerateRequest, Message, Options
+from wayra.text.structure import GrammarSpec, JsonObject, JsonSchema
+from wayra.text.tools import read_tool_choice, read_tools
+
+DEFAULT_TEMPERATURE = 0.8
+DEFAULT_TOP_K = 40
+DEFAULT_TOP_P = 0.9
+"""What this API samples with when nothing is said."""
+
+
+def model_name(given: str) -> str:
+    """The name without the tag that says nothing."""
+    return given.removesuffix(":latest")
+
+
+def chat_call(wire: ChatRequest, max_context: int) -> ChatCall:
+    """Raises ApiError 400 naming what is wrong or not supported, InvalidParameter."""
+    try:
+        tools = read_tools(wire.tools)
+    except InvalidParameter as error:
+        raise ApiError(400, str(error), "tools") from None
+    use = ToolUse(tools, read_tool_choice(None, tools)) if tools else None
+    grammar = grammar_spec(wire)
+    if grammar is not None and use is not None:
+        raise not_supported("format", "it cannot be combined with tools; leave one of them out")
+    messages = [_plain_message(message, f"messages[{i}]") for i, message in enumerate(wire.messages)]
+    return ChatCall(wire.model, messages, sampling(wire, max_context), 1, wire.stream is not False, grammar, use)
+
+
+def generate_call(wire: GenerateRequest, max_context: int, has_template: bool) -> ChatCall | CompletionCall:
+    """A chat of one turn, or with raw (and for models without a template) the text alone. Raises as `chat_call`."""
+    params, streams, grammar = sampling(wire, max_context), wire.stream is not False, grammar_spec(wire)
+    prompt = wire.prompt or ""
+    if wire.raw and wire.system:
+        raise not_supported("system", "a raw prompt is the whole text; write it there")
+    if wire.raw or not has_template:
+        text = prompt if not wire.system else f"{wire.system}\n{prompt}"
+        return CompletionCall(wire.model, [text], params, 1, streams, grammar)
+    system = [{"role": "system", "content": wire.system}] if wire.system else []
+    messages = [*system, {"role": "user", "content": prompt}]
+    return ChatCall(wire.model, messages, params, 1, streams, grammar)
+
+
+def grammar_spec(wire: Asked) -> GrammarSpec | None:
+    """What the answer must look like."""
+    if not wire.format:
+        return None
+    if isinstance(wire.format, str):
+        return JsonObject()
+    try:
+        return JsonSchema(wire.format)
+    except InvalidParameter as error:
+        raise ApiError(400, str(error), "format") from None
+
+
+def check_context(options: Options | None, max_context: int) -> None:
+    """Raises ApiError 400 for a longer context than the server runs with."""
+    asked = None if options is None else options.num_ctx
+    if asked is not None and asked > max_context:
+        raise ApiError(
+            400, f"options.num_ctx is {asked:,}, the server runs with {max_context:,}; start it with --context {asked}",
+            "options.num_ctx",
+        )  # fmt: skip
+
+
+def sampling(wire: Asked, max_context: int) -> SamplingParams:
+    """Raises InvalidParameter, ApiError 400."""
+    options = wire.options or Options()
+    check_context(options, max_context)
+    for name in ("tfs_z", "typical_p"):
+        if getattr(options, name) not in (None, 1.0):
+            raise not_supported(f"options.{name}")
+    if wire.top_logprobs is not None and not wire.logprobs:
+        raise ApiError(400, "top_logprobs is given without logprobs: true", "top_logprobs")
+    has_penalties = options.repeat_last_n != 0
+    limit = options.num_predict
+    given = {
+        "temperature": DEFAULT_TEMPERATURE if options.temperature is None else options.temperature,
+        "top_k": DEFAULT_TOP_K if options.top_k is None else max(0, options.top_k),
+        "top_p": DEFAULT_TOP_P if options.top_p is None else options.top_p,
+        "min_p": options.min_p,
+        # Negative ones ask for a new one each time.
+        "seed": options.seed if options.seed is not None and options.seed >= 0 else None,
+        "stop": (options.stop,) if isinstance(options.stop, str) else options.stop,
+        "repetition_penalty": options.repeat_penalty if has_penalties else None,
+        "presence_penalty": options.presence_penalty if has_penalties else None,
+        "frequency_penalty": options.frequency_penalty if has_penalties else None,
+        # 0 and negative ones set no limit.
+        "max_tokens": limit if limit is not None and limit > 0 else None,
+        "logprobs": (wire.top_logprobs or 0) if wire.logprobs else None,
+    }
+    return SamplingParams(**{name: value for name, value in given.items() if value is not None})
+
+
+def _plain_message(message: Message, where: str) -> dict[str, object]:
+    plain: dict[str, object] = {"role": message.role}
+    if message.content is None and not message.tool_calls:
+        raise ApiError(400, f"{where} has no content; give it a text", f"{where}.content")
+    plain["content"] = message.content
+    if message.tool_name is not None:
+        plain["name"] = message.tool_name
+    if message.tool_call_id is not None:
+        plain["tool_call_id"] = message.tool_call_id
+    if message.tool_calls:
+        if message.role != "assistant":
+            raise ApiError(400, f"{where} has tool calls, but only an assistant calls tools", f"{where}.tool_calls")
+        plain["tool_calls"] = [
+            {
+                "id": call.id or f"call_{i}",
+                "type": "function",
+                "function": {"name": call.function.name, "arguments": call.function.arguments},
+            }
+            for i, call in enumerate(message.tool_calls)
+        ]
+    return plain

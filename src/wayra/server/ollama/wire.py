@@ -1,0 +1,121 @@
+"""What Ollama's clients send: structs that name every field, those not supported included, so that none is ignored.
+
+A field of type None may only be null, anything else is refused by its name. keep_alive is accepted without effect: what
+is served stays loaded. So are the options that only say how a model is to be loaded.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+MAX_MESSAGES = 10_000
+MAX_CONTEXT_ASKED = 1 << 30
+
+Alternatives = Annotated[int, Meta(ge=0, le=20)]
+Nothing = Annotated[list[object], Meta(max_length=0)]
+
+
+class Options(Struct, forbid_unknown_fields=True):
+    """Numbers are bounded where SamplingParams are made of them. num_ctx: at most what the server runs with.
+
+    repeat_last_n: -1 alone (penalties look at the whole text), or 0, which switches them off.
+    From `num_keep` on: accepted without effect. The last ones: accepted where they change nothing.
+    """
+
+    num_ctx: Annotated[int, Meta(ge=1, le=MAX_CONTEXT_ASKED)] | None = None
+    num_predict: int | None = None
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    repeat_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    repeat_last_n: Literal[-1, 0] | None = None
+    num_keep: int | None = None
+    num_batch: int | None = None
+    num_gpu: int | None = None
+    main_gpu: int | None = None
+    num_thread: int | None = None
+    numa: bool | None = None
+    low_vram: bool | None = None
+    f16_kv: bool | None = None
+    use_mmap: bool | None = None
+    use_mlock: bool | None = None
+    penalize_newline: Literal[True] | None = None
+    mirostat: Literal[0] | None = None
+    mirostat_tau: None = None
+    mirostat_eta: None = None
+    tfs_z: float | None = None
+    typical_p: float | None = None
+    logits_all: Literal[False] | None = None
+    vocab_only: Literal[False] | None = None
+    embedding_only: None = None
+
+
+class Asked(Struct, forbid_unknown_fields=True, kw_only=True):
+    """What requests for text share. format: "json", or a JSON schema."""
+
+    model: str = ""
+    stream: bool | None = None
+    options: Options | None = None
+    format: Literal["json", ""] | dict[str, object] | None = None
+    keep_alive: float | str | None = None
+    think: Literal[False] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Alternatives | None = None
+
+
+class GenerateRequest(Asked, kw_only=True):
+    """raw: the prompt is the whole text the model sees. An empty prompt only asks whether the model is there."""
+
+    prompt: str | None = None
+    system: str | None = None
+    raw: bool | None = None
+    suffix: Literal[""] | None = None
+    template: Literal[""] | None = None
+    context: Nothing | None = None
+    images: Nothing | None = None
+    width: None = None
+    height: None = None
+    steps: None = None
+
+
+class FunctionCall(Struct, forbid_unknown_fields=True):
+    name: str
+    arguments: dict[str, object]
+    index: int | None = None
+    description: str | None = None
+
+
+class ToolCall(Struct, forbid_unknown_fields=True):
+    function: FunctionCall
+    id: str | None = None
+    type: Literal["function"] | None = None
+
+
+class Message(Struct, forbid_unknown_fields=True):
+    """thinking: what answers of other servers carry; it is not shown to the model."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_name: str | None = None
+    tool_call_id: str | None = None
+    thinking: str | None = None
+    images: Nothing | None = None
+
+
+class ChatRequest(Asked, kw_only=True):
+    messages: Annotated[list[Message], Meta(max_length=MAX_MESSAGES)] = []
+    tools: list[dict[str, object]] | None = None
+
+
+class ShowRequest(Struct, forbid_unknown_fields=True):
+    """name: what older clients call the model."""
+
+    model: str = ""
+    name: str = ""
+    verbose: bool | None = None
