@@ -45,6 +45,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "claims": Verb("wayra.cli.claims:claims", "Derive claims about models and prices again, and judge them."),
         "perplexity": Verb("wayra.cli.perplexity:perplexity", "Measure a model on a text."),
         "bench": Verb("wayra.cli.bench:bench", "Measure the speed of a model or a server."),
+        "profile": Verb("wayra.cli.profile:profile", "Show where the time of a step goes, by operation and thread."),
         "runs": Verb("wayra.cli.runs:runs", "List, show, compare and export recorded runs."),
     }
 )

@@ -67,11 +67,10 @@ def cost(
     Prefill of n tokens: tokens=n, rows=1, kv_lens=[n]; decode of a batch: tokens=rows=len(kv_lens).
     Raises: InvalidParameter when these disagree or a slot's bits are missing.
     """
-    step = step_size(tokens, rows, kv_lens, kv_dtype)
-    slots = {slot.name: slot for slot in families.slots(program.spec)}
     by_op: dict[str, Cost] = {}
-    for call in program.calls:
-        by_op[call.op] = by_op.get(call.op, Cost()) + _call_cost(call, slots, step, weight_bits)
+    costs = call_costs(program, step_size(tokens, rows, kv_lens, kv_dtype), weight_bits)
+    for call, found in zip(program.calls, costs, strict=True):
+        by_op[call.op] = by_op.get(call.op, Cost()) + found
     total = sum(by_op.values(), Cost())
     return StepCost(
         total.flops,
@@ -81,6 +80,12 @@ def cost(
         total.activation_bytes,
         by_op,
     )
+
+
+def call_costs(program: Program, step: StepSize, weight_bits: WeightBits) -> tuple[Cost, ...]:
+    """The cost of each call, in the Program's order. Raises InvalidParameter when a slot's bits are missing."""
+    slots = {slot.name: slot for slot in families.slots(program.spec)}
+    return tuple(_call_cost(call, slots, step, weight_bits) for call in program.calls)
 
 
 def step_size(tokens: int | Sequence[int], rows: int, kv_lens: Sequence[int], kv_dtype: str) -> StepSize:

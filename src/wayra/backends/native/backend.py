@@ -1,5 +1,6 @@
 """The native backend behind `backends.api`: packs or maps the weights, lowers the Program, runs steps."""
 
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from wayra.backends.native import _native
 from wayra.backends.native.isa import choose_isa, choose_threads, describe
 from wayra.backends.native.lower import lower
 from wayra.backends.native.packing import fill_arena, plan_spans
+from wayra.backends.native.profile import StepTimes, step_times
 from wayra.base.errors import BackendError, InvalidParameter, OutOfMemory, ShapeError
 from wayra.model.program import Program
 from wayra.model.spec import ModelSpec
@@ -67,6 +69,7 @@ class NativeModel:
     def __init__(
         self, program: Program, options: BackendOptions, model: _native.Model, weights_bytes: int, isa: str
     ) -> None:
+        self._program = program
         self._spec = program.spec
         self._options = options
         self._model: _native.Model | None = model
@@ -152,6 +155,18 @@ class NativeModel:
             logprobs,
         )
         return StepResult(token_ids, logprobs, top_ids, top_logprobs, target_logprobs, logits, hidden)
+
+    def profile_step(self, batch: StepBatch) -> tuple[StepResult, StepTimes]:
+        """`step`, with the time of each call and thread; that takes a little time itself. Raises ShapeError."""
+        native = self._native()
+        native.start_profile()
+        try:
+            started_ns = time.perf_counter_ns()
+            result = self.step(batch)
+            wall_ns = time.perf_counter_ns() - started_ns
+        finally:
+            native.stop_profile()
+        return result, step_times(self._program, native.profile(), wall_ns)
 
     def memory(self) -> MemoryReport:
         kv_bytes = self._num_blocks * self.kv_bytes_per_block()
