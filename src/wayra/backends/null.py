@@ -138,6 +138,7 @@ class NullModel:
             top_logprobs=np.tile(self._logprobs[:num_top], (num_rows, 1)),
             target_logprobs=targets,
             logits=None if distances is None else self._logits[distances],
+            hidden=_hidden(favourites, self._spec.hidden_size) if batch.return_hidden else None,
         )
 
     def _choose(self, sampling: SamplingBatch, row: int, favourite: int) -> int:
@@ -153,6 +154,12 @@ def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
+
+
+def _hidden(favourites: NDArray[np.int64], size: int) -> NDArray[np.float32]:
+    """float32 [rows, size]: another vector for each favourite, in -1 .. 1."""
+    entries = favourites[:, None].astype(np.uint64) * np.uint64(size) + np.arange(1, size + 1, dtype=np.uint64)
+    return ((_mix(entries) >> np.uint64(40)).astype(np.float32) / np.float32(1 << 23) - 1).astype(np.float32)
 
 
 def _prefix_hashes(token_ids: NDArray[np.int32]) -> NDArray[np.uint64]:

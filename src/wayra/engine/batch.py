@@ -62,7 +62,7 @@ class BatchBuilder:
             if num_rows:
                 logit_rows += range(num_tokens - num_rows, num_tokens)
                 draws += range(end - num_rows + 1, end + 1)
-                num_sampled = min(num_rows, 1 + len(drafted)) if chunk.samples else 0
+                num_sampled = min(num_rows, 1 + len(drafted)) if chunk.samples and seq.pool is None else 0
                 num_scored = num_rows - num_sampled
                 rows += [None] * num_scored + [seq] * num_sampled
                 first = len(drafted) + 1 - num_sampled
@@ -79,6 +79,7 @@ class BatchBuilder:
             logit_rows=np.array(logit_rows, dtype=np.int32),
             targets=_targets(plan) if is_scored else None,
             sampling=self._sampling_batch(rows, draws, drafted_before, num_prompt_top),
+            return_hidden=any(chunk.seq.pool is not None for chunk in plan),
         )
 
     def _sampling_batch(

@@ -4,6 +4,9 @@ import math
 import secrets
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from wayra.backends.api import KV_BLOCK_LEN, Model, StepResult
 from wayra.base.errors import BackendError, InvalidParameter, WayraError
 from wayra.engine.batch import BatchBuilder
@@ -28,6 +31,7 @@ class NewTokens:
     num_accepted: int = 0
     token_ids: list[int] = field(default_factory=list[int])
     logprobs: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
+    embedding: NDArray[np.float32] | None = None
 
     def add(self, token_id: int, is_accepted: bool, logprobs: tuple[TokenLogprob, ...]) -> None:
         self.token_ids.append(token_id)
@@ -95,9 +99,12 @@ class Engine:
         """Run one step; report new tokens and endings. A request that fails ends with "error", the others go on."""
         if self._live:
             plan = self._with_masks(self._scheduler.plan())
+            pooled = [chunk for chunk in plan if chunk.seq.pool is not None]
+            plan = [chunk for chunk in plan if chunk.seq.pool is None] if pooled else plan
             if self._speculator is not None:
                 plan = self._speculator.draft(plan, self._scheduler.running)
-            for chunks, result in self._run(plan):
+            # Apart, because rows that are pooled may be many, and those that are sampled may not.
+            for chunks, result in [*self._run(plan), *self._run(pooled)]:
                 row = 0
                 for chunk in chunks:
                     self._commit(chunk, result, row)
@@ -141,7 +148,7 @@ class Engine:
         seq = chunk.seq
         first_row = row + chunk.num_rows - 1 - len(chunk.drafted)
         # Before anything is published: what produced this must not reach other requests.
-        if chunk.samples and (cause := self._nonsense(result, first_row)) is not None:
+        if chunk.samples and seq.pool is None and (cause := self._nonsense(result, first_row)) is not None:
             self._fail(seq, cause)
             return
         seq.num_computed += chunk.num_tokens - len(chunk.drafted)
@@ -150,10 +157,26 @@ class Engine:
             seq.prompt_logprobs += result.target_logprobs[row : row + max(0, num_scored)].tolist()
             if seq.prompt_top is not None:
                 seq.prompt_top += _alternatives(result, row, num_scored, seq.params.prompt_top_logprobs)
-        if chunk.samples:
+        if seq.pool is not None:
+            self._pool(chunk, result, row)
+        elif chunk.samples:
             self._take_run(chunk, result, first_row)
         else:
             self._kv.publish(seq)
+
+    def _pool(self, chunk: Chunk, result: StepResult, row: int) -> None:
+        """Take the vectors of a chunk; with the prompt's last token the request is done."""
+        seq, pool = chunk.seq, chunk.seq.pool
+        if pool is not None and chunk.num_rows and result.hidden is not None:
+            pool.add(result.hidden[row : row + chunk.num_rows])
+        self._kv.publish(seq)
+        if pool is None or not chunk.samples:
+            return
+        embedding = pool.result()
+        if np.isfinite(embedding).all():
+            self._finish(seq, "stop", NewTokens(embedding=embedding))
+        else:
+            self._fail(seq, BackendError("the model gave a vector that is not finite; its weights may be damaged"))
 
     def _take_run(self, chunk: Chunk, result: StepResult, first_row: int) -> None:
         """Take the sampled token and, as long as it is the one that was drafted, what the row after it sampled."""
@@ -247,7 +270,7 @@ class Engine:
                 prompt_top = None if seq.prompt_top is None else tuple(seq.prompt_top)
         output = Output(
             seq.id, tuple(new.token_ids), tuple(new.logprobs), prompt_logprobs, cached_tokens, reason, error,
-            prompt_top, new.num_drafted, new.num_accepted,
+            prompt_top, new.num_drafted, new.num_accepted, new.embedding,
         )  # fmt: skip
         self._outputs.append(output)
 

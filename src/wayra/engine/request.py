@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
+Pooling = Literal["mean", "last"]
+"""How one vector is made of those of all tokens: their mean, or that of the last one."""
 
 MAX_TOKENS_LIMIT = 1 << 24
 MAX_TOP_K = 1_000_000
@@ -124,6 +126,7 @@ class Request:
 
     A constrained request ends with "stop" where its constraint is complete, or at an end-of-sequence token that the
     constraint allows; a stop of its own params still ends it anywhere.
+    pooling: wants a vector that stands for the prompt (Output.embedding) and no token; set params.max_tokens to 0.
     """
 
     id: str
@@ -131,6 +134,7 @@ class Request:
     params: SamplingParams
     salt: str = ""
     constraint: Constraint | None = field(default=None, compare=False)
+    pooling: Pooling | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +156,7 @@ class Output:
     cached_tokens: prompt tokens served from the prefix cache (on the first output).
     error: one sentence, with finish_reason "error".
     drafted_tokens, accepted_tokens: guessed and computed in this step; those of them that are among token_ids.
+    embedding: float32 [hidden_size] with finish_reason "stop", for requests that pool; not normalised.
     """
 
     request_id: str
@@ -164,6 +169,7 @@ class Output:
     prompt_top: tuple[tuple[tuple[int, float], ...], ...] | None = None
     drafted_tokens: int = 0
     accepted_tokens: int = 0
+    embedding: "NDArray[np.float32] | None" = field(default=None, compare=False)
 
 
 def _is_int(value: object) -> bool:

@@ -79,7 +79,7 @@ class Scheduler:
         self.num_paused = 0
         for index, seq in enumerate(self._running):
             start = seq.num_computed
-            if len(seq.token_ids) - start > 1:
+            if len(seq.token_ids) - start > 1 or seq.pool is not None:
                 partial.append(seq)
             elif self._kv.grow(seq, self._running[:index] if self._needs_block(seq) else ()):
                 plan.append(Chunk(seq, start, 1, 1))
@@ -135,6 +135,12 @@ def _plan_prompt(plan: list[Chunk], seq: Sequence, tokens_left: int, rows_left: 
     """Add as much of a prompt as fits. Returns the tokens and rows left."""
     start = seq.num_computed
     count = min(len(seq.token_ids) - start, tokens_left)
+    if seq.pool is not None:
+        # Its rows are not sampled, and run in a step of their own.
+        num_rows = count if seq.pool.takes_all else int(start + count == len(seq.token_ids))
+        if count > 0:
+            plan.append(Chunk(seq, start, count, num_rows))
+        return tokens_left - count, rows_left
     if seq.prompt_logprobs is not None:
         count = min(count, rows_left)
         num_rows = count

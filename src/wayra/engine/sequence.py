@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wayra.backends.api import KV_BLOCK_LEN
+from wayra.engine.pool import Pool
 from wayra.engine.prefix_cache import prompt_digests, root_digest
 from wayra.engine.request import Constraint, Request, SamplingParams
 from wayra.engine.settings import Limits, blocks_for
@@ -69,12 +70,13 @@ class Sequence:
     num_stored: leading published blocks that are on disk or on their way there.
     num_promised: leading digests that were promised when it was admitted.
     mask: uint32 tokens allowed next, or None; set before each step that samples.
+    pool: gathers the vector of a request that wants one.
     """
 
     __slots__ = (
         "blocks", "cached_tokens", "constraint", "digests", "has_answered", "history", "id", "mask", "max_blocks",
-        "max_len", "min_len", "num_computed", "num_promised", "num_published", "num_stored", "params", "prompt_len",
-        "prompt_logprobs", "prompt_top", "root", "seed", "slot", "stop_ids", "token_ids", "wants_logprobs",
+        "max_len", "min_len", "num_computed", "num_promised", "num_published", "num_stored", "params", "pool",
+        "prompt_len", "prompt_logprobs", "prompt_top", "root", "seed", "slot", "stop_ids", "token_ids", "wants_logprobs",
     )  # fmt: skip
 
     def __init__(self, request: Request, seed: int, limits: Limits, eos_ids: frozenset[int]) -> None:
@@ -106,6 +108,7 @@ class Sequence:
         self.history = TokenHistory(self.token_ids) if params.has_penalties else None
         self.mask: NDArray[np.uint32] | None = None
         self.has_answered = False
+        self.pool = None if request.pooling is None else Pool(request.pooling)
 
     @property
     def needs_mask(self) -> bool:
@@ -115,7 +118,8 @@ class Sequence:
     def shareable_digests(self) -> list[bytes]:
         """The blocks of the prompt that it may take from others."""
         # Prompt log-probabilities need the logits of every prompt token, and an answer those of the last one.
-        if self.prompt_logprobs is not None:
+        # A mean needs the vectors of all of them.
+        if self.prompt_logprobs is not None or (self.pool is not None and self.pool.takes_all):
             return []
         return self.digests[: (self.prompt_len - 1) // KV_BLOCK_LEN]
 

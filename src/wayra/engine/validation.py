@@ -26,12 +26,23 @@ def check_request(request: Request, limits: Limits, vocab_size: int, eos_ids: fr
         )
     _check_prompt(request.prompt_ids, vocab_size)
     params = request.params
+    if request.pooling is not None:
+        _check_pooling(request)
     _check_known("a stop token id", params.stop_token_ids, vocab_size)
     _check_known("a logit_bias token id", tuple(params.logit_bias), vocab_size)
     if params.ignore_eos and request.constraint is not None:
         raise InvalidParameter("ignore_eos is set beside a constraint, whose answers would never end; leave it out")
     if params.min_tokens and len(params.all_stop_ids(eos_ids)) >= vocab_size:
         raise InvalidParameter("min_tokens is set, but every token of the vocabulary is a stop token; name fewer")
+
+
+def _check_pooling(request: Request) -> None:
+    if request.pooling not in ("mean", "last"):
+        raise InvalidParameter(f"pooling is {request.pooling!r:.40}, expected 'mean' or 'last'")
+    if request.params.max_tokens != 0 or request.params.prompt_logprobs or request.constraint is not None:
+        raise InvalidParameter(
+            "pooling is set on a request that wants tokens or log-probabilities; set max_tokens to 0 and nothing else"
+        )
 
 
 def _check_text(name: str, text: object, min_len: int, max_len: int) -> None:

@@ -1,7 +1,7 @@
 """The NumPy backend: interprets a Program call by call with the definitions in `ops`."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,9 +122,11 @@ class NumpyModel:
     def step(self, batch: StepBatch) -> StepResult:
         """Run the Program once. Writes the KV slots of the batch's tokens. Raises ShapeError on a malformed batch."""
         check_batch(batch, self.spec, self._options, self._kv.shape[2])
-        return _result(self._run(batch), batch)
+        hidden, logits = self._run(batch)
+        return _result(hidden, logits, batch)
 
-    def _run(self, batch: StepBatch) -> NDArray[np.float32]:
+    def _run(self, batch: StepBatch) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """What the head multiplies, and what it gives."""
         step = StepOps(self._matrices, self._vectors, self._kv, self._options.kv_dtype, batch)
         program = self._program
         values: dict[int, Array] = {ref.id: getattr(batch, name) for name, ref in program.inputs.items()}
@@ -135,7 +137,10 @@ class NumpyModel:
         for call in program.calls:
             outputs = step.call(call.op, tuple(value(ref) for ref in call.inputs), call.weights, call.attrs)
             values.update((ref.id, output) for ref, output in zip(call.outputs, outputs, strict=True))
-        return values[program.output.id]
+        head = next(call for call in program.calls if program.output in call.outputs)
+        hidden = value(head.inputs[0])
+        assert hidden is not None
+        return cast(NDArray[np.float32], hidden), values[program.output.id]
 
     def memory(self) -> MemoryReport:
         """Bytes held; activations are those of the largest step."""
@@ -226,7 +231,7 @@ def _heads(attrs: Mapping[str, Attr]) -> ops.HeadAttrs:
     return ops.HeadAttrs(_integer(attrs["num_heads"]), _integer(attrs["num_kv_heads"]), _integer(attrs["head_dim"]))
 
 
-def _result(logits: NDArray[np.float32], batch: StepBatch) -> StepResult:
+def _result(hidden: NDArray[np.float32], logits: NDArray[np.float32], batch: StepBatch) -> StepResult:
     """Sampling and log-probabilities, from the raw logits [rows, vocab]."""
     sampling, rows = batch.sampling, range(len(logits))
     num_top = 0 if sampling is None else sampling.num_logprobs
@@ -245,4 +250,5 @@ def _result(logits: NDArray[np.float32], batch: StepBatch) -> StepResult:
         top_logprobs=top_logprobs,
         target_logprobs=targets,
         logits=logits if batch.return_logits else None,
+        hidden=hidden if batch.return_hidden else None,
     )
