@@ -31,6 +31,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="PATH",
         help="the Python that can import llama_cpp, for -m peer (default: the one that runs the tests)",
     )
+    parser.addoption(
+        "--peer-library",
+        default=None,
+        help="folder of the shared libraries of the same llama.cpp built for another instruction set, for -m peer",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -38,6 +38,20 @@ def peer(peer_python: str, smollm2_path: Path) -> Iterator[Worker]:
 
 
 @pytest.fixture(scope="session")
+def other_build(request: pytest.FixtureRequest, peer_python: str, smollm2_path: Path) -> Iterator[Worker]:
+    """The same llama.cpp compiled for another instruction set."""
+    folder = request.config.getoption("--peer-library")
+    if not folder:
+        pytest.skip("no second build of llama.cpp; give its folder of shared libraries with --peer-library")
+    config = {"path": str(smollm2_path), "threads": THREADS, "context_len": CONTEXT_LEN}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLAMA_CPP_LIB_PATH", str(folder))
+        worker = Worker(peer_python, "llamacpp", config)
+    with worker:
+        yield worker
+
+
+@pytest.fixture(scope="session")
 def float_path(smollm2_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same weights as float32: both engines then compute in floats."""
     path = tmp_path_factory.mktemp("float") / "smollm2-f32.gguf"
