@@ -76,7 +76,8 @@ class Sequence:
     __slots__ = (
         "blocks", "cached_tokens", "constraint", "digests", "has_answered", "history", "id", "mask", "max_blocks",
         "max_len", "min_len", "num_computed", "num_promised", "num_published", "num_stored", "params", "pool",
-        "prompt_len", "prompt_logprobs", "prompt_top", "root", "seed", "slot", "stop_ids", "token_ids", "wants_logprobs",
+        "prompt_len", "prompt_logprobs", "prompt_top", "root", "seed", "slot", "stop_ids", "token_ids",
+        "wants_logprobs",
     )  # fmt: skip
 
     def __init__(self, request: Request, seed: int, limits: Limits, eos_ids: frozenset[int]) -> None:

@@ -7,10 +7,12 @@ from wayra.server.admin import AdminRoutes
 from wayra.server.anthropic.messages import MessagesRoutes
 from wayra.server.door import Door
 from wayra.server.journal import Journal
+from wayra.server.ollama.embed import EmbedRoute
 from wayra.server.ollama.models import ModelRoutes as OllamaModelRoutes
 from wayra.server.ollama.texts import TextRoutes
 from wayra.server.openai.chat import ChatRoute
 from wayra.server.openai.completions import CompletionsRoute
+from wayra.server.openai.embeddings import EmbeddingsRoute
 from wayra.server.openai.models import ModelRoutes
 from wayra.server.service import Service
 
@@ -23,12 +25,14 @@ def make_app(service: Service, journal: Journal) -> ASGIApp:
     routes = [
         Route("/v1/chat/completions", chat.answer, methods=["POST"]),
         Route("/v1/completions", completions.answer, methods=["POST"]),
+        Route("/v1/embeddings", EmbeddingsRoute(service).answer, methods=["POST"]),
         Route("/v1/messages", messages.answer, methods=["POST"]),
         Route("/v1/messages/count_tokens", messages.count, methods=["POST"]),
         Route("/v1/models", models.models, methods=["GET"]),
         Route("/v1/models/{name:path}", models.model, methods=["GET"]),
         Route("/api/chat", texts.chat, methods=["POST"]),
         Route("/api/generate", texts.generate, methods=["POST"]),
+        Route("/api/embed", EmbedRoute(service).answer, methods=["POST"]),
         Route("/api/tags", ollama.tags, methods=["GET"]),
         Route("/api/ps", ollama.ps, methods=["GET"]),
         Route("/api/show", ollama.show, methods=["POST"]),

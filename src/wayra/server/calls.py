@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from wayra.engine.request import SamplingParams
+from wayra.engine.request import Pooling, SamplingParams
 from wayra.text.structure import GrammarSpec
 from wayra.text.tools import Tool, ToolChoice
 
@@ -38,6 +38,16 @@ class ChatCall:
     streams: bool = False
     grammar: GrammarSpec | None = None
     tool_use: ToolUse | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingCall:
+    """truncates: what is too long for the context is cut at its end instead of refused."""
+
+    model: str
+    prompts: Sequence[Prompt]
+    pooling: Pooling = "mean"
+    truncates: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ from wayra.engine.settings import Limits
 from wayra.engine.validation import check_request
 from wayra.llm.load import Loaded
 from wayra.llm.prompts import Conversation, PromptReader
-from wayra.server.calls import Caller, ChatCall, CompletionCall, ToolUse
+from wayra.server.calls import Caller, ChatCall, CompletionCall, EmbeddingCall, ToolUse
+from wayra.server.embedding import Embeddings
 from wayra.server.engine_thread import EngineThread
 from wayra.server.errors import ApiError
 from wayra.server.generation import Generation, GenerationPlan, ParserMaker
@@ -32,6 +33,8 @@ INLINE_CHARS = 2_000
 """Longer texts are tokenized outside the event loop, which would stand still meanwhile."""
 MAX_SCORES = 1 << 20
 """Log-probabilities of prompt tokens and their alternatives in one answer, a hundred bytes each."""
+MAX_EMBEDDED_AT_ONCE = 16
+"""Prompts of one call whose vectors are computed together."""
 LEAST_RETRY_MS = 100
 MOST_RETRY_MS = 30_000
 
@@ -143,6 +146,32 @@ class Service:
 
         wanted = _Wanted(call.params, call.n, len(call.prompts), call.streams, call.grammar)
         return await self._begin(model, prompts, wanted, caller)
+
+    async def embed(self, call: EmbeddingCall, caller: Caller) -> Embeddings:
+        """Begin to compute the vectors of prompts. The result must be collected. Raises as `chat`."""
+        model = self.model(call.model)
+        arrived = time.perf_counter()
+        count = min(len(call.prompts), MAX_EMBEDDED_AT_ONCE, model.limits.max_running)
+        self._admit(model, count)
+
+        def release() -> None:
+            self._load[model.name].ended(count, time.perf_counter() - arrived)
+
+        try:
+            found = await self._aside(lambda: [model.reader.read(prompt) for prompt in call.prompts])
+            if call.truncates:
+                found = [ids[: model.limits.max_context] for ids in found]
+            params = SamplingParams(max_tokens=0)
+            requests = [
+                Request(f"{caller.request_id}-{i}", ids, params, caller.salt, pooling=call.pooling)
+                for i, ids in enumerate(found)
+            ]
+            for request in requests:
+                check_request(request, model.limits, model.loaded.spec.vocab_size, model.eos_ids)
+            return Embeddings(model.thread, requests, count, release)
+        except BaseException:
+            release()
+            raise
 
     async def chat_ids(
         self, model: ServedModel, messages: Conversation, tool_use: ToolUse | None = None

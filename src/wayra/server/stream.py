@@ -6,6 +6,8 @@ An API brings an `Encoder`, pieces in, bytes out; when the bytes are written is 
 from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -13,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from wayra.llm.results import Completion
 from wayra.server.connection import Connection, connection_of
 from wayra.server.door import note
+from wayra.server.embedding import Embeddings
 from wayra.server.errors import ApiError, ClientLeft, as_api_error
 from wayra.server.generation import Generation, Piece, Totals
 
@@ -91,6 +94,19 @@ async def collected(generation: Generation, request: Request) -> Sequence[Comple
     if len(completions) < len(generation.answers):
         raise ClientLeft
     return completions
+
+
+async def embedded(embeddings: Embeddings, request: Request) -> Sequence[NDArray[np.float32]]:
+    """All vectors, in order; given up when the client goes away. Raises what made one fail, ClientLeft."""
+    connection = connection_of(request.scope)
+    connection.when_lost(embeddings.cancel)
+    try:
+        vectors = await embeddings.collect()
+    finally:
+        connection.release()
+    if not vectors:
+        raise ClientLeft
+    return vectors
 
 
 async def unless_lost(request: Request, starting: Awaitable[Generation]) -> Generation:

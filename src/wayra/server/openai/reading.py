@@ -62,7 +62,9 @@ def completion_call(wire: CompletionRequest) -> CompletionCall:
         if wire.stream:
             raise not_supported("stream", "the scores of a prompt come whole; ask for echo and logprobs without it")
         params = scoring(params)
-    return CompletionCall(wire.model, _prompts(wire.prompt), params, n, bool(wire.stream), grammar_spec(wire))
+    return CompletionCall(
+        wire.model, read_prompts(wire.prompt, "prompt"), params, n, bool(wire.stream), grammar_spec(wire)
+    )
 
 
 def scoring(params: SamplingParams) -> SamplingParams:
@@ -195,21 +197,19 @@ def _arguments(text: str, where: str) -> object:
     return cast(Mapping[str, object], found)
 
 
-def _prompts(given: str | list[int | str | list[int]]) -> list[Prompt]:
-    """One or several, as texts or token ids."""
+def read_prompts(given: str | list[int | str | list[int]], name: str) -> list[Prompt]:
+    """One or several, as texts or token ids. name: of the field. Raises ApiError 400."""
     if isinstance(given, str):
         return [given]
     if not given:
-        raise ApiError(400, "prompt is an empty list; give at least one text or token id", "prompt")
+        raise ApiError(400, f"{name} is an empty list; give at least one text or token id", name)
     kinds = {type(item) for item in given}
     if len(kinds) > 1:
-        raise ApiError(400, "prompt mixes texts, token ids and lists; give a list of one kind", "prompt")
+        raise ApiError(400, f"{name} mixes texts, token ids and lists; give a list of one kind", name)
     if kinds == {int}:
         return [cast(list[int], given)]
     if len(given) > MAX_PROMPTS:
-        raise ApiError(
-            400, f"there are {len(given):,} prompts, limit is {MAX_PROMPTS:,}; send fewer at a time", "prompt"
-        )
+        raise ApiError(400, f"there are {len(given):,} prompts, limit is {MAX_PROMPTS:,}; send fewer at a time", name)
     return cast(list[Prompt], given)
 
 

@@ -1,0 +1,63 @@
+"""/api/embed."""
+
+import time
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+from starlette.requests import Request
+from starlette.responses import Response
+
+from wayra.server.body import read_struct
+from wayra.server.calls import EmbeddingCall
+from wayra.server.door import caller_of, note
+from wayra.server.ollama.answers import NS
+from wayra.server.ollama.reading import check_context, model_name
+from wayra.server.ollama.wire import Options
+from wayra.server.service import Service
+from wayra.server.stream import embedded
+
+MAX_INPUTS = 1024
+
+
+class EmbedRequest(Struct, forbid_unknown_fields=True):
+    """truncate: cut what is too long, which is the default here. options: those of sampling change nothing."""
+
+    input: str | Annotated[list[str], Meta(min_length=1, max_length=MAX_INPUTS)]
+    model: str = ""
+    truncate: bool | None = None
+    options: Options | None = None
+    keep_alive: float | str | None = None
+    dimensions: None = None
+
+
+_decoder = msgspec.json.Decoder(EmbedRequest)
+_encode = msgspec.json.Encoder().encode
+
+
+class EmbedRoute:
+    """The endpoint, over one service."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def answer(self, request: Request) -> Response:
+        """Vectors of length 1, in the order of the inputs."""
+        service, began = self._service, time.perf_counter()
+        wire = await read_struct(request, _decoder, service.settings)
+        name = model_name(wire.model)
+        model = service.model(name)
+        check_context(wire.options, model.limits.max_context)
+        note(request.scope, model=model.name)
+        texts = [wire.input] if isinstance(wire.input, str) else wire.input
+        call = EmbeddingCall(name, texts, truncates=wire.truncate is not False)
+        embeddings = await service.embed(call, caller_of(request.scope))
+        vectors = await embedded(embeddings, request)
+        answer = {
+            "model": model.name,
+            "embeddings": [vector.tolist() for vector in vectors],
+            "total_duration": int((time.perf_counter() - began) * NS),
+            "load_duration": 0,
+            "prompt_eval_count": embeddings.prompt_tokens,
+        }
+        return Response(_encode(answer), media_type="application/json")
