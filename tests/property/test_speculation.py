@@ -29,6 +29,7 @@ from wayra.engine.sequence import Sequence as EngineSequence
 from wayra.engine.settings import EngineSettings
 from wayra.engine.speculate import lengths, speculator
 from wayra.engine.speculate.draft_model import DraftModel
+from wayra.engine.speculate.step_times import StepTimes
 
 VOCAB_SIZE = 61
 OPTIONS = BackendOptions(max_step_tokens=MAX_STEP_TOKENS, max_step_seqs=4 * MAX_STEP_SEQS)
@@ -40,13 +41,19 @@ def null_model() -> NullModel:
 
 @pytest.fixture(autouse=True)
 def reckless(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Guess whenever it is possible, as if it cost nothing, and let no drafter fail unseen."""
+    """Guess whenever it is possible, as if it cost nothing, whatever the clock says; and let no drafter fail unseen."""
 
     def fail(message: str, cause: object) -> None:
         raise AssertionError(message) from (cause if isinstance(cause, Exception) else None)
 
+    def curve(times: StepTimes, num_tokens: int, num_keys: int, num_more: int) -> list[float]:
+        return [1.0] * (num_more + 1)
+
     monkeypatch.setattr(speculator, "_FIRST_CREDIT", 1e9)
     monkeypatch.setattr(lengths, "MIN_GAIN", 0.0)
+    monkeypatch.setattr(StepTimes, "curve", curve)
+    monkeypatch.setattr(StepTimes, "is_known", lambda times, num_tokens: True)
+    monkeypatch.setattr(StepTimes, "largest", 1000)
     monkeypatch.setattr(logging.getLogger("wayra.engine.speculate.speculator"), "warning", fail)
 
 

@@ -21,7 +21,7 @@ from wayra.engine.settings import EngineSettings, Limits
 from wayra.engine.speculate import lookup
 from wayra.engine.speculate.draft_model import DraftModel
 from wayra.engine.speculate.drafter import Drafter
-from wayra.engine.speculate.lengths import can_pay, choose_lengths
+from wayra.engine.speculate.lengths import choose_lengths, least_chance
 from wayra.engine.speculate.lookup import MAX_MATCH, PromptLookup, TokenIndex
 from wayra.engine.speculate.speculator import Speculator
 from wayra.engine.speculate.step_times import StepTimes, key_share
@@ -95,8 +95,23 @@ def test_guesses_that_take_as_long_as_a_step_are_not_asked_for() -> None:
 
 
 def test_full_steps_cannot_pay() -> None:
-    assert not can_pay(32, [32.0, 33.0, 34.0])
-    assert can_pay(1, [1.0, 1.5, 1.6])
+    assert least_chance(32, [32.0, 33.0, 34.0]) > 1
+
+
+def test_no_choice_is_missed_by_the_bound_on_the_first_chance() -> None:
+    rng = random.Random(2)
+    num_chosen = 0
+    for _ in range(2000):
+        num_seqs = rng.randint(1, 4)
+        step_s = [1.0]
+        for _ in range(12):
+            step_s.append(step_s[-1] + rng.choice([0.0, 0.05, 0.3, 1.0]))
+        first = [rng.random() for _ in range(num_seqs)]
+        chances = [[one * 0.9**n for n in range(4)] for one in first]
+        if any(choose_lengths(chances, num_seqs, step_s, 0.0)):
+            num_chosen += 1
+            assert max(first) >= least_chance(num_seqs, step_s)
+    assert num_chosen > 200
 
 
 def test_step_times_are_learned_where_measured_and_between() -> None:

@@ -44,10 +44,14 @@ class Acceptance:
         chances: list[float] = []
         reached = 1.0
         for kind in kinds:
-            hits = self._hits[kind] + _SHARED_WEIGHT * self._shared.chance(kind)
-            reached *= hits / (self._tries[kind] + _SHARED_WEIGHT)
+            reached *= self.chance(kind)
             chances.append(reached)
         return chances
+
+    def chance(self, kind: int) -> float:
+        """The chance of a single guess of this kind."""
+        hits = self._hits[kind] + _SHARED_WEIGHT * self._shared.chance(kind)
+        return hits / (self._tries[kind] + _SHARED_WEIGHT)
 
     def learn(self, kinds: SequenceOf[int], num_right: int) -> None:
         """The first `num_right` guesses of these kinds were right, the next one, if there was one, was not."""

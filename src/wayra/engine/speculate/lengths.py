@@ -11,10 +11,13 @@ MIN_GAIN = 1.02
 """What looks like less than this is within the error of the estimates."""
 
 
-def can_pay(num_seqs: int, step_s: Sequence[float]) -> bool:
-    """Whether guesses could pay if all of them were right. step_s: see `choose_lengths`."""
-    least = num_seqs / step_s[0] * MIN_GAIN
-    return any((num_seqs + more) / seconds > least for more, seconds in enumerate(step_s) if more)
+def least_chance(num_seqs: int, step_s: Sequence[float]) -> float:
+    """How likely right the likeliest guess has to be for any number of guesses to pay; above 1 none can.
+
+    step_s: see `choose_lengths`. A bound that costs nothing to check: in most steps no guess reaches it.
+    """
+    least_rate = num_seqs / step_s[0] * MIN_GAIN
+    return min((least_rate * seconds - num_seqs) / more for more, seconds in enumerate(step_s) if more)
 
 
 def choose_lengths(

@@ -2,14 +2,15 @@
 
 Two things bound what a wrong guess may cost. Lengths follow from measured acceptance and measured step times, so that
 guessing stops where it does not pay. And each sequence has an account, in tokens: it may lose about one token for
-every 67 it generates, plus one to begin with, whatever the estimates say. Times decide only how much is guessed, and
-a guess never decides a token.
+every 130 it generates, and less than one to begin with, whatever its guesses promise. Times decide only how much is
+guessed, and a guess never decides a token.
 """
 
 import logging
 import time
 from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from wayra.backends.api import KV_BLOCK_LEN, Model
@@ -20,14 +21,17 @@ from wayra.engine.sequence import Sequence
 from wayra.engine.settings import EngineSettings, Limits
 from wayra.engine.speculate.acceptance import Acceptance, SharedAcceptance
 from wayra.engine.speculate.drafter import Drafter
-from wayra.engine.speculate.lengths import can_pay, choose_lengths
+from wayra.engine.speculate.lengths import choose_lengths, least_chance
 from wayra.engine.speculate.lookup import PromptLookup
 from wayra.engine.speculate.step_times import StepTimes, key_share
 
 _log = logging.getLogger(__name__)
 
-_FIRST_CREDIT = 1.0
-_CREDIT_RATE = 0.015
+_FIRST_CREDIT = 0.75
+_CREDIT_RATE = 0.0075
+# What is known well is not measured, and not computed, in every step.
+_PLAIN_STEPS = 4
+_QUOTE_USES = 8
 # So that what one part of an answer gained is not lost in the next.
 _MOST_SAVED = 4.0
 
@@ -38,6 +42,16 @@ class Candidate(NamedTuple):
     chunk: int
     seq: Sequence
     most: int
+
+
+@dataclass(slots=True)
+class _Quote:
+    """step_s: seconds of a step with 0, 1, ... `room` guesses. least_chance: below it no guess pays."""
+
+    room: int
+    step_s: SequenceOf[float]
+    least_chance: float
+    num_uses: int = 0
 
 
 class _Account:
@@ -73,24 +87,37 @@ class Speculator:
         self._clock = clock
         self._shared = SharedAcceptance(drafter.priors)
         self._accounts: dict[Sequence, _Account] = {}
+        self._quotes: dict[int, _Quote] = {}
         # What the step in progress holds, (tokens, keys), when it is one that teaches how long steps take.
         self._timed: tuple[int, int] | None = None
         self._started_s = 0.0
+        self._num_guessed = 0
+        self._num_steps = 0
 
     def draft(self, plan: list[Chunk], running: SequenceOf[Sequence]) -> list[Chunk]:
         """The plan with guesses added to some of its chunks. running: oldest first. Takes KV blocks only."""
         self._timed = None
-        if not plan or any(chunk.num_tokens != 1 or not chunk.samples for chunk in plan):
+        if not plan:
             return plan
-        num_keys = sum(chunk.start + 1 for chunk in plan)
+        num_keys = 0
+        for chunk in plan:
+            # As `Chunk.samples`, without a call for each sequence of each step.
+            if chunk.num_tokens != 1 or chunk.start + 1 != len(chunk.seq.token_ids):
+                return plan
+            num_keys += chunk.start + 1
         started_s = self._clock()
-        if self._drafter is not None and self._times.is_known(len(plan)):
+        self._num_guessed = 0
+        is_known = self._times.is_known(len(plan))
+        if self._drafter is not None and is_known:
             try:
                 plan = self._with_guesses(plan, running, num_keys, self._drafter)
             except Exception as cause:
                 _log.warning("speculation is off from here on: the drafter failed (%s)", cause)
                 self._drafter = None
-        num_tokens = sum(chunk.num_tokens for chunk in plan)
+        self._num_steps += 1
+        if is_known and not self._num_guessed and self._num_steps % _PLAIN_STEPS:
+            return plan
+        num_tokens = len(plan) + self._num_guessed
         self._timed = (num_tokens, num_keys * num_tokens // len(plan))
         # Guessing itself is not part of the model's time: it costs nothing by the token, or `depth_s` counts it.
         self._started_s = self._clock()
@@ -120,6 +147,10 @@ class Speculator:
     def _with_guesses(
         self, plan: list[Chunk], running: SequenceOf[Sequence], num_keys: int, drafter: Drafter
     ) -> list[Chunk]:
+        quote = self._quotes.get(len(plan))
+        if quote is not None and quote.least_chance >= 1.0 and quote.num_uses < _QUOTE_USES:
+            quote.num_uses += 1
+            return plan
         candidates = [c for i, chunk in enumerate(plan) if (c := self._candidate(i, chunk.seq)).most > 0]
         # A chunk that decodes has one token and one row, and a guess one more of each.
         room = min(self._limits.step_tokens, self._limits.max_rows) - len(plan)
@@ -128,10 +159,11 @@ class Speculator:
         room = min(room, 2 * self._times.largest - len(plan))
         if room <= 0:
             return plan
-        step_s = self._times.curve(len(plan), num_keys, room)
-        if not can_pay(len(plan), step_s):
+        quote = self._quote(len(plan), num_keys, room)
+        if quote.least_chance >= 1.0:
             return plan
-        lengths = self._lengths(candidates, len(plan), step_s, drafter)
+        step_s = quote.step_s
+        lengths = self._lengths(candidates, len(plan), quote, drafter)
         asked = [
             (candidate, self._room(candidate.seq, length, running))
             for candidate, length in zip(candidates, lengths, strict=True)
@@ -150,24 +182,34 @@ class Speculator:
             return Candidate(index, seq, 0)
         return Candidate(index, seq, min(self._limits.draft_tokens, seq.max_len - len(seq.token_ids) - 1))
 
-    def _lengths(
-        self, candidates: SequenceOf[Candidate], num_seqs: int, step_s: SequenceOf[float], drafter: Drafter
-    ) -> list[int]:
+    def _quote(self, num_seqs: int, num_keys: int, room: int) -> _Quote:
+        """What guesses add to a step of this size: asked in every step, so computed anew in some only."""
+        quote = self._quotes.get(num_seqs)
+        if quote is None or quote.room != room or quote.num_uses == _QUOTE_USES:
+            step_s = self._times.curve(num_seqs, num_keys, room)
+            quote = self._quotes[num_seqs] = _Quote(room, step_s, least_chance(num_seqs, step_s))
+        quote.num_uses += 1
+        return quote
+
+    def _lengths(self, candidates: SequenceOf[Candidate], num_seqs: int, quote: _Quote, drafter: Drafter) -> list[int]:
         """How many guesses each candidate gets: by what they are expected to give, as far as its account allows."""
         accounts = [self._account(candidate.seq) for candidate in candidates]
-        chances: list[list[float]] = []
         prospects = drafter.prospects([candidate.seq for candidate in candidates])
+        chances: list[list[float]] = []
         for candidate, account, kinds in zip(candidates, accounts, prospects, strict=True):
             account.kinds = kinds[: candidate.most]
-            chances.append(account.acceptance.reach(account.kinds))
-        lengths = choose_lengths(chances, num_seqs, step_s, drafter.depth_s)
+            is_likely = account.kinds and account.acceptance.chance(account.kinds[0]) >= quote.least_chance
+            chances.append(account.acceptance.reach(account.kinds) if is_likely else [])
+        lengths = [0] * len(candidates)
+        if any(chances):
+            lengths = choose_lengths(chances, num_seqs, quote.step_s, drafter.depth_s)
         for index, (candidate, account) in enumerate(zip(candidates, accounts, strict=True)):
             if lengths[index] == 0:
                 if account.kinds:
                     account.acceptance.pass_over(account.kinds[0])
                 continue
             credit = account.credit(candidate.seq)
-            while lengths[index] and self._cost(lengths, index, num_seqs, step_s) > credit:
+            while lengths[index] and self._cost(lengths, index, num_seqs, quote.step_s) > credit:
                 lengths[index] -= 1
         return lengths
 
@@ -206,6 +248,7 @@ class Speculator:
             if token_ids:
                 self._account(candidate.seq).cost = self._cost(lengths, index, num_seqs, step_s)
                 plan[candidate.chunk] = plan[candidate.chunk].with_drafted(token_ids)
+        self._num_guessed = sum(lengths)
         return plan
 
     def _account(self, seq: Sequence) -> _Account:
