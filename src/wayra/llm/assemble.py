@@ -5,6 +5,7 @@ Knows nothing of threads or of who waits for the text.
 
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from wayra.base.errors import BackendError
 from wayra.engine.request import FinishReason, Output, Request, TokenLogprob
@@ -12,6 +13,10 @@ from wayra.llm.results import Chunk, Completion, Timings, Usage
 from wayra.text.detokenize import StreamDecoder
 from wayra.text.stop import StopMatcher
 from wayra.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Assembler:
@@ -45,6 +50,7 @@ class Assembler:
         self._logprobs: list[TokenLogprob] = []
         self._prompt_logprobs: tuple[float, ...] | None = None
         self._prompt_top: tuple[tuple[tuple[int, float], ...], ...] | None = None
+        self._embedding: NDArray[np.float32] | None = None
 
     def push(self, output: Output) -> Chunk:
         """Take what one step gave. Raises BackendError when the engine reports that this request failed."""
@@ -56,6 +62,7 @@ class Assembler:
         if output.prompt_logprobs is not None:
             self._prompt_logprobs = output.prompt_logprobs
             self._prompt_top = output.prompt_top
+        self._embedding = output.embedding
         texts: list[str] = []
         taken, stopped = self._take(output.token_ids, texts)
         reason: FinishReason | None = "stop" if stopped else output.finish_reason
@@ -117,6 +124,7 @@ class Assembler:
             logprobs=tuple(self._logprobs) if self._params.logprobs is not None else None,
             prompt_logprobs=self._prompt_logprobs,
             prompt_top=self._prompt_top,
+            embedding=self._embedding,
             stop_string=None if self._stops is None else self._stops.matched,
         )
 

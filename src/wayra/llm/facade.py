@@ -4,6 +4,7 @@ import itertools
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Self, Unpack, overload
@@ -12,7 +13,7 @@ from wayra.backends.api import MemoryReport
 from wayra.base.errors import BackendError, InvalidParameter
 from wayra.base.settings import Settings, from_environment
 from wayra.engine.grammar import CompiledGrammar, GrammarCompiler
-from wayra.engine.request import Request, SamplingParams
+from wayra.engine.request import Pooling, Request, SamplingParams
 from wayra.llm.assemble import Assembler
 from wayra.llm.load import load
 from wayra.llm.options import OptionFields, options_from
@@ -34,6 +35,9 @@ from wayra.model.spec import ModelSpec
 from wayra.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from wayra.text.chat import ChatTemplate
     from wayra.weights.sources import Progress
 
@@ -232,6 +236,25 @@ class LLM:
                 stream.close()
         return score.result(time.perf_counter() - started)
 
+    def embed(
+        self, prompts: str | Sequence[Prompt], *, pooling: Pooling = "mean", normalise: bool = True
+    ) -> "NDArray[np.float32]":
+        """A vector for each prompt, float32 [prompts, hidden_size].
+
+        pooling: the mean of the vectors of all its tokens (after the final norm), or the "last" one's.
+        normalise: to length 1. Raises as generate.
+        """
+        import numpy as np
+
+        params = SamplingParams(max_tokens=0)
+        requests = [replace(self._request(prompt, params), pooling=pooling) for prompt in as_prompts(prompts)]
+        vectors = [completion.embedding for completion in self._answered(requests)]
+        found = np.array(vectors, np.float32).reshape(len(requests), self.spec.hidden_size)
+        if not normalise:
+            return found
+        lengths = np.linalg.norm(found.astype(np.float64), axis=1, keepdims=True)
+        return (found / np.where(lengths == 0, 1, lengths)).astype(np.float32)
+
     def render(self, messages: Conversation) -> str:
         """The prompt text that `chat` would send. Raises TemplateError."""
         return self._reader.render(messages)
@@ -290,7 +313,10 @@ class LLM:
     ) -> list[Completion]:
         grammar = self._compiled(structured)
         pairs = zip(prompts, as_params(params, len(prompts)), strict=True)
-        requests = [self._request(prompt, one, grammar) for prompt, one in pairs]
+        return self._answered([self._request(prompt, one, grammar) for prompt, one in pairs])
+
+    def _answered(self, requests: Sequence[Request]) -> list[Completion]:
+        """The answers to all, in order; when one fails the others are cancelled."""
         events: SimpleQueue[tuple[int, Event]] = SimpleQueue()
         found: dict[int, Completion] = {}
         try:

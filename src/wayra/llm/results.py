@@ -1,8 +1,13 @@
 """What the facade gives back: text and tokens with their counts and times. Plain data, ready for JSON."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from wayra.engine.request import FinishReason, TokenLogprob
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,7 @@ class Completion:
     finish_reason: "stop" (end of turn, stop string or stop id), "length" (max_tokens or the context), "cancelled".
     logprobs: one entry a token, when asked for. prompt_logprobs: one a prompt token from the second on, when asked for.
     prompt_top: the likeliest tokens in the places of prompt_logprobs, when asked for.
-    stop_string: the one that ended it, if one did.
+    stop_string: the one that ended it, if one did. embedding: float32 [hidden_size], for requests that pool.
     """
 
     text: str
@@ -55,6 +60,7 @@ class Completion:
     prompt_logprobs: tuple[float, ...] | None = None
     prompt_top: tuple[tuple[tuple[int, float], ...], ...] | None = None
     stop_string: str | None = None
+    embedding: "NDArray[np.float32] | None" = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
