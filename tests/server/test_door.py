@@ -10,7 +10,8 @@ import pytest
 from live_server import START, LiveServer
 
 from wayra.base.errors import InvalidParameter
-from wayra.server.settings import ServerSettings, keys_from_file
+from wayra.server.keys import api_key, keys_from_file
+from wayra.server.settings import ServerSettings
 
 KEY, OTHER_KEY = "sk-test-0123456789", "sk-other-987654321"
 HELLO = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 2}
@@ -121,7 +122,7 @@ def test_the_servers_own_pages_may_call_it_and_others_not(server: LiveServer) ->
 def test_listening_to_other_machines_without_a_key_is_refused(host: str) -> None:
     with pytest.raises(InvalidParameter, match="API key"):
         ServerSettings(host=host)
-    ServerSettings(host=host, api_keys=(KEY,))
+    ServerSettings(host=host, api_keys=(api_key(KEY),))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
@@ -132,7 +133,7 @@ def test_listening_to_this_machine_needs_none(host: str) -> None:
 def test_bad_settings_are_refused_without_naming_the_key() -> None:
     for keys in (("short",), ("with space in it",), ("x" * 2000,)):
         with pytest.raises(InvalidParameter) as caught:
-            ServerSettings(api_keys=keys)
+            ServerSettings(api_keys=tuple(api_key(key) for key in keys))
         assert keys[0] not in str(caught.value)
     for origin in ("*", "app.test", "https://app.test/path"):
         with pytest.raises(InvalidParameter, match="origin"):

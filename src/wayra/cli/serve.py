@@ -32,7 +32,8 @@ SERVER_OPTIONS = (
     click.option("--api-key", "api_keys", multiple=True, metavar="KEY",
                  help="Clients must send it; may be given several times. Others on this machine can see it: "
                       "--api-key-file is safer."),
-    click.option("--api-key-file", type=click.Path(path_type=Path), metavar="FILE", help="API keys, one a line."),
+    click.option("--api-key-file", type=click.Path(path_type=Path), metavar="FILE",
+                 help="API keys, one a line, and their limits."),
     click.option("--allowed-host", "allowed_hosts", multiple=True, metavar="NAME",
                  help="A further name clients may use for this server."),
     click.option("--cors-origin", "cors_origins", multiple=True, metavar="ORIGIN",
@@ -74,11 +75,12 @@ def serve(settings: Settings, name: str | None, as_json: bool, **options: Any) -
     from wayra.cli.progress import make_progress
     from wayra.llm.options import LLMOptions
     from wayra.server.journal import Journal
+    from wayra.server.keys import api_key, keys_from_file
     from wayra.server.load import load_service
     from wayra.server.run import serve as run_server
-    from wayra.server.settings import ServerSettings, keys_from_file
+    from wayra.server.settings import ServerSettings
 
-    keys = tuple(options["api_keys"])
+    keys = tuple(api_key(text) for text in options["api_keys"])
     if options["api_key_file"] is not None:
         keys += keys_from_file(options["api_key_file"])
     server_settings = ServerSettings(

@@ -20,6 +20,7 @@ from wayra.server.calls import Caller
 from wayra.server.connection import connection_of
 from wayra.server.errors import ApiError, ClientLeft, as_api_error, error_response
 from wayra.server.journal import Journal
+from wayra.server.keys import ApiKey
 from wayra.server.settings import ServerSettings
 
 OPEN_PATHS = frozenset({b"/health", b"/ready"})
@@ -31,18 +32,18 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 class Keys:
     """Digests of the API keys, so that comparing takes the same time whatever is sent."""
 
-    def __init__(self, keys: Sequence[str]) -> None:
-        self._digests = [hashlib.sha256(key.encode()).digest() for key in keys]
+    def __init__(self, keys: Sequence[ApiKey]) -> None:
+        self._keys = tuple(keys)
 
     def __bool__(self) -> bool:
-        return bool(self._digests)
+        return bool(self._keys)
 
     def find(self, given: bytes) -> str | None:
         """A name for the key, the same every time and safe to log; None when it is none of ours."""
         digest = hashlib.sha256(given).digest()
         # All are compared, so that time does not tell which one it was.
-        matches = [known for known in self._digests if hmac.compare_digest(known, digest)]
-        return matches[0].hex()[:16] if matches else None
+        matches = [known for known in self._keys if hmac.compare_digest(known.digest, digest)]
+        return matches[0].name if matches else None
 
 
 class Door:

@@ -138,6 +138,7 @@ class Generation:
         self._arrived = plan.arrived
         self._last_tokens = plan.arrived
         self._on_end = on_end
+        self._generated_tokens = 0
         self._pieces: list[Piece] = []
         self._consumer: Callable[[Sequence[Piece]], None] | None = None
         self._num_open = 0
@@ -178,6 +179,10 @@ class Generation:
             completion_tokens=sum(c.usage.completion_tokens for c in completions),
         )
 
+    def spent_tokens(self) -> int:
+        """Of prompts and answers so far, those of answers that were given up too."""
+        return sum(len(a.request.prompt_ids) for a in self.answers[:: self._n]) + self._generated_tokens
+
     def cancel(self) -> None:
         """Stop computing what has not ended. Safe at any time, and twice."""
         if not self.finished.done():
@@ -215,6 +220,7 @@ class Generation:
             self._consumer(pieces)
 
     def _note_tokens(self, num_tokens: int) -> None:
+        self._generated_tokens += num_tokens
         now = time.perf_counter()
         if self.ttft_s is None:
             self.ttft_s = now - self._arrived

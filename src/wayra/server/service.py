@@ -22,6 +22,7 @@ from wayra.server.embedding import Embeddings
 from wayra.server.engine_thread import EngineThread
 from wayra.server.errors import ApiError
 from wayra.server.generation import Generation, GenerationPlan, ParserMaker
+from wayra.server.keys import Quotas
 from wayra.server.metrics import RequestMetrics
 from wayra.server.settings import ServerSettings
 from wayra.server.tool_calling import ToolCalling
@@ -89,6 +90,7 @@ class Service:
         self.is_draining = False
         self._by_name = {name: model for model in reversed(models) for name in model.names}
         self._load = {model.name: Load() for model in models}
+        self._quotas = Quotas(settings.api_keys)
         self._texts = ThreadPoolExecutor(2, "wayra-text")
 
     def start(self) -> None:
@@ -152,17 +154,19 @@ class Service:
         model = self.model(call.model)
         arrived = time.perf_counter()
         count = min(len(call.prompts), MAX_EMBEDDED_AT_ONCE, model.limits.max_running)
-        self._admit(model, count)
+        requests: list[Request] = []
+        self._admit(model, count, caller)
 
         def release() -> None:
             self._load[model.name].ended(count, time.perf_counter() - arrived)
+            self._quotas.release(caller.salt, count, sum(len(request.prompt_ids) for request in requests))
 
         try:
             found = await self._aside(lambda: [model.reader.read(prompt) for prompt in call.prompts])
             if call.truncates:
                 found = [ids[: model.limits.max_context] for ids in found]
             params = SamplingParams(max_tokens=0)
-            requests = [
+            requests += [
                 Request(f"{caller.request_id}-{i}", ids, params, caller.salt, pooling=call.pooling)
                 for i, ids in enumerate(found)
             ]
@@ -213,10 +217,12 @@ class Service:
     ) -> Generation:
         arrived = time.perf_counter()
         count = wanted.n * wanted.num_prompts
-        self._admit(model, count)
+        generation: Generation | None = None
+        self._admit(model, count, caller)
 
         def release() -> None:
             self._load[model.name].ended(count, time.perf_counter() - arrived)
+            self._quotas.release(caller.salt, count, 0 if generation is None else generation.spent_tokens())
 
         try:
             grammar = await self._compiled(model, wanted.grammar)
@@ -236,8 +242,8 @@ class Service:
             raise
         return generation
 
-    def _admit(self, model: ServedModel, count: int) -> None:
-        """Raises ApiError 503 when no request is taken any more, 429 when the queue has no room for `count`."""
+    def _admit(self, model: ServedModel, count: int, caller: Caller) -> None:
+        """Raises ApiError 503 when no request is taken any more, 429 when queue or key has no room for `count`."""
         if self.is_draining:
             raise ApiError(503, "the server is shutting down; ask another one", code="draining")
         if model.thread.failure is not None:
@@ -257,6 +263,7 @@ class Service:
                 code="queue_full",
                 headers={"retry-after-ms": str(wait_ms), "retry-after": str(-(-wait_ms // 1000))},
             )
+        self._quotas.admit(caller.salt, count)
         load.in_flight += count
 
     async def _compiled(self, model: ServedModel, spec: GrammarSpec | None) -> CompiledGrammar | None:

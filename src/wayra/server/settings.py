@@ -1,16 +1,13 @@
 """What the server may do and hold: one frozen dataclass, validated when made."""
 
 import ipaddress
-import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from wayra.base.errors import InvalidParameter
+from wayra.server.keys import ApiKey
 
 DEFAULT_PORT = 8000
-LEAST_KEY_LEN = 8
-_KEY = re.compile(r"[\x21-\x7e]+")
 _ORIGIN = re.compile(r"https?://[^/\s]+")
 
 
@@ -31,7 +28,7 @@ class ServerSettings:
 
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
-    api_keys: tuple[str, ...] = ()
+    api_keys: tuple[ApiKey, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
     max_waiting: int = 256
@@ -53,13 +50,6 @@ class ServerSettings:
             _in_range(name, getattr(self, name), 0.1, 86_400)
         for name in ("keep_alive_s", "drain_s"):
             _in_range(name, getattr(self, name), 0, 86_400)
-        for key in self.api_keys:
-            # Never the key itself: this sentence ends up in logs.
-            if not LEAST_KEY_LEN <= len(key) <= 1024 or not _KEY.fullmatch(key):
-                raise InvalidParameter(
-                    f"an API key of {len(key)} characters cannot be used; take {LEAST_KEY_LEN} to 1,024 "
-                    "printable ASCII characters without spaces"
-                )
         for origin in self.cors_origins:
             if not _ORIGIN.fullmatch(origin):
                 raise InvalidParameter(f"the origin {origin!r:.80} is none; write scheme://host[:port], no path, no *")
@@ -78,24 +68,6 @@ class ServerSettings:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
-
-
-def keys_from_file(path: Path) -> tuple[str, ...]:
-    """API keys, one a line; empty lines and lines that begin with # are left out.
-
-    Raises InvalidParameter when it cannot be read or holds no key.
-    """
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except OSError as error:
-        raise InvalidParameter(f"the key file {path} cannot be read: {os.strerror(error.errno or 0)}") from error
-    except UnicodeDecodeError as error:
-        raise InvalidParameter(f"the key file {path} is not UTF-8 text; write one key a line") from error
-    lines = [line.strip() for line in text.splitlines()]
-    keys = tuple(line for line in lines if line and not line.startswith("#"))
-    if not keys:
-        raise InvalidParameter(f"the key file {path} holds no key; write one key a line")
-    return keys
 
 
 def _in_range(name: str, value: float, least: float, most: float) -> None:
