@@ -1,4 +1,4 @@
-"""The program of a worker process: `python worker.py wayra|llamacpp CONFIG`; it serves one loaded engine.
+"""The program of a worker process: `python worker.py wayra|wayra_batches|llamacpp|OTHER CONFIG`; it serves one loaded engine.
 
 Both engines answer the same calls, so that whoever compares them cannot treat one better than the other.
 """
@@ -18,6 +18,14 @@ def load(engine: str, config: dict[str, Any]) -> Any:
         from measuring.wayra_engine import WayraEngine
 
         return WayraEngine(**config)
+    if engine == "wayra_batches":
+        from measuring.wayra_batches import WayraBatches
+
+        return WayraBatches(**config)
+    if engine != "llamacpp":
+        from measuring.other_engines import OtherEngine
+
+        return OtherEngine(engine, **config)
     from measuring.llamacpp_engine import LlamaCppEngine
 
     return LlamaCppEngine(**config)
