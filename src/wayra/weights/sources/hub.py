@@ -6,7 +6,6 @@ checks the hashes the hub declares and writes down what was fetched.
 
 import contextlib
 import errno
-import os
 import re
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ import msgspec
 
 from wayra.base.errors import (
     FileFormatError,
-    IntegrityError,
     ModelNotFound,
     SourceError,
     UnsupportedModel,
@@ -26,7 +24,7 @@ from wayra.base.errors import (
 )
 from wayra.weights.sources.files import INDEX_NAME, Selection, choose, quant_of, shards_of
 from wayra.weights.sources.names import HubRef
-from wayra.weights.sources.progress import Progress, step, watched
+from wayra.weights.sources.progress import Progress, folder_bytes, step, watched
 from wayra.weights.sources.store import (
     RECORD_VERSION,
     ModelStore,
@@ -34,6 +32,7 @@ from wayra.weights.sources.store import (
     StoredFile,
     StoredModel,
     cache_error,
+    require_sha256,
     sha256_of,
     slug_of,
 )
@@ -142,16 +141,16 @@ def _download(ref: HubRef, listing: _Listing, names: tuple[str, ...], progress: 
     snapshot = blobs.parent / "snapshots" / listing.revision
     for name in names:
         already_there = (snapshot / name).exists()
-        before_bytes = _folder_bytes(blobs)
+        before_bytes = folder_bytes(blobs)
         with (
             _quiet_library(),
             step(progress, f"fetching {name}", listing.sizes.get(name)),
-            watched(progress, lambda before=before_bytes: max(0, _folder_bytes(blobs) - before)),
+            watched(progress, lambda before=before_bytes: max(0, folder_bytes(blobs) - before)),
         ):
             path = _hub_file(ref.repo, name, listing.revision, offline=False)
         expected = listing.sha256.get(name)
         if expected is not None and not already_there:
-            _check(path, expected, progress)
+            require_sha256(path, expected, "the hub", progress)
     return snapshot
 
 
@@ -161,20 +160,6 @@ def _hub_file(repo: str, name: str, revision: str, offline: bool) -> Path:
     # The library's own annotation is partly unknown; this is the part of it that is used.
     download: Callable[..., str] = huggingface_hub.hf_hub_download  # pyright: ignore
     return Path(download(repo, name, revision=revision, local_files_only=offline))
-
-
-def _check(path: Path, expected: str, progress: Progress) -> None:
-    with step(progress, f"checking {path.name}", path.stat().st_size):
-        found = sha256_of(path, progress.moved)
-    if found != expected:
-        # Leave nothing that a later offline look-up could take for the model.
-        blob = path.resolve()
-        path.unlink(missing_ok=True)
-        blob.unlink(missing_ok=True)
-        raise IntegrityError(
-            f"{path.name} has SHA-256 {found}, the hub says {expected}; it was damaged on the way and is deleted: "
-            "fetch it again"
-        )
 
 
 def _weights(selection: Selection, root: Path) -> tuple[str, ...]:
@@ -211,15 +196,6 @@ def _stored_file(root: Path, name: str, sha256: str | None) -> StoredFile:
     blob = path.resolve().name
     known = sha256 or (blob if _SHA256.fullmatch(blob) else sha256_of(path))
     return StoredFile(name, path.stat().st_size, known)
-
-
-def _folder_bytes(folder: Path) -> int:
-    total = 0
-    with contextlib.suppress(OSError):
-        for entry in os.scandir(folder):
-            with contextlib.suppress(OSError):
-                total += entry.stat(follow_symlinks=False).st_size
-    return total
 
 
 @contextlib.contextmanager

@@ -1,8 +1,10 @@
 """How a fetch tells what it is doing, without knowing who listens."""
 
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Protocol
 
 POLL_INTERVAL_S = 0.2
@@ -63,3 +65,13 @@ def watched(progress: Progress, done_bytes: Callable[[], int]) -> Generator[None
     finally:
         over.set()
         watcher.join()
+
+
+def folder_bytes(folder: Path) -> int:
+    """What the files below `folder` take, for `watched`. Counts no link, and passes over what goes away meanwhile."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(parent, name)).st_size
+    return total

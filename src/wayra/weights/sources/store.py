@@ -2,7 +2,8 @@
 
 CACHE/models/SLUG/record.json       what it is and what each file must hash to
 CACHE/models/SLUG/FILE.gguf         the file (models of the hub stay in the hub's own cache; the record points there)
-CACHE/models/SLUG/.partial-XXXX/    a fetch under way, or what an interrupted one left
+CACHE/models/SLUG/.partial-XXXX/    a fetch under way, or what an interrupted one left: of no use to the next
+CACHE/models/SLUG/.resume/          a download under way, or interrupted, which the next fetch continues
 CACHE/locks/SLUG.lock               held (flock) by whoever writes to the folder
 """
 
@@ -19,10 +20,12 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from wayra.base.errors import CacheError
+from wayra.base.errors import CacheError, IntegrityError
+from wayra.weights.sources.progress import Progress, step
 
 RECORD_VERSION = 1
 RECORD_NAME = "record.json"
+RESUME_NAME = ".resume"
 MAX_RECORD_BYTES = 4 << 20
 HASH_CHUNK_BYTES = 1 << 20
 
@@ -111,6 +114,36 @@ def sha256_of(path: Path, moved: Callable[[int], None] | None = None) -> str:
     return digest.hexdigest()
 
 
+def require_sha256(path: Path, expected: str, who: str, progress: Progress) -> None:
+    """Hash a fetched file and delete it when the hash is not what `who` says. Raises IntegrityError, CacheError."""
+    try:
+        with step(progress, f"checking {path.name}", path.stat().st_size):
+            found = sha256_of(path, progress.moved)
+    except OSError as error:
+        raise cache_error(path.parent, error) from error
+    if found == expected:
+        return
+    # Leave nothing that a later look-up could take for the model: in the hub's cache, not the blob behind the link.
+    blob = path.resolve()
+    path.unlink(missing_ok=True)
+    blob.unlink(missing_ok=True)
+    raise IntegrityError(
+        f"{path.name} has SHA-256 {found}, {who} says {expected}; it was damaged or replaced on the way and is "
+        "deleted: fetch it again"
+    )
+
+
+def check_space(folder: Path, needed_bytes: int) -> None:
+    """Raise CacheError when the disk of `folder` has no room for so many bytes more."""
+    with writing(folder):
+        free_bytes = shutil.disk_usage(folder).free
+    if free_bytes < needed_bytes:
+        raise CacheError(
+            f"the disk of {folder} has {free_bytes:,} bytes free, the model needs {needed_bytes:,}; "
+            "free some space or set WAYRA_CACHE to another disk"
+        )
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames in `folder` survive a power cut."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -182,6 +215,10 @@ class ModelStore:
         finally:
             shutil.rmtree(space, ignore_errors=True)
 
+    def resume_folder(self, slug: str) -> Path:
+        """Where a download keeps what it can continue from. Made, and removed, by who downloads. Needs the lock."""
+        return self.folder(slug) / RESUME_NAME
+
     def publish(self, record: Record) -> StoredModel:
         """Write the record, which makes the model visible. The files must be in place and synced. Needs the lock."""
         folder = self.folder(slug_of(record.name))
@@ -209,9 +246,11 @@ class ModelStore:
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Remove what interrupted fetches left: partial folders, and files no record speaks of. Needs the lock."""
+    """Remove what interrupted fetches left, downloads that can be continued aside. Needs the lock."""
     stored = _read_record(folder)
-    kept = {RECORD_NAME} | ({file.path for file in stored.record.files} if stored is not None else set[str]())
+    kept = {RECORD_NAME, RESUME_NAME} | (
+        {file.path for file in stored.record.files} if stored is not None else set[str]()
+    )
     for path in folder.iterdir():
         if path.name in kept and not path.name.startswith(".partial-"):
             continue
