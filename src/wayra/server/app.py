@@ -14,6 +14,7 @@ from wayra.server.openai.chat import ChatRoute
 from wayra.server.openai.completions import CompletionsRoute
 from wayra.server.openai.embeddings import EmbeddingsRoute
 from wayra.server.openai.models import ModelRoutes
+from wayra.server.page import PageRoute
 from wayra.server.service import Service
 
 
@@ -23,6 +24,7 @@ def make_app(service: Service, journal: Journal) -> ASGIApp:
     messages, texts, ollama = MessagesRoutes(service), TextRoutes(service), OllamaModelRoutes(service)
     models, admin = ModelRoutes(service), AdminRoutes(service)
     routes = [
+        Route("/", PageRoute().answer, methods=["GET"]),
         Route("/v1/chat/completions", chat.answer, methods=["POST"]),
         Route("/v1/completions", completions.answer, methods=["POST"]),
         Route("/v1/embeddings", EmbeddingsRoute(service).answer, methods=["POST"]),
