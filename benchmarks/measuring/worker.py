@@ -1,4 +1,4 @@
-"""The program of a worker process: `python worker.py wayra|wayra_batches|llamacpp|OTHER CONFIG`; it serves one loaded engine.
+"""The program of a worker process: `python worker.py ENGINE CONFIG`; it serves one loaded engine.
 
 Both engines answer the same calls, so that whoever compares them cannot treat one better than the other.
 """
