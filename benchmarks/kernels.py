@@ -4,8 +4,9 @@ python benchmarks/kernels.py
 
 Needs g++ and a checkout. Thread CPU time, the least of repetitions in which all operations take turns; the limits are
 measured among them: products in registers, reading 96 MiB. Peaks are those of the machine's widest instructions, so the
-shares of a narrower library (--isa avx2) are of what it does not use. Ends in one line of JSON. --limits FILE writes the
-limits of all threads as `wayra profile --limits` reads them.
+shares of a narrower library (--isa avx2) are of what it does not use. Ends in one line of JSON.
+--limits FILE writes limits for all cores as `wayra profile --limits` reads them: those of one core times the cores. For
+reading memory that is an upper bound, since cores share it.
 """
 
 import argparse

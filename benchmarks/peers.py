@@ -5,8 +5,8 @@ python benchmarks/peers.py --model smollm2=smollm2 --peer llamacpp=PEER/bin/pyth
 Each peer runs in an environment of its own, made by `python -m venv DIR` and DIR/bin/pip install of one of:
 llama-cpp-python (llamacpp), openvino-genai (openvino), vllm, ctranslate2, onnxruntime-genai (onnxruntime),
 torch transformers numpy (transformers). --peer NAME=PYTHON[,MODEL] names it; MODEL is the model in its own
-format, which all but llamacpp need. --llamacpp-bin NAME=FOLDER or FOLDER: llama-bench and llama-batched-bench of llama.cpp or a
-relative such as ik_llama. --model FLOORS=FILE, repeated; FLOORS is a row of measuring/floors.py.
+format, which all but llamacpp need. --llamacpp-bin NAME=FOLDER or FOLDER: llama-bench and llama-batched-bench of
+llama.cpp or a relative such as ik_llama. --model FLOORS=FILE, repeated; FLOORS is a row of measuring/floors.py.
 Engines alternate; every repetition of a workload runs all of them. Ends in one line of JSON.
 """
 
