@@ -64,8 +64,8 @@ class StepBatch:
     targets: int32 [rows] or None; when given, the log-probability of each target is reported.
     sampling: None when nothing is to be sampled (scoring, or no row wanted).
     return_logits: also return the raw logits.
-    return_hidden: also return what the output head multiplies; rows may then be as many as the step has tokens. The head
-    itself is left out where nothing else is asked of the rows.
+    return_hidden: also return what the output head multiplies; rows may then be as many as the step has tokens. The
+    head itself is left out where nothing else is asked of the rows.
     """
 
     token_ids: NDArray[np.int32]

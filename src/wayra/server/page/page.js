@@ -1,3 +1,4 @@
+// The chat page: sends the conversation to the server it came from and shows the answer as it grows.
 "use strict";
 const $ = (id) => document.getElementById(id);
 let messages = [], running = null;
