@@ -199,14 +199,14 @@ def answers(num_seqs: int) -> dict[str, tuple[int, ...]]:
 
 @pytest.mark.parametrize("num_seqs", [1, 4, 16])
 @pytest.mark.parametrize("row_s", [0.01, 0.15, 0.5, 1.0])
-def test_guesses_that_are_never_right_cost_three_percent_at_most(
+def test_guesses_that_are_never_right_cost_one_percent_at_most(
     monkeypatch: pytest.MonkeyPatch, row_s: float, num_seqs: int
 ) -> None:
     wrong = Oracle(answers(num_seqs), VOCAB_SIZE, wrong_share=1.0)
     plain_s, _ = timed_run(monkeypatch, row_s, num_seqs, None)
     seconds, metrics = timed_run(monkeypatch, row_s, num_seqs, wrong)
     assert metrics.generated_tokens == 256 * num_seqs
-    assert plain_s <= seconds <= plain_s * 1.03
+    assert plain_s <= seconds <= plain_s * 1.01
 
 
 @pytest.mark.parametrize(("row_s", "most"), [(0.0, 0.2), (0.1, 0.3), (0.5, 0.7)])
