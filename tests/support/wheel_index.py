@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import ssl
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import pytest
 from tiny_wheels import PACKAGE
@@ -50,17 +52,25 @@ class Manner:
 
 @dataclass
 class WheelIndex:
-    """Use as a context manager; `url` is what pip is given as its index."""
+    """Use as a context manager; `url` is what pip is given as its index. It answers as a proxy too.
+
+    certificate: a file of a certificate and its key, to speak HTTPS with.
+    """
 
     wheel: Path
     manner: Manner = field(default_factory=Manner)
     asked: list[Asked] = field(default_factory=list)
     pages: int = 0
+    certificate: Path | None = None
 
     def __enter__(self) -> Self:
         self.over = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
         self._server.daemon_threads = True
+        if self.certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self.certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
         return self
@@ -73,7 +83,8 @@ class WheelIndex:
 
     @property
     def origin(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        scheme = "http" if self.certificate is None else "https"
+        return f"{scheme}://127.0.0.1:{self._server.server_address[1]}"
 
     @property
     def url(self) -> str:
@@ -117,13 +128,14 @@ def _handler_of(index: WheelIndex) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             self.close_connection = True
+            path = urlsplit(self.path).path
             if index.manner.password is not None and self.headers.get("Authorization") != index.manner.password:
                 self.answer(401, b"", {"WWW-Authenticate": "Basic"})
-            elif self.path == f"/simple/{PACKAGE}/":
+            elif path == f"/simple/{PACKAGE}/":
                 index.pages += 1
                 kind, page = index.page()
                 self.answer(200, page, {"Content-Type": kind})
-            elif self.path.startswith("/files/"):
+            elif path.startswith("/files/"):
                 self.serve_wheel()
             else:
                 self.answer(404, b"", {})

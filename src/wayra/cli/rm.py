@@ -9,7 +9,7 @@ from wayra.base.errors import InvalidParameter, ModelNotFound, WayraError
 from wayra.base.settings import Settings
 from wayra.cli.output import EXIT_USAGE, emit, fail, human_bytes, json_option, print_line
 from wayra.weights.packed_cache import default_root, remove_checkpoint
-from wayra.weights.sources import StoredModel, remembered, remove, short_name, understand
+from wayra.weights.sources import StoredModel, remembered, remove, remove_unfinished, short_name, understand
 
 EPILOG = """\b
 Examples:
@@ -35,7 +35,13 @@ def rm(settings: Settings, name: str | None, prefix_cache: bool, yes: bool, as_j
     if name is None:
         _clear_prefixes(settings, as_json)
         return
-    stored = _the_one(name, settings)
+    stored = _meant(name, settings)
+    if isinstance(stored, int):
+        # Nobody is asked: there was nothing yet that could be used.
+        size = human_bytes(stored)
+        result = {"name": name, "model": None, "freed_bytes": stored}
+        emit(result, as_json, lambda: print_line(f"deleted the unfinished download of {name} ({size} freed)"))
+        return
     if not yes:
         _ask(stored)
     packed_bytes = _remove_packed(stored, settings)
@@ -53,12 +59,15 @@ def _clear_prefixes(settings: Settings, as_json: bool) -> None:
     emit(result, as_json, lambda: print_line(f"deleted the computed prompts ({human_bytes(freed_bytes)} freed)"))
 
 
-def _the_one(name: str, settings: Settings) -> StoredModel:
+def _meant(name: str, settings: Settings) -> StoredModel | int:
+    """The model to delete; or, where a download was interrupted before there was one, the bytes of it just deleted."""
     reference = understand(name, settings)
     if isinstance(reference, Path):
         raise InvalidParameter(f"{name} is a file of yours, not one wayra fetched; delete it yourself")
     found = remembered(reference, settings)
     if len(found) == 0:
+        if freed_bytes := remove_unfinished(reference, settings):
+            return freed_bytes
         raise ModelNotFound(f"{name} is not in the cache; `wayra ls` lists what is")
     if len(found) > 1:
         names = ", ".join(short_name(model.record.name) for model in found)

