@@ -1,5 +1,6 @@
 """Limits of keys over HTTP, in each API's own words."""
 
+import re
 from pathlib import Path
 
 from live_server import LiveServer, hang_up
@@ -21,6 +22,9 @@ def test_one_key_at_its_limit_leaves_the_others_alone(smollm2_path: Path, tmp_pa
         anthropic = live.post("/v1/messages", {**HELLO, "model": ""}, X_Api_Key=FEW)
         assert (anthropic.status, anthropic.json["error"]["type"]) == (429, "rate_limit_error")
         assert live.post("/v1/chat/completions", HELLO, X_Api_Key=FREE).status == 200
+        metrics = live.get("/metrics", X_Api_Key=FREE).body.decode()
+        counted = dict(re.findall(r'requests_refused_total\{.*reason="(\w+)"\} (\d+)', metrics))
+        assert counted == {"queue": "0", "key": "3"}
 
 
 def test_a_client_that_leaves_gives_its_place_back(smollm2_path: Path, tmp_path: Path) -> None:

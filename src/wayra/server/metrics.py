@@ -52,7 +52,7 @@ class RequestMetrics:
         self._prompt_len = Histogram(LENGTH_BUCKETS)
         self._answer_len = Histogram(LENGTH_BUCKETS)
         self._endings: dict[str, int] = {"stop": 0, "length": 0, "abort": 0, "error": 0}
-        self._refused = 0
+        self._refused: dict[str, int] = {"queue": 0, "key": 0}
 
     def first_token(self, seconds: float) -> None:
         """After arrival, waiting and tokenizing included."""
@@ -76,16 +76,17 @@ class RequestMetrics:
         """An answer has ended: "stop", "length", "abort" or "error"."""
         self._endings[reason] += 1
 
-    def refused(self) -> None:
-        """A request met a full queue."""
-        self._refused += 1
+    def refused(self, reason: str) -> None:
+        """A request was told to come again: the "queue" was full, or its "key" is at a limit."""
+        self._refused[reason] += 1
 
     def lines(self, labels: Labels) -> Iterable[str]:
         yield from family("vllm:request_success", "counter", "Answers by the reason they ended.")
         for reason, count in self._endings.items():
             yield sample("vllm:request_success_total", count, {**labels, "finished_reason": reason})
-        yield from family("wayra:requests_refused", "counter", "Requests refused because the queue was full.")
-        yield sample("wayra:requests_refused_total", self._refused, labels)
+        yield from family("wayra:requests_refused", "counter", "Requests told to come again, by what was full.")
+        for reason, count in self._refused.items():
+            yield sample("wayra:requests_refused_total", count, {**labels, "reason": reason})
         for name, histogram, what in (
             ("time_to_first_token_seconds", self._ttft, "Arrival to first token."),
             ("inter_token_latency_seconds", self._inter_token, "Between two tokens of an answer."),

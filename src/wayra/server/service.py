@@ -253,7 +253,7 @@ class Service:
         if count > room:
             raise ApiError(400, f"the request asks for {count:,} answers, limit is {room:,}; ask for fewer", "n")
         if load.in_flight + count > room:
-            model.metrics.refused()
+            model.metrics.refused("queue")
             waiting = load.in_flight + count - model.limits.max_running
             wait_ms = int(1000 * load.mean_s * max(1, waiting) / model.limits.max_running)
             wait_ms = min(MOST_RETRY_MS, max(LEAST_RETRY_MS, wait_ms))
@@ -263,7 +263,12 @@ class Service:
                 code="queue_full",
                 headers={"retry-after-ms": str(wait_ms), "retry-after": str(-(-wait_ms // 1000))},
             )
-        self._quotas.admit(caller.salt, count)
+        try:
+            self._quotas.admit(caller.salt, count)
+        except ApiError as error:
+            if error.status == 429:
+                model.metrics.refused("key")
+            raise
         load.in_flight += count
 
     async def _compiled(self, model: ServedModel, spec: GrammarSpec | None) -> CompiledGrammar | None:
