@@ -7,7 +7,7 @@ import math
 import pytest
 from fake_openai import FakeServer, Script, fake_server
 
-from wayra.lab.client import HttpLimits
+from wayra.client import HttpLimits
 from wayra.lab.latency import RequestRecord, parse_slo, stage_figures, times_of
 from wayra.lab.targets import Ask, OpenAITarget, OpenAITargetSettings, Reply
 from wayra.lab.traffic import Arrivals, Stage, drive

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wayra.base.errors import RunError
+from wayra.client.failures import RequestFailed
 from wayra.lab.bench.settings import BenchSettings
-from wayra.lab.client.failures import RequestFailed
 from wayra.lab.latency.metrics import span_s
 from wayra.lab.latency.record import RequestRecord, line_of, record_from
 from wayra.lab.runs import RunWriter

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 
 from wayra.base.errors import RunError
-from wayra.lab.client.failures import Failure
+from wayra.client.failures import Failure
 from wayra.lab.latency.record import RequestRecord, RequestStatus
 
 

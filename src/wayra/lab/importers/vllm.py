@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 
 from wayra.base.errors import RunError
-from wayra.lab.client.failures import Failure
+from wayra.client.failures import Failure
 from wayra.lab.latency.record import RequestRecord
 
 

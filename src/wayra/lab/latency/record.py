@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from wayra.base.errors import RunError
-from wayra.lab.client.failures import Failure
+from wayra.client.failures import Failure
 
 RequestStatus = Literal["ok", "failed", "cancelled"]
 

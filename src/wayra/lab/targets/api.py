@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from wayra.lab.client.failures import Failure, RequestFailed
+from wayra.client.failures import Failure, RequestFailed
 from wayra.lab.latency.record import RequestStatus
 
 

@@ -4,7 +4,7 @@ import contextlib
 import time
 
 from wayra.base.errors import WayraError
-from wayra.lab.client.failures import RequestFailed
+from wayra.client.failures import RequestFailed
 from wayra.lab.targets.api import Ask, Reply, replied
 from wayra.llm import LLM, SamplingParams
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import msgspec
 
 from wayra.base.errors import InvalidParameter
-from wayra.lab.client import HttpClient, HttpLimits, RequestFailed, SseSplitter
-from wayra.lab.client.failures import failure_of_status
+from wayra.client import HttpClient, HttpLimits, RequestFailed, SseSplitter
+from wayra.client.api import ModelCards, api_url, error_message
+from wayra.client.failures import failure_of_status
 from wayra.lab.targets.api import Ask, Reply, replied
 from wayra.lab.targets.stream_events import StreamEvents
 
@@ -45,8 +46,7 @@ class OpenAITarget:
 
     def __init__(self, url: str, settings: OpenAITargetSettings) -> None:
         """Raises InvalidParameter when the URL is none."""
-        scheme, _, rest = url.rstrip("/").partition("://")
-        self.url = f"{scheme}://{rest}" if "/" in rest else f"{scheme}://{rest}/v1"
+        self.url = api_url(url)
         self.settings = settings
         self.name = f"{settings.model} at {self.url}"
         self.can_take_ids = settings.can_take_ids and settings.api == "completions"
@@ -115,7 +115,7 @@ class OpenAITarget:
         if response.status != 200:
             raise failure_of_status(response.status, error_message(bytes(content)))
         try:
-            found = msgspec.json.decode(bytes(content), type=_Models)
+            found = msgspec.json.decode(bytes(content), type=ModelCards)
         except (msgspec.DecodeError, RecursionError) as error:
             raise RequestFailed("rubbish", f"/models is not what the API says: {error}") from error
         if not found.data:
@@ -127,23 +127,3 @@ class OpenAITarget:
 
     async def aclose(self) -> None:
         await self._client.aclose()
-
-
-class _Model(msgspec.Struct):
-    id: str
-
-
-class _Models(msgspec.Struct):
-    data: list[_Model]
-
-
-def error_message(content: bytes) -> str:
-    """What a server says went wrong: its JSON's message, or the beginning of what it sent."""
-    try:
-        found = msgspec.json.decode(content)
-    except (msgspec.DecodeError, RecursionError):
-        return content[:200].decode("utf-8", "replace").strip() or "no explanation"
-    for _ in range(2):
-        if isinstance(found, dict):
-            found = found.get("error") or found.get("message") or found.get("detail") or found
-    return str(found)[:300]

@@ -2,44 +2,9 @@
 
 import msgspec
 
-from wayra.lab.client.failures import RequestFailed
+from wayra.client.api import Choice, Chunk, Usage
+from wayra.client.failures import RequestFailed
 from wayra.lab.targets.api import Reply
-
-
-class Delta(msgspec.Struct):
-    content: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    tool_calls: list[msgspec.Raw] | None = None
-
-
-class ChatLogprobs(msgspec.Struct):
-    content: list[msgspec.Raw] | None = None
-    tokens: list[msgspec.Raw] | None = None
-
-
-class Choice(msgspec.Struct):
-    text: str | None = None
-    delta: Delta | None = None
-    finish_reason: str | None = None
-    logprobs: ChatLogprobs | None = None
-    token_ids: list[int] | None = None
-
-
-class PromptDetails(msgspec.Struct):
-    cached_tokens: int | None = None
-
-
-class Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: PromptDetails | None = None
-
-
-class Chunk(msgspec.Struct):
-    choices: list[Choice] = []
-    usage: Usage | None = None
-    error: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class StreamEvents:

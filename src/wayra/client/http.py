@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from wayra.base.errors import InvalidParameter
-from wayra.lab.client.failures import RequestFailed
-from wayra.lab.client.response import UNANSWERED, Response, ResponseParser
+from wayra.client.failures import RequestFailed
+from wayra.client.response import UNANSWERED, Response, ResponseParser
 
 MAX_IDLE_CONNECTIONS = 1024
 

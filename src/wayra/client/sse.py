@@ -1,6 +1,6 @@
 """Server-sent events out of bytes that may be cut anywhere."""
 
-from wayra.lab.client.failures import RequestFailed
+from wayra.client.failures import RequestFailed
 
 MAX_EVENT_BYTES = 16 * 1024**2
 

@@ -1,4 +1,4 @@
-"""The ways a request can fail, as data: a run counts them and goes on."""
+"""The ways a request can fail, as data: a measurement counts them and goes on, a facade turns them into its errors."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -23,7 +23,7 @@ class Failure:
 
 
 class RequestFailed(Exception):
-    """Carries the Failure of one request; never leaves the lab."""
+    """Carries the Failure of one request; whoever sends requests turns it into what its callers know."""
 
     def __init__(self, kind: FailureKind, message: str, http_status: int | None = None) -> None:
         super().__init__(message)
