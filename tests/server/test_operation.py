@@ -79,7 +79,7 @@ def test_metrics_are_what_prometheus_reads(server: LiveServer) -> None:
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", {400}),
         (b"GET / HTTP/1.1\r\n\r\n", {400}),
         (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", {400}),
-        (b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n", {400, 404}),
+        (b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n", {505}),
         (b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n", {400}),
         (b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", {400}),
         (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 200_000 + b"\r\n\r\n", {431, 0}),

@@ -25,6 +25,7 @@ from wayra.server.settings import ServerSettings
 
 OPEN_PATHS = frozenset({b"/health", b"/ready"})
 """Answered without a key: they tell nothing but whether the server lives."""
+HTTP_VERSIONS = frozenset({"1.0", "1.1"})
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
@@ -71,6 +72,7 @@ class Door:
             await send(message)
 
         try:
+            _check_version(scope)
             self._check_host(visit)
             origin = self._allowed_origin(visit)
             if origin is not None and scope["method"] == "OPTIONS":
@@ -175,6 +177,13 @@ def caller_of(scope: Any) -> Caller:
 def note(scope: Any, **facts: object) -> None:
     """Add to the request's line in the log."""
     scope["state"]["visit"].facts.update(facts)
+
+
+def _check_version(scope: Scope) -> None:
+    # The parser takes any digits for a version; what such a client would make of an answer is unknown.
+    version = scope["http_version"]
+    if version not in HTTP_VERSIONS:
+        raise ApiError(505, f"HTTP/{version} is not spoken here; expected HTTP/1.1 or HTTP/1.0")
 
 
 async def _preflight(send: Send) -> None:

@@ -29,6 +29,7 @@ KINDS: Mapping[int, str] = {
     431: "request_too_large",
     500: "server_error",
     503: "overloaded_error",
+    505: "invalid_request_error",
 }
 
 
