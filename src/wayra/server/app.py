@@ -14,6 +14,7 @@ from wayra.server.openai.chat import ChatRoute
 from wayra.server.openai.completions import CompletionsRoute
 from wayra.server.openai.embeddings import EmbeddingsRoute
 from wayra.server.openai.models import ModelRoutes
+from wayra.server.openai.responses.route import ResponsesRoutes
 from wayra.server.page import PageRoute
 from wayra.server.service import Service
 
@@ -22,12 +23,14 @@ def make_app(service: Service, journal: Journal) -> ASGIApp:
     """The ASGI application of a service."""
     chat, completions = ChatRoute(service), CompletionsRoute(service)
     messages, texts, ollama = MessagesRoutes(service), TextRoutes(service), OllamaModelRoutes(service)
-    models, admin = ModelRoutes(service), AdminRoutes(service)
+    models, admin, responses = ModelRoutes(service), AdminRoutes(service), ResponsesRoutes(service)
     routes = [
         Route("/", PageRoute().answer, methods=["GET"]),
         Route("/v1/chat/completions", chat.answer, methods=["POST"]),
         Route("/v1/completions", completions.answer, methods=["POST"]),
         Route("/v1/embeddings", EmbeddingsRoute(service).answer, methods=["POST"]),
+        Route("/v1/responses", responses.answer, methods=["POST"]),
+        Route("/v1/responses/input_tokens", responses.count, methods=["POST"]),
         Route("/v1/messages", messages.answer, methods=["POST"]),
         Route("/v1/messages/count_tokens", messages.count, methods=["POST"]),
         Route("/v1/models", models.models, methods=["GET"]),

@@ -18,6 +18,7 @@ DISCARD_FACTOR = 8
 RETRY_SOON = {"retry-after-ms": "1000", "retry-after": "1"}
 _UNKNOWN = re.compile(r"^Object contains unknown field `(.*?)`(?: - at `\$(.*)`)?$", re.DOTALL)
 _PLACED = re.compile(r"^(.*) - at `(?:key in )?\$(.*)`$", re.DOTALL)
+_OTHER_VALUE = re.compile(r"^Invalid (?:enum )?value (.*)$", re.DOTALL)
 _ONLY_NULL = re.compile(r"^Expected `null`, got `\w+`$")
 
 
@@ -92,6 +93,8 @@ def _explained(text: str) -> ApiError:
         name = _field(placed[2])
         if _ONLY_NULL.match(placed[1]):
             return not_supported(name)
+        if other := _OTHER_VALUE.match(placed[1]):
+            return ApiError(400, f"{name} is {other[1]:.80}, which is not supported by this server", name)
         return ApiError(400, f"{name or 'the body'}: {_plain(placed[1])}", name or None)
     missing = re.match(r"^Object missing required field `(\w+)`$", text)
     return ApiError(400, _plain(text), missing[1] if missing else None)

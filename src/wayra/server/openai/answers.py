@@ -1,6 +1,7 @@
 """What OpenAI's clients receive, as structs; and log-probabilities in both of the API's forms."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from msgspec import Struct
 
@@ -57,13 +58,24 @@ class ChatLogprobs(Struct):
     refusal: None = None
 
 
-def chat_logprobs(found: Sequence[TokenLogprob], tokenizer: Tokenizer) -> ChatLogprobs:
-    """One entry a token."""
+@dataclass(frozen=True, slots=True)
+class TokenNames:
+    """How tokens are called in an answer: by their text, or by their ids, which no two share (vLLM's extension)."""
+
+    tokenizer: Tokenizer
+    by_id: bool = False
+
+    def name(self, token_id: int) -> str:
+        return f"token_id:{token_id}" if self.by_id else _shown(self.tokenizer.token_bytes(token_id))
+
+
+def chat_logprobs(found: Sequence[TokenLogprob], tokenizer: Tokenizer, by_id: bool = False) -> ChatLogprobs:
+    """One entry a token. by_id: as of TokenNames."""
+    names, raw_of = TokenNames(tokenizer, by_id), tokenizer.token_bytes
 
     def entry(one: TokenLogprob) -> ChatLogprob:
-        raw = tokenizer.token_bytes(one.token_id)
-        top = [_top(token_id, logprob, tokenizer) for token_id, logprob in one.top]
-        return ChatLogprob(_shown(raw), bounded(one.logprob), list(raw), top)
+        top = [TopLogprob(names.name(i), bounded(logprob), list(raw_of(i))) for i, logprob in one.top]
+        return ChatLogprob(names.name(one.token_id), bounded(one.logprob), list(raw_of(one.token_id)), top)
 
     return ChatLogprobs([entry(one) for one in found])
 
@@ -81,8 +93,8 @@ class LogprobWriter:
     The offsets count characters of the tokens' own texts, as a client does who joins them.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, names: TokenNames) -> None:
+        self._names = names
         self._offset = 0
 
     def write(self, found: Sequence[TokenLogprob | int]) -> CompletionLogprobs:
@@ -90,10 +102,9 @@ class LogprobWriter:
         out = CompletionLogprobs([], [], [], [])
         for one in found:
             token_id = one if isinstance(one, int) else one.token_id
-            text = _shown(self._tokenizer.token_bytes(token_id))
-            out.tokens.append(text)
+            out.tokens.append(self._names.name(token_id))
             out.text_offset.append(self._offset)
-            self._offset += len(text)
+            self._offset += len(_shown(self._names.tokenizer.token_bytes(token_id)))
             if isinstance(one, int):
                 out.token_logprobs.append(None)
                 out.top_logprobs.append(None)
@@ -106,18 +117,13 @@ class LogprobWriter:
         top: dict[str, float] = {}
         for token_id, logprob in one.top:
             # The likelier of two tokens that read the same.
-            top.setdefault(_shown(self._tokenizer.token_bytes(token_id)), bounded(logprob))
+            top.setdefault(self._names.name(token_id), bounded(logprob))
         return top
 
 
 def bounded(logprob: float) -> float:
     """The log-probability as JSON can say it."""
     return max(logprob, LEAST_LOGPROB)
-
-
-def _top(token_id: int, logprob: float, tokenizer: Tokenizer) -> TopLogprob:
-    raw = tokenizer.token_bytes(token_id)
-    return TopLogprob(_shown(raw), bounded(logprob), list(raw))
 
 
 def _shown(raw: bytes) -> str:

@@ -1,6 +1,8 @@
 """/v1/chat/completions."""
 
 import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -37,6 +39,7 @@ class ChatChoice(Struct):
     message: AnswerMessage
     logprobs: ChatLogprobs | None
     finish_reason: str
+    token_ids: Sequence[int] | UnsetType = UNSET
 
 
 class ChatAnswer(Struct):
@@ -47,6 +50,16 @@ class ChatAnswer(Struct):
     usage: Usage
     object: str = "chat.completion"
     system_fingerprint: None = None
+    prompt_token_ids: Sequence[int] | UnsetType = UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What was asked for beside the text: the counts in a stream, token ids, and ids for names in log-probabilities."""
+
+    usage: bool
+    token_ids: bool
+    by_id: bool
 
 
 class ChatRoute:
@@ -63,29 +76,39 @@ class ChatRoute:
         note(request.scope, model=model.name, stream=call.streams)
         generation = await unless_lost(request, service.chat(call, caller_of(request.scope)))
         answer_id = f"chatcmpl-{secrets.token_hex(12)}"
+        extras = Extras(
+            usage=wire.stream_options is not None and bool(wire.stream_options.include_usage),
+            token_ids=bool(wire.return_token_ids),
+            by_id=bool(wire.return_tokens_as_token_ids),
+        )
         if not call.streams:
             completions = await collected(generation, request)
             choices = [
-                _choice(i, model, *pair) for i, pair in enumerate(zip(generation.answers, completions, strict=True))
+                _choice(i, model, extras, *pair)
+                for i, pair in enumerate(zip(generation.answers, completions, strict=True))
             ]
             usage = usage_of(generation.totals())
             whole = ChatAnswer(answer_id, generation.created, model.name, choices, usage)
+            if extras.token_ids:
+                whole.prompt_token_ids = generation.answers[0].request.prompt_ids
             return Response(_encode(whole), media_type="application/json")
-        shows_usage = wire.stream_options is not None and bool(wire.stream_options.include_usage)
-        return EventStream(generation, ChatEncoder(answer_id, generation.created, model, call.n, shows_usage))
+        return EventStream(generation, ChatEncoder(answer_id, generation.created, model, call.n, extras))
 
 
-def _choice(index: int, model: ServedModel, answer: Answer, completion: Completion) -> ChatChoice:
-    logprobs = None if completion.logprobs is None else chat_logprobs(completion.logprobs, model.tokenizer)
+def _choice(index: int, model: ServedModel, extras: Extras, answer: Answer, completion: Completion) -> ChatChoice:
+    logprobs = (
+        None if completion.logprobs is None else chat_logprobs(completion.logprobs, model.tokenizer, extras.by_id)
+    )
     reason: str = completion.finish_reason
+    token_ids = completion.token_ids if extras.token_ids else UNSET
     if not answer.parses_calls:
-        return ChatChoice(index, AnswerMessage("assistant", completion.text), logprobs, reason)
+        return ChatChoice(index, AnswerMessage("assistant", completion.text), logprobs, reason, token_ids)
     text, calls = whole_calls(answer.events, model.calling.format.new_id)
     message = AnswerMessage("assistant", text or None if calls else text)
     if calls:
         message.tool_calls = calls
         reason = reason_with_calls(reason)
-    return ChatChoice(index, message, logprobs, reason)
+    return ChatChoice(index, message, logprobs, reason, token_ids)
 
 
 class ChatEncoder:
@@ -93,14 +116,14 @@ class ChatEncoder:
 
     media_type = "text/event-stream"
 
-    def __init__(self, answer_id: str, created: int, model: ServedModel, n: int, shows_usage: bool) -> None:
+    def __init__(self, answer_id: str, created: int, model: ServedModel, n: int, extras: Extras) -> None:
         head = {"id": answer_id, "object": "chat.completion.chunk", "created": created, "model": model.name,
                 "system_fingerprint": None}  # fmt: skip
         self._head = b"data: " + _encode(head)[:-1] + b',"choices":['
-        self._tail = b'],"usage":null}\n\n' if shows_usage else b"]}\n\n"
+        self._tail = b'],"usage":null}\n\n' if extras.usage else b"]}\n\n"
         self._texts = [self._head + b'{"index":%d,"delta":{"content":' % index for index in range(n)]
         self._ends = [self._head + b'{"index":%d,"delta":{},"logprobs":null,"finish_reason":' % i for i in range(n)]
-        self._shows_usage = shows_usage
+        self._extras = extras
         self._tokenizer = model.tokenizer
         self._n = n
         self._call_deltas = [CallDeltas(model.calling.format.new_id) for _ in range(n)]
@@ -113,16 +136,20 @@ class ChatEncoder:
     def piece(self, piece: Piece) -> bytes:
         """A chunk for each part of text or call, and one with the reason at the end."""
         index = piece.index
-        logprobs = _encode(chat_logprobs(piece.logprobs, self._tokenizer)) if piece.logprobs else b"null"
+        logprobs = (
+            _encode(chat_logprobs(piece.logprobs, self._tokenizer, self._extras.by_id)) if piece.logprobs else b"null"
+        )
+        shows_ids = self._extras.token_ids and bool(piece.token_ids)
+        ids = b',"token_ids":%b' % _encode(piece.token_ids) if shows_ids else b""
         parts: list[bytes] = []
         for delta in self._call_deltas[index].deltas(piece.events):
-            parts.append(b'%b{"index":%d,"delta":%b,"logprobs":%b,"finish_reason":null}%b' % (
-                self._head, index, delta, logprobs, self._tail,
+            parts.append(b'%b{"index":%d,"delta":%b,"logprobs":%b,"finish_reason":null%b}%b' % (
+                self._head, index, delta, logprobs, ids, self._tail,
             ))  # fmt: skip
-            logprobs = b"null"
-        if piece.text or logprobs != b"null":
-            parts.append(b'%b%b},"logprobs":%b,"finish_reason":null}%b' % (
-                self._texts[index], _encode(piece.text), logprobs, self._tail,
+            logprobs, ids = b"null", b""
+        if piece.text or ids or logprobs != b"null":
+            parts.append(b'%b%b},"logprobs":%b,"finish_reason":null%b}%b' % (
+                self._texts[index], _encode(piece.text), logprobs, ids, self._tail,
             ))  # fmt: skip
         if piece.finish_reason is not None:
             reason: str = piece.finish_reason
@@ -134,7 +161,7 @@ class ChatEncoder:
     def end(self, totals: Totals) -> bytes:
         """The counts in a chunk without choices, where they were asked for."""
         usage = b""
-        if self._shows_usage:
+        if self._extras.usage:
             usage = self._head + b'],"usage":' + _encode(usage_of(totals)) + b"}\n\n"
         return usage + b"data: [DONE]\n\n"
 

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Sequence
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -14,12 +14,11 @@ from wayra.server.body import read_struct
 from wayra.server.door import caller_of, note
 from wayra.server.errors import ApiError, openai_shape
 from wayra.server.generation import Answer, Generation, Piece, Totals
-from wayra.server.openai.answers import CompletionLogprobs, LogprobWriter, Usage, usage_of
+from wayra.server.openai.answers import CompletionLogprobs, LogprobWriter, TokenNames, Usage, usage_of
 from wayra.server.openai.reading import completion_call
 from wayra.server.openai.wire import CompletionRequest
 from wayra.server.service import ServedModel, Service
 from wayra.server.stream import EventStream, collected, unless_lost
-from wayra.text.tokenizer import Tokenizer
 
 _decoder = msgspec.json.Decoder(CompletionRequest)
 _encode = msgspec.json.Encoder().encode
@@ -30,6 +29,8 @@ class CompletionChoice(Struct):
     text: str
     logprobs: CompletionLogprobs | None
     finish_reason: str | None
+    token_ids: Sequence[int] | UnsetType = UNSET
+    prompt_token_ids: Sequence[int] | UnsetType = UNSET
 
 
 class CompletionAnswer(Struct):
@@ -56,7 +57,8 @@ class CompletionsRoute:
         note(request.scope, model=model.name, stream=call.streams)
         generation = await unless_lost(request, service.complete(call, caller_of(request.scope)))
         answer_id = f"cmpl-{secrets.token_hex(12)}"
-        echo = Echo(model.tokenizer, bool(wire.echo), wire.logprobs is not None)
+        names = TokenNames(model.tokenizer, bool(wire.return_tokens_as_token_ids))
+        echo = Echo(names, bool(wire.echo), wire.logprobs is not None, bool(wire.return_token_ids))
         if call.streams:
             shows_usage = wire.stream_options is not None and bool(wire.stream_options.include_usage)
             return EventStream(generation, CompletionEncoder(answer_id, model, generation, echo, shows_usage))
@@ -71,16 +73,20 @@ class CompletionsRoute:
 
 
 class Echo:
-    """What is said of the prompt before its completion. is_shown: anything at all; is_scored: log-probabilities."""
+    """What is said of the prompt before its completion. is_shown: anything at all; is_scored: log-probabilities.
 
-    def __init__(self, tokenizer: Tokenizer, is_shown: bool, is_scored: bool) -> None:
+    shows_ids: of the prompt and of the completion. names: of tokens in log-probabilities.
+    """
+
+    def __init__(self, names: TokenNames, is_shown: bool, is_scored: bool, shows_ids: bool) -> None:
+        self.names = names
         self.is_shown = is_shown
         self.is_scored = is_scored
-        self._tokenizer = tokenizer
+        self.shows_ids = shows_ids
 
     def text(self, prompt_ids: Sequence[int]) -> str:
         """The prompt's text, control tokens included: they were part of it."""
-        return self._tokenizer.decode(prompt_ids, skip_special=False) if self.is_shown else ""
+        return self.names.tokenizer.decode(prompt_ids, skip_special=False) if self.is_shown else ""
 
     def scores(self, prompt_ids: Sequence[int], completion: Completion) -> list[TokenLogprob | int]:
         """Of the prompt's tokens, the first of which nothing predicts."""
@@ -96,8 +102,11 @@ class Echo:
         logprobs = None
         if self.is_scored:
             scores = self.scores(prompt_ids, completion)
-            logprobs = LogprobWriter(self._tokenizer).write([*scores, *(completion.logprobs or ())])
-        return CompletionChoice(index, self.text(prompt_ids) + completion.text, logprobs, completion.finish_reason)
+            logprobs = LogprobWriter(self.names).write([*scores, *(completion.logprobs or ())])
+        choice = CompletionChoice(index, self.text(prompt_ids) + completion.text, logprobs, completion.finish_reason)
+        if self.shows_ids:
+            choice.token_ids, choice.prompt_token_ids = completion.token_ids, prompt_ids
+        return choice
 
 
 class CompletionEncoder:
@@ -115,7 +124,7 @@ class CompletionEncoder:
         self._shows_usage = shows_usage
         self._generation = generation
         self._echo = echo
-        self._writers = [LogprobWriter(model.tokenizer) for _ in generation.answers]
+        self._writers = [LogprobWriter(echo.names) for _ in generation.answers]
         self._begun: set[int] = set()
 
     def begin(self) -> bytes:
@@ -129,10 +138,13 @@ class CompletionEncoder:
             self._begun.add(piece.index)
             prompt_ids = self._generation.answers[piece.index].request.prompt_ids
             text = self._echo.text(prompt_ids) + text
-        if not (text or piece.logprobs or piece.finish_reason):
+        shows_ids = self._echo.shows_ids and bool(piece.token_ids)
+        if not (text or piece.logprobs or piece.finish_reason or shows_ids):
             return b""
         logprobs = self._writers[piece.index].write(piece.logprobs) if self._echo.is_scored else None
         choice = CompletionChoice(piece.index, text, logprobs, piece.finish_reason)
+        if shows_ids:
+            choice.token_ids = piece.token_ids
         return self._head + _encode(choice) + self._tail
 
     def end(self, totals: Totals) -> bytes:

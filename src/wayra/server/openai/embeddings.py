@@ -14,6 +14,7 @@ from wayra.server.body import read_struct
 from wayra.server.calls import EmbeddingCall
 from wayra.server.door import caller_of, note
 from wayra.server.openai.reading import read_prompts
+from wayra.server.openai.wire import Prompts
 from wayra.server.service import Service
 from wayra.server.stream import embedded
 
@@ -21,7 +22,7 @@ from wayra.server.stream import embedded
 class EmbeddingRequest(Struct, forbid_unknown_fields=True):
     """pooling: an extension. user: accepted without effect. dimensions: no model here was trained to be cut."""
 
-    input: str | list[int | str | list[int]]
+    input: Prompts
     model: str = ""
     encoding_format: Literal["float", "base64"] | None = None
     pooling: Literal["mean", "last"] | None = None

@@ -9,14 +9,16 @@ from msgspec import UNSET, UnsetType
 
 from wayra.base.errors import InvalidParameter
 from wayra.engine.request import SamplingParams
+from wayra.server.bounds import MAX_PROMPTS
 from wayra.server.calls import ChatCall, CompletionCall, Prompt, ToolUse
 from wayra.server.errors import ApiError, not_supported
 from wayra.server.openai.wire import (
-    MAX_PROMPTS,
     ChatRequest,
     CompletionRequest,
+    Drawing,
     Message,
     Part,
+    Prompts,
     ResponseFormat,
     Sampling,
     StructuredOutputs,
@@ -84,7 +86,12 @@ def scoring(params: SamplingParams) -> SamplingParams:
 
 def grammar_spec(wire: Sampling) -> GrammarSpec | None:
     """What the answer must look like. Raises ApiError 400 naming the field at fault."""
-    found = [*_response_format(wire.response_format), *_structured(wire.structured_outputs)]
+    return one_form(_response_format(wire.response_format), wire.structured_outputs)
+
+
+def one_form(found: Sequence[GrammarSpec], structured: StructuredOutputs | None) -> GrammarSpec | None:
+    """What was found and what the extension asks for, which may be one thing together. Raises as `grammar_spec`."""
+    found = [*found, *_structured(structured)]
     if len(found) > 1:
         raise ApiError(400, "the answer can have one form only; send one constraint", "structured_outputs")
     return found[0] if found else None
@@ -98,7 +105,7 @@ def _response_format(given: ResponseFormat | None) -> list[GrammarSpec]:
     schema = UNSET if given.json_schema is None else given.json_schema.schema
     if isinstance(schema, UnsetType):
         raise ApiError(400, "response_format has no schema", "response_format.json_schema.schema")
-    return [_named("response_format.json_schema.schema", lambda: JsonSchema(schema))]
+    return [named("response_format.json_schema.schema", lambda: JsonSchema(schema))]
 
 
 def _structured(given: StructuredOutputs | None) -> list[GrammarSpec]:
@@ -108,31 +115,31 @@ def _structured(given: StructuredOutputs | None) -> list[GrammarSpec]:
     found: list[GrammarSpec] = []
     if given.json is not None:
         schema = given.json
-        found.append(_named(f"{at}.json", lambda: JsonSchema(schema)))
+        found.append(named(f"{at}.json", lambda: JsonSchema(schema)))
     if given.json_object:
         found.append(JsonObject())
     if given.regex is not None:
         pattern = given.regex
-        found.append(_named(f"{at}.regex", lambda: Regex(pattern)))
+        found.append(named(f"{at}.regex", lambda: Regex(pattern)))
     if given.grammar is not None:
         lark = given.grammar
-        found.append(_named(f"{at}.grammar", lambda: Grammar(lark)))
+        found.append(named(f"{at}.grammar", lambda: Grammar(lark)))
     if given.choice is not None:
         options = tuple(given.choice)
-        found.append(_named(f"{at}.choice", lambda: Choice(options)))
+        found.append(named(f"{at}.choice", lambda: Choice(options)))
     return found
 
 
 def _tool_use(wire: ChatRequest) -> ToolUse | None:
-    tools = _named("tools", lambda: read_tools(wire.tools))
-    choice = _named("tool_choice", lambda: read_tool_choice(wire.tool_choice, tools))
+    tools = named("tools", lambda: read_tools(wire.tools))
+    choice = named("tool_choice", lambda: read_tool_choice(wire.tool_choice, tools))
     if not tools:
         return None
     return ToolUse(tools, choice, parallel=wire.parallel_tool_calls is not False)
 
 
-def _named(param: str, make: Callable[[], T]) -> T:
-    """What `make` makes; its complaint is about `param`."""
+def named(param: str, make: Callable[[], T]) -> T:
+    """What `make` makes; its complaint is about `param`. Raises ApiError 400."""
     try:
         return make()
     except InvalidParameter as error:
@@ -149,7 +156,7 @@ def _plain_message(message: Message, where: str) -> dict[str, object]:
     plain: dict[str, object] = {"role": "system" if message.role == "developer" else message.role}
     content = message.content if message.content is not None else message.refusal
     if isinstance(content, list):
-        plain["content"] = "\n".join(_text(part, f"{where}.content[{i}]") for i, part in enumerate(content))
+        plain["content"] = "\n".join(part_text(part, f"{where}.content[{i}]") for i, part in enumerate(content))
     elif content is not None:
         plain["content"] = content
     elif not message.tool_calls:
@@ -168,7 +175,7 @@ def _plain_message(message: Message, where: str) -> dict[str, object]:
                 "type": "function",
                 "function": {
                     "name": call.function.name,
-                    "arguments": _arguments(call.function.arguments, f"{where}.tool_calls[{i}].function.arguments"),
+                    "arguments": call_arguments(call.function.arguments, f"{where}.tool_calls[{i}].function.arguments"),
                 },
             }
             for i, call in enumerate(message.tool_calls)
@@ -176,7 +183,8 @@ def _plain_message(message: Message, where: str) -> dict[str, object]:
     return plain
 
 
-def _text(part: Part, where: str) -> str:
+def part_text(part: Part, where: str) -> str:
+    """The text of a message's part. Raises ApiError 400 where it is none."""
     if part.type in ("text", "input_text", "output_text") and part.text is not None:
         return part.text
     if part.type == "refusal" and part.refusal is not None:
@@ -186,8 +194,8 @@ def _text(part: Part, where: str) -> str:
     raise ApiError(400, f"{where} has type {part.type!r:.60}; supported is 'text'", where)
 
 
-def _arguments(text: str, where: str) -> object:
-    """Templates print arguments themselves, from the object."""
+def call_arguments(text: str, where: str) -> object:
+    """A call's arguments: templates print them themselves, from the object. Raises ApiError 400."""
     try:
         found: object = json.loads(text or "{}")
     except (ValueError, RecursionError):
@@ -197,7 +205,7 @@ def _arguments(text: str, where: str) -> object:
     return cast(Mapping[str, object], found)
 
 
-def read_prompts(given: str | list[int | str | list[int]], name: str) -> list[Prompt]:
+def read_prompts(given: Prompts, name: str) -> list[Prompt]:
     """One or several, as texts or token ids. name: of the field. Raises ApiError 400."""
     if isinstance(given, str):
         return [given]
@@ -217,6 +225,11 @@ def _sampling(wire: Sampling, max_tokens: int | None, logprobs: int | None) -> S
     """Raises InvalidParameter, ApiError 400."""
     if wire.stream_options is not None and not wire.stream:
         raise ApiError(400, "stream_options is given without stream: true", "stream_options")
+    return sampling_params(wire, max_tokens, logprobs)
+
+
+def sampling_params(wire: Drawing, max_tokens: int | None, logprobs: int | None) -> SamplingParams:
+    """Raises InvalidParameter."""
     given = {
         "temperature": wire.temperature,
         "top_k": wire.top_k,

@@ -7,13 +7,27 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-MAX_ANSWERS = 128
-MAX_PROMPTS = 1024
-MAX_MESSAGES = 10_000
+from wayra.server.bounds import (
+    MAX_MESSAGES,
+    Alternatives,
+    AnyInt32,
+    Biases,
+    Count,
+    MaxTokens,
+    Penalty,
+    Probability,
+    RepetitionPenalty,
+    Seed,
+    Stop,
+    Stops,
+    StopTokenIds,
+    Temperature,
+    TokenId,
+    TopKOrOff,
+)
 
-Count = Annotated[int, Meta(ge=1, le=MAX_ANSWERS)]
-Alternatives = Annotated[int, Meta(ge=0, le=20)]
-TokenIds = list[Annotated[int, Meta(ge=0, le=(1 << 31) - 1)]]
+Prompts = str | list[TokenId | str | list[TokenId]]
+"""One or several texts, token ids, or several lists of them; which of them a list holds is checked when it is read."""
 
 
 class Part(Struct):
@@ -33,7 +47,7 @@ class ToolCall(Struct, forbid_unknown_fields=True):
     id: str
     function: FunctionCall
     type: Literal["function"] = "function"
-    index: int | None = None
+    index: AnyInt32 | None = None
 
 
 class Message(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -79,32 +93,36 @@ class StructuredOutputs(Struct, forbid_unknown_fields=True):
     choice: list[str] | None = None
 
 
-class Sampling(Struct, forbid_unknown_fields=True, kw_only=True):
-    """What both kinds of request share. Numbers are bounded where SamplingParams are made of them, at once.
+class Drawing(Struct, forbid_unknown_fields=True, kw_only=True):
+    """How tokens are drawn, by whatever endpoint. After `top_p`: extensions, in some of them."""
 
-    After `logit_bias`: extensions. From `user` on: accepted without effect.
-    """
+    temperature: Temperature | None = None
+    top_p: Probability | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    seed: Seed | None = None
+    stop: Stop | Stops | None = None
+    logit_bias: Biases | None = None
+    top_k: TopKOrOff | None = None
+    min_p: Probability | None = None
+    repetition_penalty: RepetitionPenalty | None = None
+    min_tokens: MaxTokens | None = None
+    ignore_eos: bool | None = None
+    stop_token_ids: StopTokenIds | None = None
+    structured_outputs: StructuredOutputs | None = None
+
+
+class Sampling(Drawing, kw_only=True):
+    """What chats and completions share. From `user` on: accepted without effect."""
 
     model: str = ""
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: Count | None = None
-    max_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    seed: int | None = None
-    stop: str | list[str] | None = None
-    logit_bias: dict[str, float] | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    repetition_penalty: float | None = None
-    min_tokens: int | None = None
-    ignore_eos: bool | None = None
-    stop_token_ids: list[int] | None = None
+    max_tokens: MaxTokens | None = None
     response_format: ResponseFormat | None = None
-    structured_outputs: StructuredOutputs | None = None
+    return_token_ids: bool | None = None
+    return_tokens_as_token_ids: bool | None = None
     user: str | None = None
     metadata: dict[str, str] | None = None
     store: Literal[False] | None = None
@@ -115,7 +133,7 @@ class Sampling(Struct, forbid_unknown_fields=True, kw_only=True):
 
 class ChatRequest(Sampling, kw_only=True):
     messages: Annotated[list[Message], Meta(min_length=1, max_length=MAX_MESSAGES)]
-    max_completion_tokens: int | None = None
+    max_completion_tokens: MaxTokens | None = None
     logprobs: bool | None = None
     top_logprobs: Alternatives | None = None
     tools: list[dict[str, object]] | None = None
@@ -132,7 +150,7 @@ class ChatRequest(Sampling, kw_only=True):
 
 
 class CompletionRequest(Sampling, kw_only=True):
-    prompt: str | list[int | str | list[int]]
+    prompt: Prompts
     echo: bool | None = None
     logprobs: Alternatives | None = None
     best_of: Count | None = None
@@ -150,5 +168,5 @@ class TokenizeRequest(Struct, forbid_unknown_fields=True):
 
 
 class DetokenizeRequest(Struct, forbid_unknown_fields=True):
-    tokens: TokenIds
+    tokens: list[TokenId]
     model: str = ""
