@@ -63,3 +63,15 @@ class BackendError(WayraError):
 
 class RunError(WayraError):
     """A recorded run cannot be found, read or written."""
+
+
+class ServerUnreachable(WayraError):
+    """Nobody answers at a server's address, or the connection to it broke."""
+
+
+class AccessDenied(WayraError):
+    """A server wants an API key, or does not know the one it was sent."""
+
+
+class ServerError(WayraError):
+    """A server failed, has no time, or does not offer what was asked of it."""

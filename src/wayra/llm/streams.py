@@ -6,12 +6,18 @@ Leaving early, by `close`, by an exception or by dropping the stream, cancels th
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from queue import SimpleQueue
-from typing import Generic, Self, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 from wayra.llm.results import Chunk, Completion
-from wayra.llm.runner import EngineRunner, Event
+from wayra.llm.runner import Event
 
 T = TypeVar("T")
+
+
+class Runner(Protocol):
+    """Who can end a request before its end."""
+
+    def cancel(self, request_id: str) -> None: ...
 
 
 class TokenStream(Iterator[Chunk]):
@@ -21,7 +27,7 @@ class TokenStream(Iterator[Chunk]):
     `next` raises the request's WayraError, ContextOverflow for instance, where there is one.
     """
 
-    def __init__(self, runner: EngineRunner, request_id: str, events: "SimpleQueue[Event]", owner: object) -> None:
+    def __init__(self, runner: Runner, request_id: str, events: "SimpleQueue[Event]", owner: object) -> None:
         self.completion: Completion | None = None
         self._runner = runner
         self._request_id = request_id
@@ -90,9 +96,7 @@ class AsyncTokenStream(AsyncIterator[Chunk]):
     start: submits the request to `runner` and gives its id.
     """
 
-    def __init__(
-        self, runner: EngineRunner, start: Callable[[AsyncEvents[Event]], Awaitable[str]], owner: object
-    ) -> None:
+    def __init__(self, runner: Runner, start: Callable[[AsyncEvents[Event]], Awaitable[str]], owner: object) -> None:
         self.completion: Completion | None = None
         self._runner = runner
         self._start = start

@@ -25,13 +25,15 @@ _GRAMMAR_ERROR = "the grammar "
 class Piece:
     """What one step gave one answer. completion: on its last piece only.
 
-    text: empty where tool calls are parsed. events: what their parser said, text included.
+    text: empty where tool calls are parsed. events: what their parser said, text included. token_ids: what was
+    generated, which may be no text yet.
     """
 
     index: int
     text: str
     logprobs: tuple[TokenLogprob, ...] = ()
     events: tuple[ToolEvent, ...] = ()
+    token_ids: tuple[int, ...] = ()
     finish_reason: FinishReason | None = None
     completion: Completion | None = None
 
@@ -108,7 +110,7 @@ class Answer:
                 found += self._parser.finish()
             text, events = "", tuple(found)
             self.events += events
-        piece = Piece(self._index, text, chunk.logprobs, events, chunk.finish_reason, chunk.completion)
+        piece = Piece(self._index, text, chunk.logprobs, events, chunk.token_ids, chunk.finish_reason, chunk.completion)
         self.completion = chunk.completion
         # A stop string was found in the text, of which the engine knows nothing.
         self._generation.took(self, piece, len(chunk.token_ids), stop_engine=output.finish_reason is None)

@@ -26,7 +26,7 @@ ENDLESS = SamplingParams(temperature=0.0, ignore_eos=True)
 
 def settled(llm: LLM, holds: Callable[[Any], bool]) -> bool:
     """Whether the engine's figures come to satisfy `holds` within a while."""
-    engine = llm._runner._engine  # pyright: ignore
+    engine = llm._host.runner._engine  # pyright: ignore
     deadline = time.monotonic() + 20
     while not holds(engine.metrics()):  # pyright: ignore
         if time.monotonic() > deadline:
@@ -268,7 +268,7 @@ def test_a_cancelled_task_cancels_its_request(smollm2_path: Path, llm_settings: 
 
         run_async(cancel_both())
         assert settled(llm, is_idle)
-        assert llm._runner._engine.metrics().cancelled_requests == 2  # pyright: ignore
+        assert llm._host.runner._engine.metrics().cancelled_requests == 2  # pyright: ignore
 
 
 def test_leaving_an_async_stream_early_frees_its_place(null_llm: LLM) -> None:
