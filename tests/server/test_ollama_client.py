@@ -1,11 +1,12 @@
 """Ollama's own Python client, unchanged, against the server; and what its API answers field by field."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from live_server import LiveServer, is_idle
+from live_server import LiveServer, is_idle, read_to_end
 
 ollama = pytest.importorskip("ollama")
 
@@ -147,9 +148,38 @@ def test_models_are_listed_shown_and_loaded(client: Any, model: str, server: Liv
     assert "<|im_start|>" in shown.template
     (running,) = client.ps().models
     assert (running.model, running.context_length, running.size_vram) == (model, 4096, 0)
+    assert re.fullmatch("[0-9a-f]{64}", listed.digest)
+    assert running.digest == listed.digest == server.post("/api/show", {"model": model}).json["digest"]
     assert client.generate(model=model, prompt="").done_reason == "load"
     assert client.generate(model=f"{model}:latest", prompt="Hi", options=GREEDY).eval_count == 12
     assert server.get("/api/version").json["version"]
+
+
+def test_a_program_need_not_name_its_json(server: LiveServer) -> None:
+    fields = b'{"prompt": "Hi", "stream": false, "options": {"num_predict": 2}}'
+    for kind in ("application/x-www-form-urlencoded", "text/plain", ""):
+        assert server.ask("POST", "/api/generate", fields, {"Content-Type": kind}).json["eval_count"] == 2
+    with server.connect() as sock:
+        head = b"POST /api/generate HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        sock.sendall(head + b"Content-Length: %d\r\n\r\n%b" % (len(fields), fields))
+        assert read_to_end(sock).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": "http://evil.test"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 415),
+        ({"Sec-Fetch-Mode": "no-cors"}, 415),
+        ({"Origin": "OWN"}, 415),
+    ],
+)
+def test_a_browser_has_to(server: LiveServer, headers: dict[str, str], status: int) -> None:
+    own = {name: server.url if value == "OWN" else value for name, value in headers.items()}
+    answer = server.ask("POST", "/api/generate", b'{"prompt": "Hi"}', {"Content-Type": "text/plain", **own})
+    assert answer.status == status
+    assert set(answer.json) == {"error"}
 
 
 def test_errors_have_the_clients_own_class(client: Any, model: str) -> None:

@@ -64,11 +64,13 @@ class Later(Generic[T]):
 class Loaded:
     """Everything the facade needs of one model.
 
+    digest: 64 hex digits of the files it came from (`Checkpoint.digest`).
     release: frees the model; call it once, when the engine is at rest. load_s: what `load` took.
     """
 
     name: str
     source: str
+    digest: str
     spec: ModelSpec
     tokenizer: Tokenizer
     template: "ChatTemplate | None"
@@ -118,6 +120,7 @@ def load(name: str, settings: Settings, options: LLMOptions, progress: "Progress
         return Loaded(
             name=local.name,
             source=local.source,
+            digest=checkpoint.digest,
             spec=models[0].spec,
             tokenizer=tokenizer,
             template=template,

@@ -25,6 +25,23 @@ _ONLY_NULL = re.compile(r"^Expected `null`, got `\w+`$")
 async def read_struct(request: Request, decoder: "msgspec.json.Decoder[T]", settings: ServerSettings) -> T:
     """The body as a struct. Raises ApiError 400, 408, 413, 415 or 429, ClientDisconnect."""
     _check_kind(request)
+    return await _read_struct(request, decoder, settings)
+
+
+async def read_struct_of_program(request: Request, decoder: "msgspec.json.Decoder[T]", settings: ServerSettings) -> T:
+    """As `read_struct`, but a program may call its JSON what it likes, or not at all, as `curl -d` does.
+
+    A browser may not: without asking anybody first, pages of other origins may send bodies of the types of forms. The
+    door refuses those by their Origin; this does not rely on it, nor on browsers too old to send one with a form.
+    """
+    if "origin" in request.headers or any(name.startswith("sec-fetch-") for name in request.headers):
+        _check_kind(request)
+    return await _read_struct(request, decoder, settings)
+
+
+async def _read_struct(request: Request, decoder: "msgspec.json.Decoder[T]", settings: ServerSettings) -> T:
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise ApiError(415, "compressed bodies are not read; send it as it is")
     try:
         async with asyncio.timeout(settings.body_s):
             body = await _read(request, settings.max_body_bytes)
@@ -76,8 +93,6 @@ def _check_kind(request: Request) -> None:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise ApiError(415, f"the content type is {kind or 'missing'!r:.80}, expected application/json")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise ApiError(415, "compressed bodies are not read; send it as it is")
 
 
 def _too_large(seen_bytes: int, max_bytes: int) -> ApiError:

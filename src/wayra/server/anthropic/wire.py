@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-MAX_MESSAGES = 10_000
+from wayra.server.bounds import MAX_MESSAGES, Probability, SomeTokens, Stops, Temperature, TopK
 
 
 class TextBlock(Struct, tag_field="type", tag="text", forbid_unknown_fields=True):
@@ -112,14 +112,14 @@ class CountRequest(Conversation, kw_only=True):
 
 
 class MessagesRequest(Conversation, kw_only=True):
-    """Numbers are bounded where SamplingParams are made of them."""
+    """Of /v1/messages."""
 
-    max_tokens: Annotated[int, Meta(ge=1)]
-    stop_sequences: list[str] | None = None
+    max_tokens: SomeTokens
+    stop_sequences: Stops | None = None
     stream: bool | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
+    temperature: Temperature | None = None
+    top_p: Probability | None = None
+    top_k: TopK | None = None
     container: None = None
     inference_geo: None = None
     metadata: Metadata | None = None

@@ -8,26 +8,25 @@ from msgspec import Meta, Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
-from wayra.server.body import read_struct
+from wayra.server.body import read_struct_of_program
+from wayra.server.bounds import MAX_PROMPTS
 from wayra.server.calls import EmbeddingCall
 from wayra.server.door import caller_of, note
 from wayra.server.ollama.answers import NS
 from wayra.server.ollama.reading import check_context, model_name
-from wayra.server.ollama.wire import Options
+from wayra.server.ollama.wire import KeepAlive, Options
 from wayra.server.service import Service
 from wayra.server.stream import embedded
-
-MAX_INPUTS = 1024
 
 
 class EmbedRequest(Struct, forbid_unknown_fields=True):
     """truncate: cut what is too long, which is the default here. options: those of sampling change nothing."""
 
-    input: str | Annotated[list[str], Meta(min_length=1, max_length=MAX_INPUTS)]
+    input: str | Annotated[list[str], Meta(min_length=1, max_length=MAX_PROMPTS)]
     model: str = ""
     truncate: bool | None = None
     options: Options | None = None
-    keep_alive: float | str | None = None
+    keep_alive: KeepAlive | None = None
     dimensions: None = None
 
 
@@ -44,7 +43,7 @@ class EmbedRoute:
     async def answer(self, request: Request) -> Response:
         """Vectors of length 1, in the order of the inputs."""
         service, began = self._service, time.perf_counter()
-        wire = await read_struct(request, _decoder, service.settings)
+        wire = await read_struct_of_program(request, _decoder, service.settings)
         name = model_name(wire.model)
         model = service.model(name)
         check_context(wire.options, model.limits.max_context)

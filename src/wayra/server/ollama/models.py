@@ -9,7 +9,7 @@ from starlette.responses import Response
 from wayra import __version__
 from wayra.model.families import slots
 from wayra.model.spec import ModelSpec
-from wayra.server.body import read_struct
+from wayra.server.body import read_struct_of_program
 from wayra.server.ollama.answers import timestamp
 from wayra.server.ollama.reading import model_name
 from wayra.server.ollama.wire import ShowRequest
@@ -26,10 +26,10 @@ class ModelRoutes:
         self._service = service
 
     async def tags(self, request: Request) -> Response:
-        """Every name a client may use. There is no digest: a file is not read a second time to tell one."""
+        """Every name a client may use. digest: of the model's files as they lie here, not of all that is in them."""
         models = [
             {"name": name, "model": name, "modified_at": timestamp(model.created), "size": _weights_bytes(model),
-             "details": _details(model)}
+             "digest": model.loaded.digest, "details": _details(model)}
             for model in self._service.models for name in model.names
         ]  # fmt: skip
         return _json({"models": models})
@@ -41,14 +41,15 @@ class ModelRoutes:
             memory = model.loaded.memory()
             size = memory.weights_bytes + memory.kv_bytes + memory.activation_bytes
             models.append(
-                {"name": model.name, "model": model.name, "size": size, "size_vram": 0, "details": _details(model),
+                {"name": model.name, "model": model.name, "size": size, "size_vram": 0,
+                 "digest": model.loaded.digest, "details": _details(model),
                  "context_length": model.limits.max_context}
             )  # fmt: skip
         return _json({"models": models})
 
     async def show(self, request: Request) -> Response:
         """What a model is. verbose changes nothing: token lists are never sent."""
-        wire = await read_struct(request, _decoder, self._service.settings)
+        wire = await read_struct_of_program(request, _decoder, self._service.settings)
         model = self._service.model(model_name(wire.model or wire.name))
         template = model.loaded.template
         return _json(
@@ -60,6 +61,7 @@ class ModelRoutes:
                 "model_info": _facts(model.loaded.spec),
                 "capabilities": ["completion", "embedding", *(["tools"] if template is not None else [])],
                 "modified_at": timestamp(model.created),
+                "digest": model.loaded.digest,
             }
         )
 

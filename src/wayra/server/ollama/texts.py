@@ -4,7 +4,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from wayra.server.body import read_struct
+from wayra.server.body import read_struct_of_program
 from wayra.server.calls import ChatCall
 from wayra.server.door import caller_of, note
 from wayra.server.generation import Generation
@@ -27,7 +27,7 @@ class TextRoutes:
     async def chat(self, request: Request) -> Response:
         """A conversation."""
         service = self._service
-        wire = await read_struct(request, _chat_decoder, service.settings)
+        wire = await read_struct_of_program(request, _chat_decoder, service.settings)
         model = self._model(wire)
         writer = AnswerWriter("chat", model)
         call = chat_call(wire, model.limits.max_context)
@@ -40,7 +40,7 @@ class TextRoutes:
     async def generate(self, request: Request) -> Response:
         """One prompt."""
         service = self._service
-        wire = await read_struct(request, _generate_decoder, service.settings)
+        wire = await read_struct_of_program(request, _generate_decoder, service.settings)
         model = self._model(wire)
         writer = AnswerWriter("generate", model)
         call = generate_call(wire, model.limits.max_context, model.loaded.template is not None)

@@ -8,37 +8,55 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-MAX_MESSAGES = 10_000
+from wayra.engine.request import MAX_TOKENS_LIMIT, MAX_TOP_K
+from wayra.server.bounds import (
+    MAX_MESSAGES,
+    Alternatives,
+    AnyFloat,
+    AnyInt32,
+    AnyInt64,
+    Penalty,
+    Probability,
+    RepetitionPenalty,
+    Stop,
+    Stops,
+    Temperature,
+)
+
 MAX_CONTEXT_ASKED = 1 << 30
 
-Alternatives = Annotated[int, Meta(ge=0, le=20)]
+TopK = Annotated[int, Meta(ge=-(1 << 31), extra_json_schema={"maximum": MAX_TOP_K})]
+"""Negative ones switch it off, as 0 does."""
+NumPredict = Annotated[int, Meta(ge=-(1 << 31), extra_json_schema={"maximum": MAX_TOKENS_LIMIT})]
+"""0 and negative ones set no limit."""
+KeepAlive = AnyFloat | str
 Nothing = Annotated[list[object], Meta(max_length=0)]
 
 
 class Options(Struct, forbid_unknown_fields=True):
-    """Numbers are bounded where SamplingParams are made of them. num_ctx: at most what the server runs with.
+    """num_ctx: at most what the server runs with.
 
     repeat_last_n: -1 alone (penalties look at the whole text), or 0, which switches them off.
     From `num_keep` on: accepted without effect. The last ones: accepted where they change nothing.
     """
 
     num_ctx: Annotated[int, Meta(ge=1, le=MAX_CONTEXT_ASKED)] | None = None
-    num_predict: int | None = None
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    min_p: float | None = None
-    seed: int | None = None
-    stop: str | list[str] | None = None
-    repeat_penalty: float | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
+    num_predict: NumPredict | None = None
+    temperature: Temperature | None = None
+    top_k: TopK | None = None
+    top_p: Probability | None = None
+    min_p: Probability | None = None
+    seed: AnyInt64 | None = None
+    stop: Stop | Stops | None = None
+    repeat_penalty: RepetitionPenalty | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
     repeat_last_n: Literal[-1, 0] | None = None
-    num_keep: int | None = None
-    num_batch: int | None = None
-    num_gpu: int | None = None
-    main_gpu: int | None = None
-    num_thread: int | None = None
+    num_keep: AnyInt32 | None = None
+    num_batch: AnyInt32 | None = None
+    num_gpu: AnyInt32 | None = None
+    main_gpu: AnyInt32 | None = None
+    num_thread: AnyInt32 | None = None
     numa: bool | None = None
     low_vram: bool | None = None
     f16_kv: bool | None = None
@@ -48,8 +66,8 @@ class Options(Struct, forbid_unknown_fields=True):
     mirostat: Literal[0] | None = None
     mirostat_tau: None = None
     mirostat_eta: None = None
-    tfs_z: float | None = None
-    typical_p: float | None = None
+    tfs_z: AnyFloat | None = None
+    typical_p: AnyFloat | None = None
     logits_all: Literal[False] | None = None
     vocab_only: Literal[False] | None = None
     embedding_only: None = None
@@ -62,7 +80,7 @@ class Asked(Struct, forbid_unknown_fields=True, kw_only=True):
     stream: bool | None = None
     options: Options | None = None
     format: Literal["json", ""] | dict[str, object] | None = None
-    keep_alive: float | str | None = None
+    keep_alive: KeepAlive | None = None
     think: Literal[False] | None = None
     logprobs: bool | None = None
     top_logprobs: Alternatives | None = None
@@ -86,7 +104,7 @@ class GenerateRequest(Asked, kw_only=True):
 class FunctionCall(Struct, forbid_unknown_fields=True):
     name: str
     arguments: dict[str, object]
-    index: int | None = None
+    index: AnyInt32 | None = None
     description: str | None = None
 
 
