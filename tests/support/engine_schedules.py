@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from wayra.backends.api import KV_BLOCK_LEN, Model
 from wayra.engine.engine import Engine
-from wayra.engine.request import FinishReason, Output, Request, SamplingParams, TokenLogprob
+from wayra.engine.request import FinishReason, Output, Request, SamplingParams, Share, TokenLogprob
 from wayra.engine.settings import EngineSettings, blocks_for
 from wayra.engine.speculate.drafter import Drafter
 from wayra.engine.stored_prefixes import StoredPrefixes
@@ -80,7 +80,9 @@ def random_schedule(seed: int, vocab_size: int, max_requests: int = 10) -> Sched
             prompt[fork:] = [rng.randrange(vocab_size) for _ in prompt[fork:]]
         step = rng.randint(0, last_arrival)
         cancel_step = step + rng.randint(0, 30) if rng.random() < 0.2 else None
-        request = Request(f"r{number}", tuple(prompt), params, salt=rng.choice(["", "", "", "", "", "other"]))
+        salt = rng.choice(["", "", "", "", "", "other"])
+        share = Share(salt, weight=3 if salt else 1)
+        request = Request(f"r{number}", tuple(prompt), params, salt=salt, share=share)
         arrivals.append(Arrival(request, step, cancel_step))
     eos_ids = frozenset(rng.sample(range(vocab_size), vocab_size // 60))
     return Schedule(tuple(sorted(arrivals, key=lambda a: a.step)), settings, eos_ids)

@@ -7,7 +7,7 @@ blocks kept, and nothing is ever computed twice. The invariant: what a sequence 
 plus what the sequences before it give back.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from collections.abc import Sequence as SequenceOf
 
 import numpy as np
@@ -121,7 +121,7 @@ class KvCache:
         seq.blocks = []
         seq.slot = -1
 
-    def check(self, running: SequenceOf[Sequence], waiting: SequenceOf[Sequence]) -> None:
+    def check(self, running: SequenceOf[Sequence], waiting: Collection[Sequence]) -> None:
         """Raises IntegrityError naming the first invariant that does not hold."""
         if any(seq.blocks or seq.slot != -1 for seq in waiting):
             raise IntegrityError("a waiting sequence holds KV blocks")

@@ -28,6 +28,7 @@ MAX_STOP_LEN = 1024
 MAX_STOP_TOKEN_IDS = 1024
 MAX_BIASES = 4096
 MAX_TOKEN_ID = (1 << 31) - 1
+MAX_WEIGHT = 1000
 
 
 class Constraint(Protocol):
@@ -121,6 +122,17 @@ class SamplingParams:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """Whose a request is while requests wait: those of all names get tokens in proportion to their weights."""
+
+    name: str = ""
+    weight: int = 1
+
+    def __post_init__(self) -> None:
+        _check_int("weight", self.weight, 1, MAX_WEIGHT)
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """salt: prefixes are shared only between requests of equal salt. constraint: None allows every token.
 
@@ -135,6 +147,7 @@ class Request:
     salt: str = ""
     constraint: Constraint | None = field(default=None, compare=False)
     pooling: Pooling | None = None
+    share: Share = field(default_factory=Share)
 
 
 @dataclass(frozen=True, slots=True)

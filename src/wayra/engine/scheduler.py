@@ -1,11 +1,13 @@
 """Who computes what in the next step: decoding sequences first, then chunks of prompts, in one budget of tokens."""
 
-from collections import deque
+from collections.abc import Collection
 from collections.abc import Sequence as SequenceOf
+from itertools import islice
 from typing import NamedTuple
 
 from wayra.backends.api import KV_BLOCK_LEN
 from wayra.base.errors import IntegrityError
+from wayra.engine.fair_queue import FairQueue
 from wayra.engine.kv_cache import KvCache
 from wayra.engine.sequence import Sequence
 from wayra.engine.settings import Limits
@@ -38,15 +40,16 @@ class Chunk(NamedTuple):
 
 
 class Scheduler:
-    """First come, first served. A sequence once admitted is advanced until it ends; it may pause, it is never undone.
+    """First come, first served; between shares by their weights.
 
-    A prompt whose beginning is just being computed for another sequence waits for it (and may be overtaken meanwhile).
+    A sequence once admitted is advanced until it ends; it may pause, it is never undone. A prompt whose beginning is
+    just being computed for another sequence waits for it (and may be overtaken meanwhile).
     """
 
     def __init__(self, limits: Limits, kv: KvCache) -> None:
         self._limits = limits
         self._kv = kv
-        self._waiting: deque[Sequence] = deque()
+        self._waiting = FairQueue[Sequence]()
         self._running: list[Sequence] = []
         self._blocked: Sequence | None = None
         self.num_paused = 0
@@ -57,11 +60,11 @@ class Scheduler:
         return self._running
 
     @property
-    def waiting(self) -> SequenceOf[Sequence]:
+    def waiting(self) -> Collection[Sequence]:
         return self._waiting
 
     def add(self, seq: Sequence) -> None:
-        self._waiting.append(seq)
+        self._waiting.add(seq, seq.share, seq.max_len)
 
     def remove(self, seq: Sequence) -> None:
         """Drop a sequence, waiting or running, and free its blocks."""
@@ -71,6 +74,9 @@ class Scheduler:
         else:
             self._running.remove(seq)
             self._kv.release(seq)
+            self._waiting.give_back(seq.share, seq.max_len - seq.num_computed)
+        if not self._running and not self._waiting:
+            self._waiting.forget()
 
     def plan(self) -> list[Chunk]:
         """The next step. Not empty while a sequence is running or waiting. Changes nothing but block tables."""
@@ -115,8 +121,7 @@ class Scheduler:
         """Move the first waiting sequence that can start to the running ones."""
         if len(self._running) == self._limits.max_running:
             return None
-        for index in range(min(len(self._waiting), _MAX_OVERTAKEN + 1)):
-            seq = self._waiting[index]
+        for seq in islice(self._waiting, _MAX_OVERTAKEN + 1):
             if seq is self._blocked:
                 return None
             if self._kv.is_under_way(seq):
@@ -125,7 +130,7 @@ class Scheduler:
                 # Only a sequence that ends gives blocks back; until then asking again is in vain.
                 self._blocked = seq
                 return None
-            del self._waiting[index]
+            self._waiting.take(seq)
             self._running.append(seq)
             return seq
         return None

@@ -76,7 +76,7 @@ class Sequence:
     __slots__ = (
         "blocks", "cached_tokens", "constraint", "digests", "has_answered", "history", "id", "mask", "max_blocks",
         "max_len", "min_len", "num_computed", "num_promised", "num_published", "num_stored", "params", "pool",
-        "prompt_len", "prompt_logprobs", "prompt_top", "root", "seed", "slot", "stop_ids", "token_ids",
+        "prompt_len", "prompt_logprobs", "prompt_top", "root", "seed", "share", "slot", "stop_ids", "token_ids",
         "wants_logprobs",
     )  # fmt: skip
 
@@ -84,6 +84,7 @@ class Sequence:
         params = request.params
         self.id = request.id
         self.params: SamplingParams = params
+        self.share = request.share
         self.constraint: Constraint | None = request.constraint
         self.token_ids = list(request.prompt_ids)
         self.prompt_len = len(self.token_ids)
