@@ -65,6 +65,10 @@ class RunError(WayraError):
     """A recorded run cannot be found, read or written."""
 
 
+class DataError(WayraError):
+    """Questions of a suite cannot be found or read."""
+
+
 class ServerUnreachable(WayraError):
     """Nobody answers at a server's address, or the connection to it broke."""
 
