@@ -62,6 +62,19 @@ class OpenAIError(msgspec.Struct):
     error: ErrorDetail
 
 
+class AnthropicDetail(msgspec.Struct):
+    type: str
+    message: str
+
+
+class AnthropicError(msgspec.Struct, tag_field="type", tag="error"):
+    error: AnthropicDetail
+
+
+class OllamaError(msgspec.Struct):
+    error: str
+
+
 Shape = Callable[[ApiError], bytes]
 
 
@@ -78,12 +91,12 @@ ANTHROPIC_KINDS: Mapping[int, str] = {405: "invalid_request_error", 500: "api_er
 def anthropic_shape(error: ApiError) -> bytes:
     """The error as Anthropic's clients read it, JSON."""
     kind = ANTHROPIC_KINDS.get(error.status) or KINDS.get(error.status, "api_error")
-    return msgspec.json.encode({"type": "error", "error": {"type": kind, "message": error.message}})
+    return msgspec.json.encode(AnthropicError(AnthropicDetail(kind, error.message)))
 
 
 def ollama_shape(error: ApiError) -> bytes:
     """The error as Ollama's clients read it, JSON."""
-    return msgspec.json.encode({"error": error.message})
+    return msgspec.json.encode(OllamaError(error.message))
 
 
 SHAPES: Mapping[str, Shape] = {"/v1/messages": anthropic_shape, "/api/": ollama_shape}

@@ -54,6 +54,10 @@ class MessageAnswer(Struct, tag_field="type", tag="message"):
     role: str = "assistant"
 
 
+class Tokens(Struct):
+    input_tokens: int
+
+
 class MessagesRoutes:
     """The endpoints, over one service."""
 
@@ -81,7 +85,7 @@ class MessagesRoutes:
         wire = await read_struct(request, _count_decoder, self._service.settings)
         model = self._service.model(wire.model)
         ids = await self._service.chat_ids(model, plain_messages(wire), tool_use(wire))
-        return Response(_encode({"input_tokens": len(ids)}), media_type="application/json")
+        return Response(_encode(Tokens(len(ids))), media_type="application/json")
 
 
 def _usage(totals: Totals) -> Usage:

@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 from typing import Literal
 
 import msgspec
+from msgspec import UNSET, Struct, UnsetType
 
 from wayra.engine.request import TokenLogprob
 from wayra.llm.results import Completion
 from wayra.server.errors import ApiError, ollama_shape
 from wayra.server.generation import Answer, Piece, Totals
-from wayra.server.openai.answers import chat_logprobs
+from wayra.server.openai.answers import ChatLogprob, chat_logprobs
 from wayra.server.service import ServedModel
 from wayra.text.tools import ArgumentsDelta, CallStart, TextDelta, ToolEvent
 
@@ -27,6 +28,49 @@ def timestamp(seconds: float | None = None) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
+class CalledFunction(Struct):
+    index: int
+    name: str
+    arguments: dict[str, object]
+
+
+class CallAnswer(Struct):
+    function: CalledFunction
+
+
+class AnswerMessage(Struct):
+    content: str
+    role: Literal["assistant"] = "assistant"
+    tool_calls: list[CallAnswer] | UnsetType = UNSET
+
+
+class TextAnswer(Struct, kw_only=True):
+    """What an answer or a line of one says in any case. From `done_reason` on: at its end only.
+
+    Durations are in nanoseconds; the prompt's lasts until the first token, waiting included.
+    """
+
+    model: str
+    created_at: str
+    logprobs: list[ChatLogprob] | UnsetType = UNSET
+    done: bool = False
+    done_reason: Literal["stop", "length", "load"] | UnsetType = UNSET
+    total_duration: int | UnsetType = UNSET
+    load_duration: int | UnsetType = UNSET
+    prompt_eval_count: int | UnsetType = UNSET
+    prompt_eval_duration: int | UnsetType = UNSET
+    eval_count: int | UnsetType = UNSET
+    eval_duration: int | UnsetType = UNSET
+
+
+class GenerateAnswer(TextAnswer, kw_only=True):
+    response: str
+
+
+class ChatAnswer(TextAnswer, kw_only=True):
+    message: AnswerMessage
+
+
 class CallCollector:
     """Whole tool calls from the parser's events. This API sends each at once."""
 
@@ -34,10 +78,10 @@ class CallCollector:
         self._name = ""
         self._arguments = ""
 
-    def take(self, events: Iterable[ToolEvent]) -> tuple[str, list[dict[str, object]]]:
+    def take(self, events: Iterable[ToolEvent]) -> tuple[str, list[CallAnswer]]:
         """The text among the events and the calls that they complete; a call that broke off is left out."""
         texts: list[str] = []
-        calls: list[dict[str, object]] = []
+        calls: list[CallAnswer] = []
         for event in events:
             if isinstance(event, TextDelta):
                 texts.append(event.text)
@@ -46,8 +90,8 @@ class CallCollector:
             elif isinstance(event, ArgumentsDelta):
                 self._arguments += event.text
             elif event.is_whole:
-                function = {"index": event.index, "name": self._name, "arguments": json.loads(self._arguments or "{}")}
-                calls.append({"function": function})
+                arguments = json.loads(self._arguments or "{}")
+                calls.append(CallAnswer(CalledFunction(event.index, self._name, arguments)))
         return "".join(texts), calls
 
 
@@ -64,11 +108,12 @@ class AnswerWriter:
 
     def whole(self, answer: Answer, completion: Completion) -> bytes:
         """The answer as one object."""
-        text, calls = completion.text, list[dict[str, object]]()
+        text, calls = completion.text, list[CallAnswer]()
         if answer.parses_calls:
             text, calls = self._calls.take(answer.events)
-        fields = self._fields(text, calls, completion.logprobs or ())
-        return _encode({**fields, **_ending(completion)})
+        written = self._answer(text, calls, completion.logprobs or ())
+        _end(written, completion)
+        return _encode(written)
 
     def begin(self) -> bytes:
         """Nothing: the first piece comes first."""
@@ -77,51 +122,50 @@ class AnswerWriter:
     def piece(self, piece: Piece) -> bytes:
         """A line, unless there is nothing to say."""
         self._completion = piece.completion or self._completion
-        text, calls = piece.text, list[dict[str, object]]()
+        text, calls = piece.text, list[CallAnswer]()
         if piece.events:
             text, calls = self._calls.take(piece.events)
         if not (text or calls or piece.logprobs):
             return b""
-        return _encode({**self._fields(text, calls, piece.logprobs), "done": False}) + b"\n"
+        return _encode(self._answer(text, calls, piece.logprobs)) + b"\n"
 
     def end(self, totals: Totals) -> bytes:
         """A line without text and with the counts."""
-        ending: dict[str, object] = {"done": True} if self._completion is None else _ending(self._completion)
-        return _encode({**self._fields("", [], ()), **ending}) + b"\n"
+        written = self._answer("")
+        written.done = True
+        if self._completion is not None:
+            _end(written, self._completion)
+        return _encode(written) + b"\n"
 
     def loaded(self) -> bytes:
         """The answer to who only asks for the model to be there."""
-        return _encode({**self._fields("", [], ()), "done": True, "done_reason": "load"}) + b"\n"
+        written = self._answer("")
+        written.done, written.done_reason = True, "load"
+        return _encode(written) + b"\n"
 
     def failed(self, error: ApiError) -> bytes:
         """A line on which clients raise."""
         return ollama_shape(error) + b"\n"
 
-    def _fields(
-        self, text: str, calls: Sequence[dict[str, object]], logprobs: Sequence[TokenLogprob]
-    ) -> dict[str, object]:
-        fields: dict[str, object] = {"model": self._model.name, "created_at": timestamp()}
+    def _answer(
+        self, text: str, calls: Sequence[CallAnswer] = (), logprobs: Sequence[TokenLogprob] = ()
+    ) -> GenerateAnswer | ChatAnswer:
+        name, now = self._model.name, timestamp()
+        found = chat_logprobs(logprobs, self._model.tokenizer).content if logprobs else UNSET
         if self._kind == "generate":
-            fields["response"] = text
-        else:
-            message: dict[str, object] = {"role": "assistant", "content": text}
-            fields["message"] = {**message, "tool_calls": calls} if calls else message
-        if logprobs:
-            fields["logprobs"] = chat_logprobs(logprobs, self._model.tokenizer).content
-        return fields
+            return GenerateAnswer(model=name, created_at=now, logprobs=found, response=text)
+        message = AnswerMessage(text, tool_calls=list(calls) if calls else UNSET)
+        return ChatAnswer(model=name, created_at=now, logprobs=found, message=message)
 
 
-def _ending(completion: Completion) -> dict[str, object]:
-    """Durations in nanoseconds; the prompt's lasts until the first token, waiting included."""
+def _end(answer: TextAnswer, completion: Completion) -> None:
     usage, timings = completion.usage, completion.timings
     prompt_s = timings.total_s if timings.ttft_s is None else timings.ttft_s
-    return {
-        "done": True,
-        "done_reason": completion.finish_reason,
-        "total_duration": int(timings.total_s * NS),
-        "load_duration": 0,
-        "prompt_eval_count": usage.prompt_tokens,
-        "prompt_eval_duration": int(prompt_s * NS),
-        "eval_count": usage.completion_tokens,
-        "eval_duration": int((timings.total_s - prompt_s) * NS),
-    }
+    answer.done = True
+    answer.done_reason = "length" if completion.finish_reason == "length" else "stop"
+    answer.total_duration = int(timings.total_s * NS)
+    answer.load_duration = 0
+    answer.prompt_eval_count = usage.prompt_tokens
+    answer.prompt_eval_duration = int(prompt_s * NS)
+    answer.eval_count = usage.completion_tokens
+    answer.eval_duration = int((timings.total_s - prompt_s) * NS)

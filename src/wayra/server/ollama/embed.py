@@ -30,6 +30,16 @@ class EmbedRequest(Struct, forbid_unknown_fields=True):
     dimensions: None = None
 
 
+class EmbedAnswer(Struct):
+    """total_duration: nanoseconds."""
+
+    model: str
+    embeddings: list[list[float]]
+    total_duration: int
+    prompt_eval_count: int
+    load_duration: int = 0
+
+
 _decoder = msgspec.json.Decoder(EmbedRequest)
 _encode = msgspec.json.Encoder().encode
 
@@ -52,11 +62,10 @@ class EmbedRoute:
         call = EmbeddingCall(name, texts, truncates=wire.truncate is not False)
         embeddings = await service.embed(call, caller_of(request.scope))
         vectors = await embedded(embeddings, request)
-        answer = {
-            "model": model.name,
-            "embeddings": [vector.tolist() for vector in vectors],
-            "total_duration": int((time.perf_counter() - began) * NS),
-            "load_duration": 0,
-            "prompt_eval_count": embeddings.prompt_tokens,
-        }
+        answer = EmbedAnswer(
+            model.name,
+            [vector.tolist() for vector in vectors],
+            int((time.perf_counter() - began) * NS),
+            embeddings.prompt_tokens,
+        )
         return Response(_encode(answer), media_type="application/json")

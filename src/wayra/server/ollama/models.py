@@ -3,6 +3,7 @@
 import math
 
 import msgspec
+from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -19,6 +20,61 @@ _decoder = msgspec.json.Decoder(ShowRequest)
 _encode = msgspec.json.Encoder().encode
 
 
+class Details(Struct):
+    family: str
+    families: list[str]
+    parameter_size: str
+    parent_model: str = ""
+
+
+class Listed(Struct):
+    """digest: of the model's files as they lie here, not of all that is in them."""
+
+    name: str
+    model: str
+    modified_at: str
+    size: int
+    digest: str
+    details: Details
+
+
+class Tags(Struct):
+    models: list[Listed]
+
+
+class Running(Struct):
+    """size: of weights, KV cache and activations, in bytes; no video memory."""
+
+    name: str
+    model: str
+    size: int
+    digest: str
+    details: Details
+    context_length: int
+    size_vram: int = 0
+
+
+class Processes(Struct):
+    models: list[Running]
+
+
+class Shown(Struct):
+    """model_info: under the keys that GGUF files use."""
+
+    modelfile: str
+    parameters: str
+    template: str
+    details: Details
+    model_info: dict[str, str | int | float]
+    capabilities: list[str]
+    modified_at: str
+    digest: str
+
+
+class Version(Struct):
+    version: str
+
+
 class ModelRoutes:
     """The endpoints, over one service."""
 
@@ -26,26 +82,12 @@ class ModelRoutes:
         self._service = service
 
     async def tags(self, request: Request) -> Response:
-        """Every name a client may use. digest: of the model's files as they lie here, not of all that is in them."""
-        models = [
-            {"name": name, "model": name, "modified_at": timestamp(model.created), "size": _weights_bytes(model),
-             "digest": model.loaded.digest, "details": _details(model)}
-            for model in self._service.models for name in model.names
-        ]  # fmt: skip
-        return _json({"models": models})
+        """Every name a client may use."""
+        return _json(Tags([_listed(model, name) for model in self._service.models for name in model.names]))
 
     async def ps(self, request: Request) -> Response:
-        """What is loaded, which is all that is served. size: of weights, KV cache and activations; no video memory."""
-        models: list[dict[str, object]] = []
-        for model in self._service.models:
-            memory = model.loaded.memory()
-            size = memory.weights_bytes + memory.kv_bytes + memory.activation_bytes
-            models.append(
-                {"name": model.name, "model": model.name, "size": size, "size_vram": 0,
-                 "digest": model.loaded.digest, "details": _details(model),
-                 "context_length": model.limits.max_context}
-            )  # fmt: skip
-        return _json({"models": models})
+        """What is loaded, which is all that is served."""
+        return _json(Processes([_running(model) for model in self._service.models]))
 
     async def show(self, request: Request) -> Response:
         """What a model is. verbose changes nothing: token lists are never sent."""
@@ -53,38 +95,40 @@ class ModelRoutes:
         model = self._service.model(model_name(wire.model or wire.name))
         template = model.loaded.template
         return _json(
-            {
-                "modelfile": f"FROM {model.loaded.source}\n",
-                "parameters": f"num_ctx {model.limits.max_context}",
-                "template": "" if template is None else template.source,
-                "details": _details(model),
-                "model_info": _facts(model.loaded.spec),
-                "capabilities": ["completion", "embedding", *(["tools"] if template is not None else [])],
-                "modified_at": timestamp(model.created),
-                "digest": model.loaded.digest,
-            }
+            Shown(
+                modelfile=f"FROM {model.loaded.source}\n",
+                parameters=f"num_ctx {model.limits.max_context}",
+                template="" if template is None else template.source,
+                details=_details(model),
+                model_info=_facts(model.loaded.spec),
+                capabilities=["completion", "embedding", *(["tools"] if template is not None else [])],
+                modified_at=timestamp(model.created),
+                digest=model.loaded.digest,
+            )
         )
 
     async def version(self, request: Request) -> Response:
         """This server's own."""
-        return _json({"version": __version__})
+        return _json(Version(__version__))
 
 
-def _weights_bytes(model: ServedModel) -> int:
-    return model.loaded.memory().weights_bytes
+def _listed(model: ServedModel, name: str) -> Listed:
+    weights_bytes = model.loaded.memory().weights_bytes
+    return Listed(name, name, timestamp(model.created), weights_bytes, model.loaded.digest, _details(model))
 
 
-def _details(model: ServedModel) -> dict[str, object]:
+def _running(model: ServedModel) -> Running:
+    memory = model.loaded.memory()
+    size = memory.weights_bytes + memory.kv_bytes + memory.activation_bytes
+    return Running(model.name, model.name, size, model.loaded.digest, _details(model), model.limits.max_context)
+
+
+def _details(model: ServedModel) -> Details:
     spec = model.loaded.spec
-    return {
-        "parent_model": "",
-        "family": spec.family,
-        "families": [spec.family],
-        "parameter_size": _shown_count(num_parameters(spec)),
-    }
+    return Details(spec.family, [spec.family], _shown_count(num_parameters(spec)))
 
 
-def _facts(spec: ModelSpec) -> dict[str, object]:
+def _facts(spec: ModelSpec) -> dict[str, str | int | float]:
     """The keys under which GGUF files and this API's clients know them."""
     family = spec.family
     return {

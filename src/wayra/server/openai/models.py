@@ -39,6 +39,10 @@ class Tokens(Struct):
     token_strs: list[str] | UnsetType = UNSET
 
 
+class Text(Struct):
+    prompt: str
+
+
 class ModelRoutes:
     """The endpoints, over one service."""
 
@@ -80,7 +84,7 @@ class ModelRoutes:
             raise ApiError(
                 400, f"tokens holds id {max(wire.tokens):,}, the vocabulary has 0 to {vocab_size - 1:,}", "tokens"
             )
-        return _json({"prompt": model.tokenizer.decode(wire.tokens, skip_special=False)})
+        return _json(Text(model.tokenizer.decode(wire.tokens, skip_special=False)))
 
 
 def _card(model: ServedModel, name: str) -> ModelCard:
