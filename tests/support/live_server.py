@@ -20,10 +20,13 @@ WAIT_S = 120
 
 
 class LiveServer:
-    """prelude: Python that runs in the server's process before it starts, to break what the test is about."""
+    """prelude: Python that runs in the server's process before it starts, to break what the test is about.
 
-    def __init__(self, *args: str, prelude: str = "", keys: Sequence[str] = ()) -> None:
-        self.keys = keys
+    headers: sent with every request of `ask` that does not say otherwise.
+    """
+
+    def __init__(self, *args: str, prelude: str = "", headers: dict[str, str] | None = None) -> None:
+        self.headers = headers or {}
         self.log_file = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed by __exit__)
         self.process = subprocess.Popen(
             [sys.executable, "-c", f"{prelude}\n{START}", "serve", "--port", "0", *args],
@@ -68,7 +71,7 @@ class LiveServer:
         try:
             sent = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
             kind = {} if body is None else {"Content-Type": "application/json"}
-            connection.request(method, path, sent, {**kind, **(headers or {})})
+            connection.request(method, path, sent, {**kind, **self.headers, **(headers or {})})
             response = connection.getresponse()
             return Answer(response.status, dict(response.getheaders()), response.read())
         finally:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from wayra.engine.request import Pooling, SamplingParams
+from wayra.engine.request import Pooling, SamplingParams, Share
 from wayra.text.structure import GrammarSpec
 from wayra.text.tools import Tool, ToolChoice
 
@@ -12,10 +12,15 @@ Prompt = str | Sequence[int]
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. request_id: for logs and answers. salt: requests of different salts share no cached prefixes."""
+    """Who asks. request_id: for logs and answers. share: of the API key, "" where there is none."""
 
     request_id: str
-    salt: str = ""
+    share: Share = field(default_factory=Share)
+
+    @property
+    def salt(self) -> str:
+        """Requests of different keys share no cached prefixes."""
+        return self.share.name
 
 
 @dataclass(frozen=True, slots=True)

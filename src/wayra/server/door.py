@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from wayra.engine.request import Share
 from wayra.server.calls import Caller
 from wayra.server.connection import connection_of
 from wayra.server.errors import ApiError, ClientLeft, as_api_error, error_response
@@ -39,12 +40,12 @@ class Keys:
     def __bool__(self) -> bool:
         return bool(self._keys)
 
-    def find(self, given: bytes) -> str | None:
-        """A name for the key, the same every time and safe to log; None when it is none of ours."""
+    def find(self, given: bytes) -> ApiKey | None:
+        """None when it is none of ours."""
         digest = hashlib.sha256(given).digest()
         # All are compared, so that time does not tell which one it was.
         matches = [known for known in self._keys if hmac.compare_digest(known.digest, digest)]
-        return matches[0].name if matches else None
+        return matches[0] if matches else None
 
 
 class Door:
@@ -134,7 +135,7 @@ class Door:
                 401, "the API key is missing or wrong; send it as 'Authorization: Bearer KEY' or 'X-Api-Key: KEY'",
                 code="invalid_api_key", headers={"www-authenticate": "Bearer"},
             )  # fmt: skip
-        return Caller(visit.request_id, salt=key or "")
+        return Caller(visit.request_id, Share() if key is None else Share(key.name, key.weight))
 
 
 class Visit:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wayra.base.errors import InvalidParameter
+from wayra.engine.request import MAX_WEIGHT
 from wayra.server.errors import ApiError
 
 LEAST_KEY_LEN = 8
@@ -34,10 +35,11 @@ class KeyLimits:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """digest: SHA-256 of the key."""
+    """digest: SHA-256 of the key. weight: what it gets, beside the other keys, where requests must wait."""
 
     digest: bytes
     limits: KeyLimits = field(default_factory=KeyLimits)
+    weight: int = 1
 
     @property
     def name(self) -> str:
@@ -45,23 +47,23 @@ class ApiKey:
         return self.digest.hex()[:16]
 
 
-def api_key(text: str, limits: KeyLimits | None = None) -> ApiKey:
+def api_key(text: str, limits: KeyLimits | None = None, weight: int = 1) -> ApiKey:
     """A key as clients send it, or "sha256:" and its digest. Raises InvalidParameter, which never shows the key."""
     if text.startswith("sha256:"):
         found = _DIGEST.fullmatch(text)
         if found is None:
             raise InvalidParameter("an API key begins with 'sha256:' but is no digest; write 64 hexadecimal digits")
-        return ApiKey(bytes.fromhex(found[1]), limits or KeyLimits())
+        return ApiKey(bytes.fromhex(found[1]), limits or KeyLimits(), weight)
     if not LEAST_KEY_LEN <= len(text) <= MOST_KEY_LEN or not _KEY.fullmatch(text):
         raise InvalidParameter(
             f"an API key of {len(text)} characters cannot be used; take {LEAST_KEY_LEN} to {MOST_KEY_LEN:,} "
             "printable ASCII characters without spaces"
         )
-    return ApiKey(hashlib.sha256(text.encode()).digest(), limits or KeyLimits())
+    return ApiKey(hashlib.sha256(text.encode()).digest(), limits or KeyLimits(), weight)
 
 
 def keys_from_file(path: Path) -> tuple[ApiKey, ...]:
-    """One key a line, and its limits after it: `KEY requests=60 tokens=100000 concurrent=4`.
+    """One key a line, and its limits and weight after it: `KEY requests=60 tokens=100000 concurrent=4 weight=2`.
 
     Empty lines and lines that begin with # are left out. Raises InvalidParameter, naming the line and never the key.
     """
@@ -77,7 +79,7 @@ def keys_from_file(path: Path) -> tuple[ApiKey, ...]:
         if not words or words[0].startswith("#"):
             continue
         try:
-            key = api_key(words[0], _limits(words[1:]))
+            key = api_key(words[0], *_limits_and_weight(words[1:]))
         except InvalidParameter as error:
             raise InvalidParameter(f"line {number} of the key file {path}: {error}") from None
         if key.digest in keys:
@@ -88,20 +90,23 @@ def keys_from_file(path: Path) -> tuple[ApiKey, ...]:
     return tuple(keys.values())
 
 
-def _limits(words: Sequence[str]) -> KeyLimits:
+def _limits_and_weight(words: Sequence[str]) -> tuple[KeyLimits, int]:
     values: dict[str, int] = {}
     for position, word in enumerate(words, 2):
         name, _, number = word.partition("=")
-        known = _LIMIT_NAMES.get(name)
+        most = MAX_WEIGHT if name == "weight" else MOST_LIMIT
         # The word is not shown: it may be the rest of a key with a space in it.
-        if known is None or known in values or not (number.isascii() and number.isdigit() and len(number) <= 13):
+        is_number = number.isascii() and number.isdigit() and len(number) <= 13
+        if (name not in _LIMIT_NAMES and name != "weight") or name in values or not is_number:
             raise InvalidParameter(
-                f"its word {position} is no limit; write requests=N, tokens=N (a minute) or concurrent=N, each once"
+                f"its word {position} is no limit; write requests=N, tokens=N (a minute), concurrent=N or weight=N, "
+                "each once"
             )
-        if not 1 <= int(number) <= MOST_LIMIT:
-            raise InvalidParameter(f"{name} is {int(number):,}, expected 1 to {MOST_LIMIT:,}")
-        values[known] = int(number)
-    return KeyLimits(**values)
+        if not 1 <= int(number) <= most:
+            raise InvalidParameter(f"{name} is {int(number):,}, expected 1 to {most:,}")
+        values[name] = int(number)
+    weight = values.pop("weight", 1)
+    return KeyLimits(**{_LIMIT_NAMES[name]: value for name, value in values.items()}), weight
 
 
 class _Bucket:

@@ -24,6 +24,7 @@ from wayra.server.errors import ApiError
 from wayra.server.generation import Generation, GenerationPlan, ParserMaker
 from wayra.server.keys import Quotas
 from wayra.server.metrics import RequestMetrics
+from wayra.server.places import Places
 from wayra.server.settings import ServerSettings
 from wayra.server.tool_calling import ToolCalling
 from wayra.text.structure import GrammarSpec
@@ -36,8 +37,6 @@ MAX_SCORES = 1 << 20
 """Log-probabilities of prompt tokens and their alternatives in one answer, a hundred bytes each."""
 MAX_EMBEDDED_AT_ONCE = 16
 """Prompts of one call whose vectors are computed together."""
-LEAST_RETRY_MS = 100
-MOST_RETRY_MS = 30_000
 
 
 class ServedModel:
@@ -66,18 +65,6 @@ class ServedModel:
             self.loaded.release()
 
 
-@dataclass(slots=True)
-class Load:
-    """Requests under way, and how long one takes (a moving mean), to tell refused ones when to come again."""
-
-    in_flight: int = 0
-    mean_s: float = 1.0
-
-    def ended(self, count: int, seconds: float) -> None:
-        self.in_flight -= count
-        self.mean_s += 0.1 * (seconds - self.mean_s)
-
-
 class Service:
     """models: the first is the default one. on_death: told what an engine died of.
 
@@ -89,7 +76,8 @@ class Service:
         self.settings = settings
         self.is_draining = False
         self._by_name = {name: model for model in reversed(models) for name in model.names}
-        self._load = {model.name: Load() for model in models}
+        weights = {key.name: key.weight for key in settings.api_keys}
+        self._places = {m.name: Places(m.limits.max_running, settings.max_waiting, weights) for m in models}
         self._quotas = Quotas(settings.api_keys)
         self._texts = ThreadPoolExecutor(2, "wayra-text")
 
@@ -120,7 +108,7 @@ class Service:
     def num_queued(self, model: ServedModel) -> int:
         """Requests accepted that the engine does not know yet."""
         known = model.thread.metrics
-        return max(0, self._load[model.name].in_flight - known.running - known.waiting)
+        return max(0, self._places[model.name].in_flight - known.running - known.waiting)
 
     async def chat(self, call: ChatCall, caller: Caller) -> Generation:
         """Begin to answer a conversation. Raises ApiError and WayraError, then nothing runs."""
@@ -158,8 +146,8 @@ class Service:
         self._admit(model, count, caller)
 
         def release() -> None:
-            self._load[model.name].ended(count, time.perf_counter() - arrived)
-            self._quotas.release(caller.salt, count, sum(len(request.prompt_ids) for request in requests))
+            self._places[model.name].give_back(caller.share.name, count, time.perf_counter() - arrived)
+            self._quotas.release(caller.share.name, count, sum(len(request.prompt_ids) for request in requests))
 
         try:
             found = await self._aside(lambda: [model.reader.read(prompt) for prompt in call.prompts])
@@ -167,7 +155,7 @@ class Service:
                 found = [ids[: model.limits.max_context] for ids in found]
             params = SamplingParams(max_tokens=0)
             requests += [
-                Request(f"{caller.request_id}-{i}", ids, params, caller.salt, pooling=call.pooling)
+                Request(f"{caller.request_id}-{i}", ids, params, caller.salt, None, call.pooling, caller.share)
                 for i, ids in enumerate(found)
             ]
             for request in requests:
@@ -221,8 +209,8 @@ class Service:
         self._admit(model, count, caller)
 
         def release() -> None:
-            self._load[model.name].ended(count, time.perf_counter() - arrived)
-            self._quotas.release(caller.salt, count, 0 if generation is None else generation.spent_tokens())
+            self._places[model.name].give_back(caller.share.name, count, time.perf_counter() - arrived)
+            self._quotas.release(caller.share.name, count, 0 if generation is None else generation.spent_tokens())
 
         try:
             grammar = await self._compiled(model, wanted.grammar)
@@ -248,28 +236,19 @@ class Service:
             raise ApiError(503, "the server is shutting down; ask another one", code="draining")
         if model.thread.failure is not None:
             raise ApiError(503, "the engine has failed and the server is going down", code="engine_failed")
-        load = self._load[model.name]
-        room = model.limits.max_running + self.settings.max_waiting
-        if count > room:
-            raise ApiError(400, f"the request asks for {count:,} answers, limit is {room:,}; ask for fewer", "n")
-        if load.in_flight + count > room:
-            model.metrics.refused("queue")
-            waiting = load.in_flight + count - model.limits.max_running
-            wait_ms = int(1000 * load.mean_s * max(1, waiting) / model.limits.max_running)
-            wait_ms = min(MOST_RETRY_MS, max(LEAST_RETRY_MS, wait_ms))
-            raise ApiError(
-                429,
-                f"{load.in_flight:,} requests are under way, limit is {room:,}; try again in {wait_ms / 1000:g} s",
-                code="queue_full",
-                headers={"retry-after-ms": str(wait_ms), "retry-after": str(-(-wait_ms // 1000))},
-            )
         try:
-            self._quotas.admit(caller.salt, count)
+            self._places[model.name].check(caller.share.name, count)
+        except ApiError as error:
+            if error.status == 429:
+                model.metrics.refused("queue")
+            raise
+        try:
+            self._quotas.admit(caller.share.name, count)
         except ApiError as error:
             if error.status == 429:
                 model.metrics.refused("key")
             raise
-        load.in_flight += count
+        self._places[model.name].take(caller.share.name, count)
 
     async def _compiled(self, model: ServedModel, spec: GrammarSpec | None) -> CompiledGrammar | None:
         return None if spec is None else await self._aside(lambda: model.grammars.compile(spec))
@@ -316,7 +295,8 @@ def _requests(
             # Answers of one prompt must differ; the first is that of n=1.
             params = wanted.params if seed is None or branch == 0 else replace(wanted.params, seed=_moved(seed, branch))
             constraint = None if grammar is None else grammar.constraint()
-            requests.append(Request(f"{caller.request_id}-{len(requests)}", prompt, params, caller.salt, constraint))
+            name = f"{caller.request_id}-{len(requests)}"
+            requests.append(Request(name, prompt, params, caller.salt, constraint, share=caller.share))
     return requests
 
 

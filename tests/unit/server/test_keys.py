@@ -28,11 +28,11 @@ def limited(**limits: int) -> tuple[ApiKey, Clock, Quotas]:
 def test_a_file_holds_plain_keys_digests_comments_and_limits(tmp_path: Path) -> None:
     digest = hashlib.sha256(OTHER_KEY.encode()).hexdigest()
     path = tmp_path / "keys"
-    path.write_text(f"# ours\n\n{KEY} requests=60 tokens=1000 concurrent=4\n  sha256:{digest} concurrent=1\n")
+    path.write_text(f"# ours\n\n{KEY} requests=60 tokens=1000 concurrent=4 weight=7\n  sha256:{digest} concurrent=1\n")
     first, second = keys_from_file(path)
-    assert first == api_key(KEY, KeyLimits(60, 1000, 4))
+    assert first == api_key(KEY, KeyLimits(60, 1000, 4), weight=7)
     assert second == api_key(OTHER_KEY, KeyLimits(concurrent=1))
-    assert Keys([first, second]).find(OTHER_KEY.encode()) == second.name
+    assert Keys([first, second]).find(OTHER_KEY.encode()) == second
     assert Keys([first, second]).find(f"sha256:{digest}".encode()) is None
 
 
@@ -41,6 +41,7 @@ def test_a_file_holds_plain_keys_digests_comments_and_limits(tmp_path: Path) -> 
     [
         f"{KEY} requests=0", f"{KEY} requests=-1", f"{KEY} requests=x", f"{KEY} requests", f"{KEY} speed=1",
         f"{KEY} requests=1 requests=2", f"{KEY} tokens=9999999999999", f"{KEY} tokens=\u0661", "sha256:12",
+        f"{KEY} weight=0", f"{KEY} weight=1001", f"{KEY} weight=2 weight=2", f"{KEY} weight=1.5",
         f"{KEY} {OTHER_KEY}", "short", f"{OTHER_KEY}\n{OTHER_KEY}",
     ],
 )  # fmt: skip
