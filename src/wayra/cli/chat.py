@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wayra.base.errors import TemplateError, WayraError
+from wayra.base.errors import ServerError, TemplateError, WayraError
 from wayra.base.settings import Settings
 from wayra.cli import conversation as saved
 from wayra.cli.chat_input import PipeReader, Reader, TerminalReader
@@ -14,6 +14,7 @@ from wayra.cli.conversation import Conversation
 from wayra.cli.generation import (
     MODEL_OPTIONS,
     SAMPLING_OPTIONS,
+    SERVER_OPTIONS,
     SPECULATION_OPTIONS,
     for_terminal,
     load_model,
@@ -22,7 +23,7 @@ from wayra.cli.generation import (
     stats_lines,
     with_options,
 )
-from wayra.cli.output import json_option, print_line, report_error, to_json, write_text
+from wayra.cli.output import json_option, note, print_line, report_error, to_json, write_text
 
 if TYPE_CHECKING:
     from wayra.engine.request import SamplingParams
@@ -33,8 +34,12 @@ Examples:
   wayra chat
   wayra chat llama3.2:1b --system "You are a pirate." -t 0.7
   wayra chat --load yesterday.json
+  wayra chat --url http://127.0.0.1:8000
   printf 'Hi, I am Ana.\\nWhat is my name?\\n' | wayra chat --json
 """
+
+MAX_CONTEXT_LEN = 1 << 30
+"""Of a server that does not tell its own."""
 
 HELP = """\
 /reset          forget the conversation
@@ -52,7 +57,7 @@ Ctrl-C stops the answer. A message that begins with / is written with two of the
 @with_options(MODEL_OPTIONS[:1])
 @click.option("--system", metavar="TEXT", help="Instructions that come before the conversation.")
 @click.option("--load", "load_path", type=click.Path(path_type=Path), metavar="FILE", help="Go on with a saved chat.")
-@with_options(SAMPLING_OPTIONS, MODEL_OPTIONS[1:], SPECULATION_OPTIONS)
+@with_options(SERVER_OPTIONS, SAMPLING_OPTIONS, MODEL_OPTIONS[1:], SPECULATION_OPTIONS)
 @click.option("--stats", is_flag=True, help="Times, rates and memory after each answer, on stderr.")
 @json_option
 @click.pass_obj
@@ -68,18 +73,34 @@ def chat(settings: Settings, name: str | None, as_json: bool, **options: Any) ->
     params = sampling_params(options)
     messages = saved.load(options["load_path"]) if options["load_path"] else []
     with load_model(settings, options, {"max_batch": 1, "score_rows": 1, "prepare_chat": True}) as llm:
-        if llm.template is None:
+        if not llm.can_chat:
             raise TemplateError(f'{llm.name} has no chat template; continue a text with: wayra run --raw -m NAME "..."')
-        talk = Conversation(lambda sent: len(llm.prompt_ids(sent)), llm.context_len, params.max_tokens or 0)
+        talk = _conversation(llm, params.max_tokens or 0)
         talk.replace(messages)
         talk.system = options["system"] or talk.system
         interactive = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
         session = ChatSession(llm, talk, params, as_json=as_json, with_stats=options["stats"])
         if interactive:
-            print_line(f"{llm.name}, context of {llm.context_len:,} tokens. /help lists the commands, Ctrl-D leaves.")
+            where = f"at {llm.url}" if llm.url is not None else f"context of {llm.context_len:,} tokens"
+            print_line(f"{llm.name}, {where}. /help lists the commands, Ctrl-D leaves.")
             session.talk(TerminalReader(settings.cache_dir))
         else:
             session.follow(PipeReader())
+
+
+def _conversation(llm: "LLM", answer_len: int) -> Conversation:
+    """Oldest turns are left out where the model's tokens can be counted; other servers say themselves what is too long.
+
+    A server that has no way to count is found out here, not in the middle of a chat.
+    """
+    try:
+        context_len = llm.context_len
+        if llm.url is not None:
+            llm.prompt_ids([{"role": "user", "content": "Hello"}])
+    except ServerError as error:
+        note(f"the whole conversation is always sent: {error}")
+        return Conversation(lambda sent: 0, MAX_CONTEXT_LEN, answer_len)
+    return Conversation(lambda sent: len(llm.prompt_ids(sent)), context_len, answer_len)
 
 
 class ChatSession:

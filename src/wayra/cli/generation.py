@@ -4,11 +4,13 @@ Nothing heavy is imported until a model is loaded, so that `--help` stays quick.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
-from wayra.base.errors import WayraError
+from wayra.base.errors import InvalidParameter, WayraError
 from wayra.base.settings import Settings
 from wayra.cli.output import human_bytes
 
@@ -42,6 +44,17 @@ SPECULATION_OPTIONS = (
                       "with --draft-model]"),
     click.option("--draft-model", metavar="NAME", help="Smaller model with the same tokenizer, which guesses."),
 )  # fmt: skip
+
+SERVER_OPTIONS = (
+    click.option("--url", metavar="URL", help="Ask a running server instead; MODEL is then one of its names.  "
+                                              "[default: its first]"),
+    click.option("--api-key-file", type=click.Path(path_type=Path), metavar="FILE",
+                 help="Holds the key to send to it.  [default: what WAYRA_API_KEY says]"),
+)  # fmt: skip
+
+LOADING_OPTIONS = ("context", "threads", "backend", "kv_dtype", "speculate", "draft_model")
+"""What says how to load a model, and so means nothing to a server."""
+MAX_KEY_FILE_BYTES = 64 * 1024
 
 SAMPLING_OPTIONS = (
     click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", default=DEFAULT_MAX_TOKENS, show_default=True,
@@ -91,10 +104,15 @@ def sampling_params(options: Mapping[str, Any]) -> "SamplingParams":
 
 
 def load_model(settings: Settings, options: Mapping[str, Any], use: "OptionFields") -> "LLM":
-    """Load what MODEL_OPTIONS and SPECULATION_OPTIONS name, showing downloads on a terminal.
+    """Load what MODEL_OPTIONS and SPECULATION_OPTIONS name, showing downloads on a terminal, or ask the server that
+    SERVER_OPTIONS name.
 
-    use: what the verb itself needs.
+    use: what the verb itself needs of a model it loads.
     """
+    if options.get("url") is not None:
+        return _remote(settings, options)
+    if options.get("api_key_file") is not None:
+        raise click.UsageError("--api-key-file is for a server; name it with --url")
     from wayra.cli.progress import make_progress
     from wayra.llm import LLM
 
@@ -108,6 +126,38 @@ def load_model(settings: Settings, options: Mapping[str, Any], use: "OptionField
         **use,
     }
     return LLM(options["model"], settings=settings, progress=make_progress(settings), **chosen)
+
+
+def _remote(settings: Settings, options: Mapping[str, Any]) -> "LLM":
+    from wayra.llm import LLM
+
+    ctx = click.get_current_context()
+    for name in LOADING_OPTIONS:
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            flag = name.replace("_", "-")
+            raise click.UsageError(f"--{flag} says how to load a model, which the server at --url does; leave it out")
+    path = options["api_key_file"]
+    key = None if path is None else _key_from(path)
+    return LLM(_asked_model(ctx, options), url=options["url"], api_key=key, settings=settings)
+
+
+def _asked_model(ctx: click.Context, options: Mapping[str, Any]) -> str | None:
+    """The model that was named; the default is one to load, and no name of a server's."""
+    is_named = ctx.params.get("name") is not None or ctx.get_parameter_source("model") is not ParameterSource.DEFAULT
+    return options["model"] if is_named else None
+
+
+def _key_from(path: Path) -> str:
+    """The first word of a file that is no comment, so that a server's own file of keys will do."""
+    try:
+        with path.open("rb") as file:
+            content = decoded(file.read(MAX_KEY_FILE_BYTES), str(path))
+    except OSError as error:
+        raise InvalidParameter(f"{path} cannot be read: {error.strerror}") from error
+    for line in content.splitlines():
+        if line.strip() and not line.lstrip().startswith("#"):
+            return line.split()[0]
+    raise InvalidParameter(f"{path} holds no API key; write one on a line of its own")
 
 
 def for_terminal(text: str) -> str:
@@ -125,7 +175,6 @@ def decoded(content: bytes, what: str) -> str:
 
 def report(llm: "LLM", completion: "Completion") -> dict[str, object]:
     """The figures of one answer, for --json."""
-    memory = llm.memory()
     return {
         "model": llm.name,
         "text": completion.text,
@@ -133,24 +182,33 @@ def report(llm: "LLM", completion: "Completion") -> dict[str, object]:
         "usage": completion.usage,
         "timings": completion.timings,
         "load_s": llm.load_s,
-        "memory": memory,
+        "memory": None if llm.url is not None else llm.memory(),
     }
 
 
 def stats_lines(llm: "LLM", completion: "Completion") -> list[str]:
     """The figures of one answer, for people."""
-    usage, timings, memory = completion.usage, completion.timings, llm.memory()
+    usage, timings = completion.usage, completion.timings
     first = "none" if timings.ttft_s is None else f"after {timings.ttft_s:.3f} s"
     cached = f", {usage.cached_tokens:,} of them cached" if usage.cached_tokens else ""
     guessed = f", {usage.accepted_tokens:,} of {usage.drafted_tokens:,} guesses right" if usage.drafted_tokens else ""
     return [
-        f"load         {llm.load_s:.3f} s, {llm.name}, context of {llm.context_len:,} tokens",
+        f"load         {llm.load_s:.3f} s, {llm.name}, context of {llm.context_len:,} tokens"
+        if llm.url is None
+        else f"server       {llm.url}, {llm.name}",
         f"prompt       {usage.prompt_tokens:,} tokens{cached}{_rate(timings.prefill_tokens_per_s)}",
         f"first token  {first}",
         f"answer       {usage.completion_tokens:,} tokens{_rate(timings.decode_tokens_per_s)}{guessed}",
-        f"memory       {human_bytes(memory.weights_bytes)} weights, {human_bytes(memory.kv_bytes)} keys and values, "
-        f"{human_bytes(memory.activation_bytes)} activations",
+        *([] if llm.url is not None else [_memory_line(llm)]),
     ]
+
+
+def _memory_line(llm: "LLM") -> str:
+    memory = llm.memory()
+    return (
+        f"memory       {human_bytes(memory.weights_bytes)} weights, {human_bytes(memory.kv_bytes)} keys and values, "
+        f"{human_bytes(memory.activation_bytes)} activations"
+    )
 
 
 def _rate(tokens_per_s: float | None) -> str:

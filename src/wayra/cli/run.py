@@ -14,6 +14,7 @@ from wayra.base.settings import Settings
 from wayra.cli.generation import (
     MODEL_OPTIONS,
     SAMPLING_OPTIONS,
+    SERVER_OPTIONS,
     SPECULATION_OPTIONS,
     decoded,
     for_terminal,
@@ -39,6 +40,7 @@ Examples:
   cat notes.txt | wayra run "Summarise this in three lines:"
   wayra run --raw --max-tokens 64 "Once upon a time"
   wayra run --json-schema person.json "Invent a person"
+  wayra run --url http://127.0.0.1:8000 "Why is the sky blue?"
   wayra run --stats -t 0.7 --seed 1 "Tell me a story"
 """
 
@@ -48,7 +50,7 @@ Examples:
 @with_options(MODEL_OPTIONS[:1])
 @click.option("--system", metavar="TEXT", help="Instructions that come before the prompt.")
 @click.option("--raw", is_flag=True, help="Continue the text as it is, without the model's chat template.")
-@with_options(SAMPLING_OPTIONS, MODEL_OPTIONS[1:], SPECULATION_OPTIONS)
+@with_options(SERVER_OPTIONS, SAMPLING_OPTIONS, MODEL_OPTIONS[1:], SPECULATION_OPTIONS)
 @with_options(STRUCTURE_OPTIONS)
 @click.option("--stats", is_flag=True, help="Times, rates and memory afterwards, on stderr.")
 @json_option
@@ -61,7 +63,8 @@ def run(ctx: click.Context, prompt: Sequence[str], as_json: bool, **options: Any
     exit code 130. Control tokens written in the text are recognised, with --raw and without.
     """
     settings: Settings = ctx.obj
-    if len(prompt) == 2 and ctx.get_parameter_source("model") is ParameterSource.DEFAULT and _names_model(prompt[0]):
+    names_model = options["url"] is None and len(prompt) == 2
+    if names_model and ctx.get_parameter_source("model") is ParameterSource.DEFAULT and _names_model(prompt[0]):
         options["model"], prompt = prompt[0], prompt[1:]
     if options["raw"] and options["system"]:
         raise click.UsageError("--raw has no system message; leave out --system or --raw")
@@ -103,7 +106,7 @@ def _prompt_text(words: Sequence[str]) -> str:
 def _request(llm: "LLM", text: str, options: dict[str, Any]) -> "str | Conversation":
     if options["raw"]:
         return text
-    if llm.template is None:
+    if not llm.can_chat:
         if options["system"]:
             raise InvalidParameter(f"{llm.name} has no chat template and takes no --system; use a chat model")
         note(f"{llm.name} has no chat template: it continues the text as it is (--raw)")
@@ -139,4 +142,6 @@ def _cut_notice(llm: "LLM", completion: "Completion", max_tokens: int | None) ->
     count = completion.usage.completion_tokens
     if max_tokens is not None and count >= max_tokens:
         return f"[cut after {count:,} tokens; --max-tokens allows more]"
+    if llm.url is not None:
+        return "[the server's context is full]"
     return f"[the context of {llm.context_len:,} tokens is full; --context allows more]"

@@ -163,22 +163,26 @@ class RemoteHost:
         async with self._slots:
             path = self._version + work.path
             if work.is_scoring:
-                return reader.scored(await self._send("POST", path, work.body, _nothing))
-            splitter = SseSplitter()
+                return reader.scored(await self._send("POST", path, work.body))
             wrong: list[ServerError] = []
 
-            def take(piece: bytes) -> None:
-                try:
-                    found = [reader.take(event) for event in splitter.push(piece)]
-                except ServerError as error:
-                    wrong.append(error)
-                    raise  # which ends the connection
-                for chunk in found:
-                    if chunk is not None:
-                        deliver(chunk)
+            def fresh() -> Callable[[bytes], None]:
+                splitter = SseSplitter()
+
+                def take(piece: bytes) -> None:
+                    try:
+                        found = [reader.take(event) for event in splitter.push(piece)]
+                    except ServerError as error:
+                        wrong.append(error)
+                        raise  # which ends the connection
+                    for chunk in found:
+                        if chunk is not None:
+                            deliver(chunk)
+
+                return take
 
             try:
-                await self._send("POST", path, work.body, take, {"X-Request-Id": f"{self._session}-{work.id}"})
+                await self._send("POST", path, work.body, fresh, {"X-Request-Id": f"{self._session}-{work.id}"})
             except ServerError:
                 if wrong:
                     raise wrong[0] from None
@@ -201,7 +205,7 @@ class RemoteHost:
         ).tokens
 
     async def _ask(self, method: str, path: str, body: Mapping[str, object] | None, kind: type[S]) -> S:
-        content = await self._send(method, path, b"" if body is None else encoded(body), _nothing)
+        content = await self._send(method, path, b"" if body is None else encoded(body))
         try:
             return msgspec.json.decode(content, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -212,30 +216,42 @@ class RemoteHost:
         method: str,
         path: str,
         body: bytes,
-        take: Callable[[bytes], None],
+        fresh: Callable[[], Callable[[bytes], None]] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> bytes:
-        """The body of the answer, which `take` got piece by piece before. Raises the WayraError for what went wrong."""
+        """The body of the answer. Raises the WayraError for what went wrong.
+
+        fresh: for a long answer, makes who gets it piece by piece; of the body only the beginning is then kept. Once a
+        time that the request is sent: what a refusal says must not be read as the beginning of the answer.
+        """
         all_headers = {**self._headers, **({"Content-Type": "application/json"} if body else {}), **(headers or {})}
         for again in itertools.count():
-            content = bytearray()
-
-            def on_body(_at_s: float, piece: bytes, content: bytearray = content) -> None:
-                if take is _nothing or len(content) < MAX_ERROR_BYTES:
-                    content += piece
-                take(piece)
-
+            got = _Body(None if fresh is None else fresh())
             try:
-                response = await self._client.send(method, path, all_headers, body, on_body)
+                response = await self._client.send(method, path, all_headers, body, got.take)
             except RequestFailed as error:
                 raise as_wayra_error(error.failure, self.source) from error
             if response.status == 200:
-                return bytes(content)
-            refusal = Refusal(response.status, bytes(content), path, self.source)
+                return bytes(got.content)
+            refusal = Refusal(response.status, bytes(got.content), path, self.source)
             if response.status not in (429, 503) or again == MAX_ASKED_AGAIN:
                 raise refusal.as_error()
             await asyncio.sleep(_wait_s(response.headers, again))
         raise AssertionError("the loop above ends by return or raise")
+
+
+class _Body:
+    """What came of an answer: all of it, or its beginning when a reader takes it piece by piece."""
+
+    def __init__(self, reader: Callable[[bytes], None] | None) -> None:
+        self.content = bytearray()
+        self._reader = reader
+
+    def take(self, _at_s: float, piece: bytes) -> None:
+        if self._reader is None or len(self.content) < MAX_ERROR_BYTES:
+            self.content += piece
+        if self._reader is not None:
+            self._reader(piece)
 
 
 def _wait_s(headers: Mapping[str, str], again: int) -> float:
@@ -261,7 +277,3 @@ def _read_vector(given: list[float] | str) -> NDArray[np.float32]:
 
 def _nobody(_chunk: Chunk) -> None:
     """For callers who wait for the whole answer."""
-
-
-def _nothing(_piece: bytes) -> None:
-    """For answers that are read whole."""
