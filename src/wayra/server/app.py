@@ -15,16 +15,23 @@ from wayra.server.openai.completions import CompletionsRoute
 from wayra.server.openai.embeddings import EmbeddingsRoute
 from wayra.server.openai.models import ModelRoutes
 from wayra.server.openai.responses.route import ResponsesRoutes
+from wayra.server.openapi import OpenApiRoute
 from wayra.server.page import PageRoute
 from wayra.server.service import Service
 
 
 def make_app(service: Service, journal: Journal) -> ASGIApp:
     """The ASGI application of a service."""
+    return Door(_Raising(Router(routes_of(service), redirect_slashes=False)), service.settings, journal)
+
+
+def routes_of(service: Service) -> list[Route]:
+    """Everything a service answers, by path. `openapi.OPERATIONS` describes the same."""
     chat, completions = ChatRoute(service), CompletionsRoute(service)
     messages, texts, ollama = MessagesRoutes(service), TextRoutes(service), OllamaModelRoutes(service)
     models, admin, responses = ModelRoutes(service), AdminRoutes(service), ResponsesRoutes(service)
-    routes = [
+    document = OpenApiRoute(bool(service.settings.api_keys))
+    return [
         Route("/", PageRoute().answer, methods=["GET"]),
         Route("/v1/chat/completions", chat.answer, methods=["POST"]),
         Route("/v1/completions", completions.answer, methods=["POST"]),
@@ -47,8 +54,8 @@ def make_app(service: Service, journal: Journal) -> ASGIApp:
         Route("/health", admin.health, methods=["GET"]),
         Route("/ready", admin.ready, methods=["GET"]),
         Route("/metrics", admin.metrics, methods=["GET"]),
+        Route("/openapi.json", document.answer, methods=["GET"]),
     ]
-    return Door(_Raising(Router(routes, redirect_slashes=False)), service.settings, journal)
 
 
 class _Raising:

@@ -1,5 +1,7 @@
 """From Ollama's structs to the service's calls."""
 
+from dataclasses import replace
+
 from wayra.base.errors import InvalidParameter
 from wayra.engine.request import SamplingParams
 from wayra.server.calls import ChatCall, CompletionCall, ToolUse
@@ -30,12 +32,12 @@ def chat_call(wire: ChatRequest, max_context: int) -> ChatCall:
     if grammar is not None and use is not None:
         raise not_supported("format", "it cannot be combined with tools; leave one of them out")
     messages = [_plain_message(message, f"messages[{i}]") for i, message in enumerate(wire.messages)]
-    return ChatCall(wire.model, messages, sampling(wire, max_context), 1, wire.stream is not False, grammar, use)
+    return ChatCall(wire.model, messages, asked_sampling(wire, max_context), 1, wire.stream is not False, grammar, use)
 
 
 def generate_call(wire: GenerateRequest, max_context: int, has_template: bool) -> ChatCall | CompletionCall:
     """A chat of one turn, or with raw (and for models without a template) the text alone. Raises as `chat_call`."""
-    params, streams, grammar = sampling(wire, max_context), wire.stream is not False, grammar_spec(wire)
+    params, streams, grammar = asked_sampling(wire, max_context), wire.stream is not False, grammar_spec(wire)
     prompt = wire.prompt or ""
     if wire.raw and wire.system:
         raise not_supported("system", "a raw prompt is the whole text; write it there")
@@ -59,9 +61,9 @@ def grammar_spec(wire: Asked) -> GrammarSpec | None:
         raise ApiError(400, str(error), "format") from None
 
 
-def check_context(options: Options | None, max_context: int) -> None:
+def _check_context(options: Options, max_context: int) -> None:
     """Raises ApiError 400 for a longer context than the server runs with."""
-    asked = None if options is None else options.num_ctx
+    asked = options.num_ctx
     if asked is not None and asked > max_context:
         raise ApiError(
             400, f"options.num_ctx is {asked:,}, the server runs with {max_context:,}; start it with --context {asked}",
@@ -69,18 +71,22 @@ def check_context(options: Options | None, max_context: int) -> None:
         )  # fmt: skip
 
 
-def sampling(wire: Asked, max_context: int) -> SamplingParams:
+def asked_sampling(wire: Asked, max_context: int) -> SamplingParams:
     """Raises InvalidParameter, ApiError 400."""
-    options = wire.options or Options()
-    check_context(options, max_context)
+    if wire.top_logprobs is not None and not wire.logprobs:
+        raise ApiError(400, "top_logprobs is given without logprobs: true", "top_logprobs")
+    return sampling(wire.options, max_context, (wire.top_logprobs or 0) if wire.logprobs else None)
+
+
+def sampling(given: Options | None, max_context: int, logprobs: int | None = None) -> SamplingParams:
+    """Raises InvalidParameter, ApiError 400."""
+    options = given or Options()
+    _check_context(options, max_context)
     for name in ("tfs_z", "typical_p"):
         if getattr(options, name) not in (None, 1.0):
             raise not_supported(f"options.{name}")
-    if wire.top_logprobs is not None and not wire.logprobs:
-        raise ApiError(400, "top_logprobs is given without logprobs: true", "top_logprobs")
-    has_penalties = options.repeat_last_n != 0
     limit = options.num_predict
-    given = {
+    params = {
         "temperature": DEFAULT_TEMPERATURE if options.temperature is None else options.temperature,
         "top_k": DEFAULT_TOP_K if options.top_k is None else max(0, options.top_k),
         "top_p": DEFAULT_TOP_P if options.top_p is None else options.top_p,
@@ -88,14 +94,17 @@ def sampling(wire: Asked, max_context: int) -> SamplingParams:
         # Negative ones ask for a new one each time.
         "seed": options.seed if options.seed is not None and options.seed >= 0 else None,
         "stop": (options.stop,) if isinstance(options.stop, str) else options.stop,
-        "repetition_penalty": options.repeat_penalty if has_penalties else None,
-        "presence_penalty": options.presence_penalty if has_penalties else None,
-        "frequency_penalty": options.frequency_penalty if has_penalties else None,
+        "repetition_penalty": options.repeat_penalty,
+        "presence_penalty": options.presence_penalty,
+        "frequency_penalty": options.frequency_penalty,
         # 0 and negative ones set no limit.
         "max_tokens": limit if limit is not None and limit > 0 else None,
-        "logprobs": (wire.top_logprobs or 0) if wire.logprobs else None,
+        "logprobs": logprobs,
     }
-    return SamplingParams(**{name: value for name, value in given.items() if value is not None})
+    found = SamplingParams(**{name: value for name, value in params.items() if value is not None})
+    if options.repeat_last_n == 0:
+        return replace(found, repetition_penalty=1.0, presence_penalty=0.0, frequency_penalty=0.0)
+    return found
 
 
 def _plain_message(message: Message, where: str) -> dict[str, object]:
