@@ -8,7 +8,7 @@ import click
 
 from wayra.cli.output import emit, json_option, print_line, printable
 from wayra.llm.memory import available_bytes
-from wayra.plan.constants import default_constants, read_constants
+from wayra.plan.constants import constants_for, default_constants, read_constants
 from wayra.plan.hardware import hardware, this_machine
 from wayra.plan.memory import Fit, Request, fit
 from wayra.plan.quantity import Quantity, explain, number
@@ -68,7 +68,9 @@ def fit_verb(model: str, as_json: bool, **flags: Any) -> None:
     stored = stored_as(fmt) if fmt is not None else described.stored or stored_as("bf16")
     request = Request(flags["batch"], flags["context"], kv_bits(flags["kv"]))
     found = fit(described.model, stored, machine, request, flags["gpus"])
-    chosen = read_constants(constants) if constants is not None else default_constants(machine.kind)
+    chosen = default_constants(machine.kind)
+    if constants is not None:
+        chosen = constants_for(read_constants(constants), machine.kind)
     deployment = Deployment(described.model, stored, machine, found.gpus or 1, request.kv_bits)
     times = _speeds(deployment, request, chosen) if found.gpus is not None and machine.bytes_per_s else {}
     notes = [*found.warnings, machine.stale(today), f"constants of speed: {chosen.source}"]

@@ -10,12 +10,17 @@ import click
 
 from wayra.base.errors import InvalidParameter
 from wayra.cli.output import emit, json_option, print_line, printable
+from wayra.llm.memory import available_bytes
 from wayra.plan.against_api import Comparison
+from wayra.plan.constants import read_constants
 from wayra.plan.evidence import Score, read_scores
+from wayra.plan.hardware import this_machine
+from wayra.plan.market import Market
 from wayra.plan.options import Option
-from wayra.plan.planner import Market, Plan, make_plan
+from wayra.plan.planner import Plan, make_plan
 from wayra.plan.prices.table import PriceTable, read_prices, shipped_prices, stated_rent
 from wayra.plan.quantity import Quantity, explain, number
+from wayra.plan.roofline import Constants
 from wayra.plan.workload import PRIVACY, SCENARIOS, read_document, scenario_document, workload_of
 
 SHOWN = 8
@@ -91,6 +96,12 @@ def workload_options(command: Any) -> Any:
             click.option("--train-examples", type=float, metavar="N", help="Fine-tune on so many examples."),
             click.option("--train-tokens", type=float, metavar="N", help="Tokens of an example to train on."),
             click.option("--rent", multiple=True, metavar="GPU=USD", help="What an hour of a card costs you."),
+            click.option(
+                "--here", is_flag=True, help="Weigh this machine's CPU too, with the memory that is free now."
+            ),
+            click.option(
+                "--constants", type=click.Path(path_type=Path), metavar="FILE", help="What `wayra calibrate` wrote."
+            ),
         )
     ):
         command = option(command)
@@ -130,7 +141,18 @@ def plan_from(file: Path | None, flags: Mapping[str, Any]) -> Plan:
     rents = tuple(stated_rent(gpu.lower(), usd, today) for gpu, usd in _pairs("--rent", flags["rent"]))
     table = table.overridden_by(PriceTable(rents=rents))
     own = read_scores(flags["scores"]) if flags["scores"] is not None else ()
-    return make_plan(workload_of(document, where), Market(table, today, own))
+    here = this_machine(available_bytes() or 0, today=today) if flags["here"] else None
+    return make_plan(workload_of(document, where), Market(table, today, own, _constants(flags["constants"]), here))
+
+
+def _constants(path: Path | None) -> dict[str, Constants]:
+    """By the kind of hardware they are for."""
+    if path is None:
+        return {}
+    found = read_constants(path)
+    if not found.kind:
+        raise InvalidParameter(f'{path.name} does not say for which hardware it is; add kind = "gpu" or "cpu" to it')
+    return {found.kind: found}
 
 
 def _document(file: Path | None, flags: Mapping[str, Any]) -> tuple[dict[str, object], str]:
@@ -215,6 +237,7 @@ def _as_row(option: Option) -> dict[str, object]:
         "unknowns": option.unknowns,
         "failures": option.failures,
         "stale": option.stale,
+        "place": option.place,
         "parts": [_as_row(part) for part in option.parts],
         "explanations": {name: explain(quantity) for name, quantity in _numbers(option)},
     }

@@ -22,11 +22,15 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One measured time. group: what is left out together when intervals are made (the hardware, or the model)."""
+    """One measured time. group: what is left out together when intervals are made (the hardware, or the model).
+
+    kind: of the hardware.
+    """
 
     terms: Terms
     seconds: float
     group: str
+    kind: str = ""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.seconds) and self.seconds > 0):
@@ -43,8 +47,11 @@ def fit_constants(observations: Sequence[Observation], *, source: str = "", fold
 
     The interval is the quantile of the errors each group shows when the fit has not seen it (hardware left out, or
     `folds` parts of the runs when there is one group), corrected for a finite sample.
-    Raises: InvalidParameter with fewer than MIN_RUNS observations.
+    Raises: InvalidParameter with fewer than MIN_RUNS observations, or with several kinds of hardware.
     """
+    kinds = sorted({item.kind for item in observations})
+    if len(kinds) > 1:
+        raise InvalidParameter(f"the runs are of several kinds of hardware ({', '.join(kinds)}); calibrate each alone")
     if len(observations) < MIN_RUNS:
         raise InvalidParameter(f"{len(observations)} runs to calibrate with; expected {MIN_RUNS} or more")
     columns = _columns(observations)
@@ -57,7 +64,7 @@ def fit_constants(observations: Sequence[Observation], *, source: str = "", fold
         errors[held] = np.log(times[held] / _seconds(columns[:, held], found))
     low, high = _interval(errors)
     best = _decode(_minimise(columns, times))
-    return Constants(*best, low=math.exp(min(low, 0.0)), high=math.exp(max(high, 0.0)), source=source)
+    return Constants(*best, low=math.exp(min(low, 0.0)), high=math.exp(max(high, 0.0)), source=source, kind=kinds[0])
 
 
 def _interval(errors: Array) -> tuple[float, float]:

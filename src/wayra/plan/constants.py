@@ -3,7 +3,8 @@
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 
@@ -12,15 +13,17 @@ from wayra.plan.roofline import Constants
 
 SHARES = ("bandwidth_share", "compute_share")
 TIMES = ("layer_s", "sum_s", "sequence_s")
+KINDS = ("gpu", "unified", "cpu")
 
 
+@lru_cache(maxsize=8)
 def default_constants(kind: str) -> Constants:
     """Those shipped for "gpu", "unified" or "cpu"."""
     text = resources.files("wayra.plan").joinpath("data/constants.toml").read_text("utf-8")
     document = tomllib.loads(text)
     if kind not in document:
         raise InvalidParameter(f"there are no constants for {kind!r}; known: {', '.join(document)}")
-    return _checked(document[kind], "constants.toml")
+    return replace(_checked(document[kind], "constants.toml"), kind=kind)
 
 
 def read_constants(path: Path) -> Constants:
@@ -32,6 +35,15 @@ def read_constants(path: Path) -> Constants:
     except ValueError as error:
         raise FileFormatError(f"{path} is no TOML: {str(error)[:120]}") from error
     return _checked(document, path.name)
+
+
+def constants_for(constants: Constants, kind: str) -> Constants:
+    """The same, if they are for this kind of hardware or for none in particular. Raises InvalidParameter otherwise."""
+    if constants.kind not in ("", kind):
+        raise InvalidParameter(
+            f"these constants are of hardware of the kind {constants.kind}, wanted are those of {kind}"
+        )
+    return constants
 
 
 def write_constants(path: Path, constants: Constants) -> None:
@@ -66,4 +78,7 @@ def _checked(row: Mapping[str, object], where: str) -> Constants:
             raise FileFormatError(f"{where}: {name} is {numbers[name]:g}; expected 0 to 10 seconds")
     if not 0 < numbers["low"] <= 1 <= numbers["high"]:
         raise FileFormatError(f"{where}: the interval {numbers['low']:g} to {numbers['high']:g} must hold 1")
-    return Constants(**numbers, source=str(row.get("source", "")))
+    kind = str(row.get("kind", ""))
+    if kind not in ("", *KINDS):
+        raise FileFormatError(f"{where}: kind is {kind[:40]!r}; expected one of {', '.join(KINDS)}")
+    return Constants(**numbers, source=str(row.get("source", "")), kind=kind)

@@ -30,7 +30,7 @@ class Hardware:
 
     kind: "gpu", "unified" (memory shared with the processor) or "cpu". memory_bytes: what programs see.
     flops: dense peak by type, FLOP/s or OP/s; a type that is absent runs at bf16's. link_bytes_per_s: to a neighbour,
-    one way; 0 where several cannot share a model. measured: on this machine, not from a data sheet.
+    one way; 0 where several cannot share a model. cores: of a CPU. measured: on this machine, not from a data sheet.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Hardware:
     watts: float = 0.0
     source: str = ""
     as_of: str = ""
+    cores: int = 0
     measured: bool = False
 
     def peak(self, maths: str) -> float:
@@ -89,6 +90,7 @@ def _shipped() -> tuple[Mapping[str, Hardware], Mapping[str, str]]:
             row.get("watts", 0.0),
             row["source"],
             row["as_of"],
+            row.get("cores", 0),
         )
         table[made.name] = made
         aliases.update(dict.fromkeys(row.get("aliases", ()), made.name))
@@ -108,6 +110,7 @@ def this_machine(memory_bytes: float, *, today: date) -> Hardware:
         MappingProxyType({"bf16": flops, "int8": INT8_FACTOR * flops}),
         source="memory free now; speeds measured through numpy",
         as_of=today.isoformat(),
+        cores=cores,
         measured=True,
     )
 

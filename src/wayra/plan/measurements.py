@@ -45,7 +45,7 @@ def _observation(row: Mapping[str, str | None], where: str, machine: Hardware) -
     deployment = Deployment(described.model, stored, on, gpus, kv_bits((row.get("kv") or "bf16").strip()))
     load = Load(_number(row, "batch", where), _number(row, "input_len", where), _number(row, "output_len", where))
     group = on.name if on is not machine else described.model.name
-    return Observation(decode_terms(deployment, load), _number(row, "seconds_per_token", where), group)
+    return Observation(decode_terms(deployment, load), _number(row, "seconds_per_token", where), group, on.kind)
 
 
 def _number(row: Mapping[str, str | None], column: str, where: str) -> float:

@@ -1,10 +1,12 @@
 """An option of a plan with all its numbers, and which constraints it fails; nothing is dropped without a reason."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from wayra.plan.evidence import Score
-from wayra.plan.quantity import Quantity
+from wayra.plan.quantity import Quantity, derived, given
+from wayra.plan.workload import Workload
 
 Kind = Literal["api", "rented", "owned", "have", "hybrid"]
 Constraint = Literal[
@@ -22,13 +24,38 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """What of an option must be known to set it up. hardware_kind: "gpu", "unified" or "cpu".
+
+    gpus, machines: cards (1 for a CPU) of each machine, and their number. batch: sequences at once in the busiest 5 %
+    of the time. context: tokens of the longest request. kv_bytes: of that batch. cores: of a CPU, 0 where unknown.
+    requests_per_s: the most that one machine carries; mean_requests_per_s: of the whole workload.
+    """
+
+    model: str
+    format: str
+    hardware: str
+    hardware_kind: str
+    gpus: int
+    machines: int
+    cores: int
+    batch: int
+    context: int
+    weights_bytes: float
+    kv_bytes: float
+    runtime_bytes: float
+    requests_per_s: float
+    mean_requests_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Option:
     """A way to serve the workload. Numbers that are unknown are None and `risks` says so.
 
     label: "Llama 3.1 8B, bf16, 1 x 1 l40s, rented at runpod". unknowns: constraints that cannot be checked from here.
     usd_per_month: running costs with depreciation; setup_usd: once, for hardware. training: a fine-tuning run, USD on
     rented cards, in hours on one's own. capacity_mtok: what one machine makes in a month at the workload's mix and
-    peaks. parts: the options of a hybrid. stale: what is old about the prices used.
+    peaks. parts: the options of a hybrid. stale: what is old about the prices used. place: on hardware, where it fits.
     """
 
     kind: Kind
@@ -50,6 +77,7 @@ class Option:
     failures: tuple[Failure, ...] = ()
     parts: tuple["Option", ...] = ()
     stale: tuple[str, ...] = ()
+    place: Place | None = None
 
     @property
     def feasible(self) -> bool:
@@ -58,3 +86,14 @@ class Option:
     def rank(self) -> tuple[float, int]:
         """By cost; of equals, the one of which less must be measured first."""
         return self.usd_per_month.value, len(self.unknowns)
+
+
+def once(failures: Sequence[Failure]) -> tuple[Failure, ...]:
+    """One failure a constraint: the first found is the plainest."""
+    return tuple({failure.constraint: failure for failure in reversed(failures)}.values())[::-1]
+
+
+def per_mtok(monthly: Quantity, workload: Workload) -> Quantity:
+    """What a million tokens, input and output, come to."""
+    volume = given("mtok_per_month", workload.traffic.mtok_per_month, "Mtok/month", "the workload, input and output")
+    return derived("usd_per_mtok", "USD/Mtok", "usd_per_month / mtok_per_month", monthly.named("usd_per_month"), volume)

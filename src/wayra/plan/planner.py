@@ -1,34 +1,23 @@
 """The plan: every model, place and precision weighed against a workload; what remains ranked, the rest with reasons."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from itertools import combinations
 
 from wayra.base.errors import InvalidParameter, SourceError
-from wayra.plan import cost, serving, training
+from wayra.plan import cost
 from wayra.plan.against_api import Comparison, against_api
 from wayra.plan.catalogue import Candidate, candidates
-from wayra.plan.evidence import Score
-from wayra.plan.hardware import Hardware, all_hardware, hardware
-from wayra.plan.models import Architecture, architectures
-from wayra.plan.options import Constraint, Failure, Kind, Option
+from wayra.plan.hardware import hardware
+from wayra.plan.machine_options import hardware_options, shape_of
+from wayra.plan.market import Market
+from wayra.plan.options import Constraint, Failure, Option, once, per_mtok
 from wayra.plan.prices.api import api_price
-from wayra.plan.prices.dated import stale_warning
-from wayra.plan.prices.table import ApiPrice, PriceTable
-from wayra.plan.quantity import Quantity, computed, derived, given
-from wayra.plan.requirements import (
-    Standard,
-    evidence_for,
-    model_failures,
-    money_failures,
-    place_failures,
-    time_failures,
-)
-from wayra.plan.stored import Stored
-from wayra.plan.workload import FineTuning, Route, Workload
+from wayra.plan.prices.table import ApiPrice
+from wayra.plan.quantity import computed
+from wayra.plan.requirements import Standard, evidence_for, model_failures, money_failures, place_failures
+from wayra.plan.workload import Route, Workload
 
-GPU_COUNTS = (1, 2, 4, 8)
 DEPENDENCE = "depends on one provider's prices, limits and uptime"
 
 
@@ -54,15 +43,6 @@ class Plan:
     conflict: Conflict | None
     break_even: Comparison | None
     warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Market:
-    """What is known from outside: prices of hardware, the day on which price lists are read, scores of one's own."""
-
-    table: PriceTable
-    today: date
-    own_scores: tuple[Score, ...] = ()
 
 
 def make_plan(workload: Workload, market: Market) -> Plan:
@@ -102,8 +82,8 @@ def _weigh(workload: Workload, market: Market, standard: Standard) -> tuple[list
         sold, missing = _api_options(candidate, workload, market, standard)
         found += sold
         warnings += missing
-        found += _hardware_options(candidate, workload, market, standard)
-        if candidate.open_weights and _shape(candidate) is None:
+        found += hardware_options(candidate, workload, market, standard)
+        if candidate.open_weights and shape_of(candidate) is None:
             warnings.append(f"{candidate.title}: its shape is not known here, so only its APIs were weighed")
     return found, warnings
 
@@ -157,197 +137,12 @@ def _api_option(candidate: Candidate, price: ApiPrice, workload: Workload, stand
         label=f"{candidate.title}, API of {price.provider}",
         model=candidate.id,
         usd_per_month=monthly,
-        usd_per_mtok=_per_mtok(monthly, workload),
+        usd_per_mtok=per_mtok(monthly, workload),
         evidence=evidence_for(candidate, standard),
         risks=tuple(risks),
         unknowns=tuple(unknown),
-        failures=_once(failures),
+        failures=once(failures),
     )
-
-
-def _hardware_options(candidate: Candidate, workload: Workload, market: Market, standard: Standard) -> Iterator[Option]:
-    shape = _shape(candidate)
-    if shape is None:
-        return
-    for found in all_hardware():
-        if workload.gpus and found.name not in workload.gpus and found.name not in workload.have:
-            continue
-        if not _kinds(found, workload, market):
-            continue
-        for fmt in serving.FORMATS:
-            yield from _on_card(candidate, workload, market, standard, (found, fmt))
-
-
-def _shape(candidate: Candidate) -> Architecture | None:
-    return next((found for found in architectures() if found.name == candidate.id), None)
-
-
-def _on_card(
-    candidate: Candidate,
-    workload: Workload,
-    market: Market,
-    standard: Standard,
-    place: tuple[Hardware, Stored],
-) -> Iterator[Option]:
-    """One option a kind: the cheapest number of cards that meets every limit, else the one that comes nearest."""
-    shape = _shape(candidate)
-    assert shape is not None
-    kinds = _kinds(place[0], workload, market)
-    made: dict[Kind, list[Option]] = {kind: [] for kind in kinds}
-    for gpus in GPU_COUNTS:
-        machine = serving.Machine(shape, place[0], gpus, place[1])
-        if not machine.possible():
-            continue
-        load = serving.best_load(
-            machine, workload.traffic, workload.longest, workload.latency_p95_s, workload.ttft_p95_s
-        )
-        for kind in kinds:
-            made[kind].append(_machine_option(candidate, workload, market, standard, (kind, machine, load)))
-    for options in made.values():
-        if options:
-            yield min(options, key=_nearest_first)
-
-
-def _kinds(found: Hardware, workload: Workload, market: Market) -> tuple[Kind, ...]:
-    kinds: list[Kind] = []
-    if any(row.gpu == found.name for row in market.table.rents):
-        kinds.append("rented")
-    if any(row.gpu == found.name for row in market.table.purchases):
-        kinds.append("owned")
-    if found.name in workload.have:
-        kinds.append("have")
-    return tuple(kinds)
-
-
-def _machine_option(
-    candidate: Candidate,
-    workload: Workload,
-    market: Market,
-    standard: Standard,
-    place: tuple[Kind, serving.Machine, serving.Load | None],
-) -> Option:
-    kind, machine, most = place
-    count, load = _sized(machine, workload, most)
-    failures = [*model_failures(candidate, workload, standard), *place_failures(kind, workload)]
-    gpus = serving.total_gpus(machine, count)
-    where, monthly, setup = _machine_cost(kind, machine, gpus, workload, market)
-    if load is None:
-        failures.append(_does_not_fit(machine, workload))
-    else:
-        failures += time_failures(workload, load.latency_s, load.ttft_s)
-    if kind == "have" and gpus.value > workload.have[machine.card.name]:
-        have = workload.have[machine.card.name]
-        failures.append(Failure("hardware", f"{gpus.value:.0f} cards are needed for the peak, {have} are there"))
-    failures += money_failures(workload, monthly, setup)
-    trained = None
-    if workload.fine_tuning is not None:
-        trained, missing = _trained(kind, machine, workload.fine_tuning, market)
-        if missing:
-            failures.append(Failure("fine-tuning", missing))
-    risks = [
-        serving.UNCALIBRATED,
-        serving.FORMAT_RISK.get(machine.fmt.name, ""),
-        _OWN_RISK[kind],
-        f"licence: {candidate.licence}",
-    ]
-    return Option(
-        kind=kind,
-        label=f"{candidate.title}, {machine.fmt.name}, {count.value:.0f} x {machine.gpus} {machine.card.name}, {where}",
-        model=candidate.id,
-        usd_per_month=monthly if kind != "rented" else _with_training(monthly, trained, workload),
-        usd_per_mtok=_per_mtok(monthly, workload),
-        setup_usd=setup,
-        memory_gb=_memory(machine, workload, load),
-        machines=count,
-        latency_s=load.latency_s if load else None,
-        ttft_s=load.ttft_s if load else None,
-        tok_per_s=load.tok_per_s if load else None,
-        capacity_mtok=_capacity(most, workload),
-        training=trained,
-        evidence=evidence_for(candidate, standard),
-        risks=tuple(risk for risk in risks if risk),
-        failures=_once(failures),
-        stale=_stale(kind, machine.card.name, market),
-    )
-
-
-def _trained(kind: Kind, machine: serving.Machine, wanted: FineTuning, market: Market) -> tuple[Quantity | None, str]:
-    """A run's cost on rented cards, its hours on own ones; with a sentence when there is no room for it."""
-    if kind != "rented":
-        return training.train_at_home(machine.shape, wanted, machine.card, machine.gpus)
-    run = training.plan_training(machine.shape, wanted, market.table)
-    return run, "" if run is not None else "no eight rented cards hold even QLoRA"
-
-
-_OWN_RISK: Mapping[Kind, str] = {
-    "rented": "prices of rented GPUs move within weeks, and the cheapest may be out of stock",
-    "owned": "one's own people keep it running; staff is counted only where stated",
-    "have": "other work on these cards is not counted",
-}
-
-
-def _sized(
-    machine: serving.Machine, workload: Workload, most: serving.Load | None
-) -> tuple[Quantity, serving.Load | None]:
-    """How many machines carry the busiest minutes, and what each does then."""
-    if most is None:
-        return given("machines", 1, "", "at least one"), None
-    count = serving.machines(most, workload.peak_requests_per_s)
-    each = workload.peak_requests_per_s / count.value
-    return count, serving.load_of(machine, workload.traffic, workload.longest, each, most)
-
-
-def _capacity(load: serving.Load | None, workload: Workload) -> Quantity | None:
-    return serving.capacity_mtok_per_month(load, workload.traffic, workload.peak_factor) if load else None
-
-
-def _memory(machine: serving.Machine, workload: Workload, load: serving.Load | None) -> Quantity:
-    batch = load.batch if load else 1
-    context = workload.traffic.input_tokens + workload.traffic.output_tokens if load else workload.longest
-    return serving.memory_gb(machine, batch, context)
-
-
-def _does_not_fit(machine: serving.Machine, workload: Workload) -> Failure:
-    needed = serving.memory_gb(machine, 1, workload.longest).value
-    there = serving.usable_gb(machine)
-    return Failure(
-        "memory", f"one sequence of {workload.longest:,} tokens takes {needed:.1f} GB, {there:.1f} GB can be used"
-    )
-
-
-def _machine_cost(
-    kind: Kind, machine: serving.Machine, gpus: Quantity, workload: Workload, market: Market
-) -> tuple[str, Quantity, Quantity | None]:
-    """Where it stands, what a month costs, what the hardware costs at once."""
-    count = int(gpus.value)
-    if kind == "rented":
-        rent = market.table.cheapest_rent(machine.card.name)
-        return f"rented at {rent.provider}", cost.rent_usd_per_month(rent.quantity(), count), None
-    owning = replace(workload.ownership, power_w=machine.card.watts)
-    if kind == "owned":
-        price = market.table.purchase(machine.card.name).quantity()
-        paid = cost.hardware_usd(price, count, count // machine.gpus, owning)
-        return "owned", cost.owned_usd_per_month(paid, count, owning), paid
-    nothing = given("hardware_usd", 0.0, "USD", "already there")
-    return "already there", cost.owned_usd_per_month(nothing, count, owning), None
-
-
-def _with_training(monthly: Quantity, trained: Quantity | None, workload: Workload) -> Quantity:
-    if trained is None or workload.fine_tuning is None:
-        return monthly
-    return derived(
-        "usd_per_month",
-        "USD/month",
-        "serving_usd_per_month + training_usd * runs_per_year / 12",
-        monthly.named("serving_usd_per_month"),
-        trained,
-        given("runs_per_year", workload.fine_tuning.runs_per_year, "1/year", cost.STATED),
-    )
-
-
-def _per_mtok(monthly: Quantity, workload: Workload) -> Quantity:
-    volume = given("mtok_per_month", workload.traffic.mtok_per_month, "Mtok/month", "the workload, input and output")
-    return derived("usd_per_mtok", "USD/Mtok", "usd_per_month / mtok_per_month", monthly.named("usd_per_month"), volume)
 
 
 def _hybrids(workload: Workload, market: Market) -> tuple[list[Option], list[str]]:
@@ -377,7 +172,7 @@ def _hybrids(workload: Workload, market: Market) -> tuple[list[Option], list[str
         label=f"Hybrid ({named})",
         model="+".join(dict.fromkeys(part.model for part in parts)),
         usd_per_month=total,
-        usd_per_mtok=_per_mtok(total, workload),
+        usd_per_mtok=per_mtok(total, workload),
         setup_usd=setup,
         evidence=tuple(dict.fromkeys(score for part in parts for score in part.evidence)),
         risks=(
@@ -428,27 +223,5 @@ def _explain_conflict(group: tuple[Constraint, ...], failing: Sequence[tuple[Opt
     return f"no option meets {' and '.join(group)} together: " + "; ".join(texts)
 
 
-def _nearest_first(option: Option) -> tuple[int, bool, float]:
-    """Fewest failures; of equals rather one that holds the model, for its cost and latency mean something."""
-    does_not_fit = any(failure.constraint == "memory" for failure in option.failures)
-    return len(option.failures), does_not_fit, option.usd_per_month.value
-
-
 def _nearness(option: Option) -> tuple[int, float]:
     return len(option.failures), option.usd_per_month.value
-
-
-def _once(failures: Sequence[Failure]) -> tuple[Failure, ...]:
-    """One failure a constraint: the first found is the plainest."""
-    return tuple({failure.constraint: failure for failure in reversed(failures)}.values())[::-1]
-
-
-def _stale(kind: Kind, gpu: str, market: Market) -> tuple[str, ...]:
-    if kind == "rented":
-        row = market.table.cheapest_rent(gpu)
-        text = stale_warning(f"the rent of {gpu} at {row.provider}", row.as_of, market.today)
-    elif kind == "owned":
-        text = stale_warning(f"the price of {gpu}", market.table.purchase(gpu).as_of, market.today)
-    else:
-        text = None
-    return (text,) if text else ()

@@ -78,6 +78,7 @@ class Constants:
     """Five numbers fitted to runs of one class of engine and hardware. Shares lie in (0, 1], times are seconds.
 
     low, high: factors around a prediction that hold nine of ten runs on hardware left out of the fit.
+    kind: of the hardware they are for ("gpu", "unified", "cpu"), "" where that is not said.
     """
 
     bandwidth_share: float
@@ -88,6 +89,7 @@ class Constants:
     low: float = 1.0
     high: float = 1.0
     source: str = ""
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)

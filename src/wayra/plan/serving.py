@@ -1,7 +1,7 @@
 """What a machine of one or more GPUs can serve: memory, time of a step, and the traffic it carries within its limits.
 
-First principles with stated assumptions, not a measurement: bytes read by bandwidth, operations by peak, a fixed cost a
-step. `UNCALIBRATED` says so wherever a number comes from here; runs of the lab narrow it.
+Bytes read by bandwidth, operations by peak, fixed costs, each times a constant that was fitted to measured runs of that
+kind of hardware; `speed_risk` says to which, and how far they were off. Runs of one's own narrow it.
 """
 
 import math
@@ -11,42 +11,44 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from wayra.plan import memory, roofline
+from wayra.plan.constants import default_constants
 from wayra.plan.cost import Traffic, hours_per_month
 from wayra.plan.hardware import Hardware
 from wayra.plan.models import Architecture
-from wayra.plan.quantity import Quantity, computed, derived, given
+from wayra.plan.quantity import Quantity, computed, derived, given, with_interval
 from wayra.plan.stored import Stored, stored_as
 
-ASSUMED = "assumed; calibrate with runs of the lab"
-UNCALIBRATED = "speed and latency are computed, not measured: expect errors of 30 % and more; wayra bench measures them"
-
-BANDWIDTH_SHARE = 0.7
-PEAK_SHARE = 0.5
-LAYER_S = 50e-6
-SUM_S = 20e-6
-SUM_OVER_PCIE_S = 60e-6
-NVLINK_BYTES_PER_S = 100e9
 KV_BITS = 16
 Z95 = 1.645
 MAX_BATCH = 512
 
-FORMATS: tuple[Stored, ...] = (stored_as("bf16"), stored_as("fp8"), stored_as("awq-int4"))
+GPU_FORMATS: tuple[Stored, ...] = (stored_as("bf16"), stored_as("fp8"), stored_as("awq-int4"))
+CPU_FORMATS: tuple[Stored, ...] = (stored_as("bf16"), stored_as("q8_0"), stored_as("q4_k_m"))
+POWER_UNKNOWN = "the power it draws is not known here and not counted"
 FORMAT_RISK: Mapping[str, str] = MappingProxyType(
     {
         "fp8": "published scores are of bf16 weights; FP8 usually keeps them within noise: measure yours",
         "awq-int4": "published scores are of bf16 weights; 4 bits lose some: measure it",
+        "q8_0": "published scores are of bf16 weights; 8 bits usually keep them within noise: measure yours",
+        "q4_k_m": "published scores are of bf16 weights; 4 bits lose some: measure it",
     }
 )
 
 
+def formats_on(found: Hardware) -> tuple[Stored, ...]:
+    """Storage formats worth weighing: those of this engine on CPUs, those of GPU engines elsewhere."""
+    return CPU_FORMATS if found.kind == "cpu" else GPU_FORMATS
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A model on `gpus` cards that share it by tensor parallelism."""
+    """A model on `gpus` cards that share it by tensor parallelism. calibrated: constants of one's own."""
 
     shape: Architecture
     card: Hardware
     gpus: int
     fmt: Stored
+    calibrated: roofline.Constants | None = None
 
     def __hash__(self) -> int:
         """By name: the peaks of a card are a mapping, which has no hash; equality compares everything."""
@@ -62,8 +64,16 @@ class Machine:
 
     def constants(self) -> roofline.Constants:
         """What of the hardware's limits is reached."""
-        sum_s = SUM_S if self.card.link_bytes_per_s >= NVLINK_BYTES_PER_S else SUM_OVER_PCIE_S
-        return roofline.Constants(BANDWIDTH_SHARE, PEAK_SHARE, LAYER_S, sum_s, 0.0, source=ASSUMED)
+        return self.calibrated or default_constants(self.card.kind)
+
+
+def speed_risk(machine: Machine) -> str:
+    """How far computed speeds were off where they could be compared."""
+    constants = machine.constants()
+    return (
+        f"speed and latency are computed, not measured here: true times may be {constants.low:.2f} to "
+        f"{constants.high:.2f} of them (constants {constants.source}); wayra bench measures them"
+    )
 
 
 def kv_bytes_per_sequence(machine: Machine, context: float) -> float:
@@ -110,11 +120,11 @@ def _seconds(name: str, machine: Machine, terms: roofline.Terms) -> Quantity:
     """The roofline's sum with its parts; `roofline.speed` says in words which part is the largest."""
     constants = machine.constants()
     at_limit = "at the limits of the hardware"
-    return derived(
+    made = derived(
         name,
         "s",
         "max((weights_s + kv_s) / bandwidth_share, compute_s / compute_share)"
-        " + layers * layer_s + link_s / link_share + sums * sum_s",
+        " + layers * layer_s + link_s / link_share + sums * sum_s + sequences * sequence_s",
         given("weights_s", terms.weights_s, "s", at_limit),
         given("kv_s", terms.kv_s, "s", at_limit),
         given("bandwidth_share", constants.bandwidth_share, "", constants.source),
@@ -126,8 +136,11 @@ def _seconds(name: str, machine: Machine, terms: roofline.Terms) -> Quantity:
         given("link_share", roofline.LINK_SHARE, "", constants.source),
         given("sums", terms.sums, "", "two a layer over several cards"),
         given("sum_s", constants.sum_s, "s", constants.source),
+        given("sequences", terms.sequences, "", "sequences at once"),
+        given("sequence_s", constants.sequence_s, "s", constants.source),
         note=f"bounded by {roofline.speed(terms, constants).bounded_by}",
     )
+    return with_interval(made, made.value * constants.low, made.value * constants.high)
 
 
 @dataclass(frozen=True, slots=True)

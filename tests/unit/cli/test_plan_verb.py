@@ -51,6 +51,29 @@ def test_a_rate_given_as_a_flag_replaces_the_files_own(call: Call):
     assert json.loads(out)["workload"]["traffic"]["requests_per_month"] == 730 * 3600
 
 
+def test_this_machine_is_weighed_when_asked_for(call: Call):
+    code, out, _ = call(*SMALL, "--model", "llama-3.2-1b", "--gpu", "l4", "--here", "--json")
+    assert code == 0
+    made = json.loads(out)
+    here = [option for option in made["options"] + made["rejected"] if "this machine" in option["label"]]
+    assert {option["kind"] for option in here} == {"have"}
+    assert len(here) == 3
+
+
+def test_constants_must_say_for_which_hardware_they_are(call: Call, tmp_path: Path):
+    text = "bandwidth_share = 0.5\ncompute_share = 0.5\nlayer_s = 0\nsum_s = 0\nsequence_s = 0\nlow = 0.9\nhigh = 1.1\n"
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    code, _, err = call(*SMALL, "--model", "llama-3.2-1b", "--constants", str(path))
+    assert code == 2
+    assert 'mine.toml does not say for which hardware it is; add kind = "gpu" or "cpu"' in err
+    path.write_text(text + 'kind = "gpu"\nsource = "my runs"\n')
+    code, out, _ = call(*SMALL, "--model", "llama-3.2-1b", "--gpu", "l4", "--constants", str(path), "--json")
+    assert code == 0
+    rented = next(option for option in json.loads(out)["options"] if option["kind"] == "rented")
+    assert any("constants my runs" in risk for risk in rented["risks"])
+
+
 def test_explain_reaches_price_list_and_formula(call: Call):
     code, out, _ = call(*SMALL, "--model", "gpt-4o", "--explain", "1")
     assert code == 0

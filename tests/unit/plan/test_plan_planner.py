@@ -8,12 +8,14 @@ import pytest
 
 from wayra.base.errors import FileFormatError, InvalidParameter
 from wayra.plan import roofline, serving
+from wayra.plan.constants import default_constants
 from wayra.plan.cost import Traffic
 from wayra.plan.evidence import read_scores
 from wayra.plan.hardware import hardware
+from wayra.plan.market import Market
 from wayra.plan.models import architecture
 from wayra.plan.options import Option
-from wayra.plan.planner import Market, Plan, make_plan
+from wayra.plan.planner import Plan, make_plan
 from wayra.plan.prices.table import shipped_prices, stated_rent
 from wayra.plan.stored import stored_as
 from wayra.plan.workload import Route, Workload, scenario
@@ -256,10 +258,55 @@ def test_a_floor_on_an_unknown_benchmark_is_refused_with_the_nearest():
         plan(quality={"mmmlu": 50.0})
 
 
+def test_the_machine_at_hand_is_an_option_that_costs_nothing_but_power():
+    here = replace(hardware("server-zen4"), name="cpu", title="this machine, 64 cores", watts=0.0, measured=True)
+    made = make_plan(replace(WORK, models=("llama-3.2-1b",), gpus=("l4",)), replace(MARKET, here=here))
+    mine = [option for option in made.options if option.kind == "have"]
+    assert {option.label for option in mine} == {
+        f"Llama 3.2 1B Instruct, {fmt}, 1 x this machine, 64 cores, already there" for fmt in ("bf16", "q8_0", "q4_k_m")
+    }
+    assert all(option.usd_per_month.value == 0 and serving.POWER_UNKNOWN in option.risks for option in mine)
+    place = next(option.place for option in mine if ", q8_0," in option.label)
+    assert place is not None
+    # 1,235,814,400 weights in 34 bytes a block of 32, norms (16 * 2 + 1) * 2048 in 4 bytes.
+    assert place.weights_bytes == pytest.approx((1_235_814_400 - 67_584) * 34 / 32 + 67_584 * 4)
+    assert (place.hardware_kind, place.gpus, place.cores, place.context) == ("cpu", 1, 64, 1000)
+
+
+def test_a_described_cpu_that_is_there_is_weighed_and_mixtures_of_experts_are_not_run_on_it():
+    made = plan(models=("llama-4-scout", "llama-3.1-8b"), have={"cpu-server": 1}, gpus=("server-zen4",))
+    assert any(option.kind == "have" and option.model == "llama-3.1-8b" for option in made.options)
+    experts = [option for option in made.rejected if option.kind == "have" and option.model == "llama-4-scout"]
+    assert experts
+    assert all("hardware" in failed(option) for option in experts)
+
+
+def test_more_than_the_machine_at_hand_carries_is_rejected():
+    here = replace(hardware("desktop-ddr5"), name="cpu", measured=True)
+    busy = replace(WORK, traffic=Traffic(800, 200, 1e9), models=("llama-3.1-8b",), gpus=("l4",))
+    made = make_plan(busy, replace(MARKET, here=here))
+    have = [option for option in made.rejected if option.kind == "have"]
+    assert have
+    assert all("machines are needed for the peak, 1 are there" in failure.reason
+               for option in have for failure in option.failures if failure.constraint == "hardware")  # fmt: skip
+
+
+def test_constants_of_ones_own_replace_the_shipped_ones():
+    slow = roofline.Constants(0.05, 0.05, 1e-4, 1e-5, 1e-5, 0.9, 1.1, "mine", "gpu")
+    work = {"models": ("llama-3.1-8b",), "gpus": ("h100",), "privacy": "no-third-party"}
+    shipped = plan(**work).options[0].tok_per_s
+    mine = make_plan(replace(WORK, **work), replace(MARKET, constants={"gpu": slow})).options[0]  # pyright: ignore
+    assert shipped is not None
+    assert mine.tok_per_s is not None
+    assert mine.tok_per_s.value < shipped.value / 5
+    assert any("constants mine" in risk for risk in mine.risks)
+
+
 class TestServing:
     """Machines by hand."""
 
-    ONE = serving.Machine(architecture("llama-3.1-8b"), hardware("h100-sxm"), 1, stored_as("bf16"))
+    CONSTANTS = roofline.Constants(0.7, 0.5, 50e-6, 20e-6, 10e-6, 0.8, 1.25)
+    ONE = serving.Machine(architecture("llama-3.1-8b"), hardware("h100-sxm"), 1, stored_as("bf16"), CONSTANTS)
 
     def test_one_sequence_of_8b_takes_its_weights_its_kv_cache_and_the_runtime(self):
         # 8.030e9 * 2 = 16.06 GB; 1,000 tokens * 131,072 B = 0.131 GB; 2 GB
@@ -274,13 +321,24 @@ class TestServing:
         assert serving.step_s(self.ONE, 1, 1000).note == "bounded by reading weights"
 
     def test_large_batches_are_bounded_by_operations(self):
-        # 2 * 7.505e9 * 512 / (0.5 * 989e12) = 15.5 ms and 1.6 ms; its bytes at 100 tokens take 9.3 ms
-        assert serving.step_s(self.ONE, 512, 100).value == pytest.approx(0.0155 + 0.0016, abs=2e-4)
+        # 2 * 7.505e9 * 512 / (0.5 * 989e12) = 15.5 ms, 1.6 ms and 512 * 10 us; its bytes at 100 tokens take 9.3 ms
+        assert serving.step_s(self.ONE, 512, 100).value == pytest.approx(0.0155 + 0.0016 + 0.0051, abs=2e-4)
 
     def test_two_cards_halve_the_bytes_and_pay_for_their_sums(self):
         two = replace(self.ONE, gpus=2)
         # 15.14 GB / (2 * 2,345 GB/s) = 3.23 ms, 32 layers of 50 us = 1.6 ms, 64 sums of 20 us = 1.28 ms
         assert serving.step_s(two, 1, 1000).value == pytest.approx(0.00611, abs=5e-5)
+
+    def test_a_time_comes_with_the_interval_of_its_constants(self):
+        step = serving.step_s(self.ONE, 4, 1000)
+        assert (step.low, step.high) == (pytest.approx(0.8 * step.value), pytest.approx(1.25 * step.value))
+
+    def test_what_is_not_given_is_the_shipped_calibration_of_that_kind(self):
+        shipped = replace(self.ONE, calibrated=None)
+        assert shipped.constants() == default_constants("gpu")
+        assert default_constants("gpu").source in serving.speed_risk(shipped)
+        on_cpu = replace(shipped, card=hardware("server-zen4"), fmt=stored_as("q8_0"))
+        assert on_cpu.constants() == default_constants("cpu")
 
     def test_the_shown_sum_is_the_rooflines(self):
         two = replace(self.ONE, gpus=2)

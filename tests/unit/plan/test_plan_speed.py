@@ -10,7 +10,7 @@ import pytest
 
 from wayra.base.errors import FileFormatError, InvalidParameter
 from wayra.plan.calibration import Observation, fit_constants, predict
-from wayra.plan.constants import default_constants, read_constants, write_constants
+from wayra.plan.constants import constants_for, default_constants, read_constants, write_constants
 from wayra.plan.hardware import all_hardware, hardware
 from wayra.plan.measurements import COLUMNS, read_measurements
 from wayra.plan.models import architecture
@@ -113,6 +113,21 @@ def test_intervals_cover_what_noise_leaves() -> None:
     # Nine of ten of a normal distribution lie within 1.645 standard deviations.
     assert math.log(found.high) == pytest.approx(0.1645, rel=0.35)
     assert math.log(found.low) == pytest.approx(-0.1645, rel=0.35)
+
+
+def test_runs_of_several_kinds_of_hardware_are_not_mixed() -> None:
+    terms = decode_terms(on("llama-3.1-8b", "bf16", "h100"), Load(1, 8, 8))
+    made = [Observation(terms, 1.0, "x", "gpu")] * 6
+    assert fit_constants([*made, *made]).kind == "gpu"
+    with pytest.raises(InvalidParameter, match="cpu, gpu"):
+        fit_constants([*made, *(replace(item, kind="cpu") for item in made)])
+
+
+def test_constants_of_another_kind_are_refused() -> None:
+    mine = Constants(0.7, 0.5, 0, 0, 0, kind="cpu")
+    assert constants_for(mine, "cpu") == mine
+    with pytest.raises(InvalidParameter, match="of the kind cpu, wanted are those of gpu"):
+        constants_for(mine, "gpu")
 
 
 def test_too_few_or_senseless_runs_are_refused() -> None:
