@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -22,11 +23,18 @@ WAIT_S = 120
 class LiveServer:
     """prelude: Python that runs in the server's process before it starts, to break what the test is about.
 
-    headers: sent with every request of `ask` that does not say otherwise.
+    headers: sent with every request of `ask` that does not say otherwise. tls: how to connect to an encrypted one.
     """
 
-    def __init__(self, *args: str, prelude: str = "", headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *args: str,
+        prelude: str = "",
+        headers: dict[str, str] | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.headers = headers or {}
+        self.tls = tls
         self.log_file = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed by __exit__)
         self.process = subprocess.Popen(
             [sys.executable, "-c", f"{prelude}\n{START}", "serve", "--port", "0", *args],
@@ -38,10 +46,11 @@ class LiveServer:
         )
         assert self.process.stdout is not None
         self.greeting = self.process.stdout.readline()
-        found = re.search(r"http://([\d.]+):(\d+)", self.greeting)
+        scheme = "http" if tls is None else "https"
+        found = re.search(rf"{scheme}://([\d.]+):(\d+)", self.greeting)
         assert found, f"the server did not start: {self.greeting!r} {self.log()!r}"
         self.host, self.port = found[1], int(found[2])
-        self.url = f"http://{self.host}:{self.port}"
+        self.url = f"{scheme}://{self.host}:{self.port}"
 
     def log(self) -> str:
         self.log_file.seek(0)
@@ -67,7 +76,10 @@ class LiveServer:
 
     def ask(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> "Answer":
         """One request on a connection of its own. bytes are sent as they are, anything else as JSON."""
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=WAIT_S)
+        if self.tls is None:
+            connection = http.client.HTTPConnection(self.host, self.port, timeout=WAIT_S)
+        else:
+            connection = http.client.HTTPSConnection(self.host, self.port, timeout=WAIT_S, context=self.tls)
         try:
             sent = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
             kind = {} if body is None else {"Content-Type": "application/json"}
@@ -84,7 +96,11 @@ class LiveServer:
         return self.ask("GET", path, None, {name.replace("_", "-"): value for name, value in headers.items()})
 
     def connect(self) -> socket.socket:
-        """A bare socket."""
+        """A socket of which nothing is read or written by itself, but the handshake where there is one."""
+        sock = self.connect_bare()
+        return sock if self.tls is None else self.tls.wrap_socket(sock, server_hostname=self.host)
+
+    def connect_bare(self) -> socket.socket:
         return socket.create_connection((self.host, self.port), timeout=WAIT_S)
 
     def begin_chat(self, **fields: Any) -> socket.socket:

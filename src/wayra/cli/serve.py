@@ -13,12 +13,13 @@ from wayra.cli.output import emit, json_option, note, print_line
 
 if TYPE_CHECKING:
     from wayra.server.service import Service
+    from wayra.server.tls import TlsFiles
 
 EPILOG = """\b
 Examples:
   wayra serve
   wayra serve llama3.2:1b --port 9000
-  wayra serve --host 0.0.0.0 --api-key-file keys.txt
+  wayra serve --host 0.0.0.0 --api-key-file keys.txt --tls-cert cert.pem --tls-key key.pem
 Then:
   curl localhost:8000/v1/chat/completions -H 'Content-Type: application/json' \\
     -d '{"messages": [{"role": "user", "content": "Hello"}]}'
@@ -33,7 +34,13 @@ SERVER_OPTIONS = (
                  help="Clients must send it; may be given several times. Others on this machine can see it: "
                       "--api-key-file is safer."),
     click.option("--api-key-file", type=click.Path(path_type=Path), metavar="FILE",
-                 help="API keys, one a line, and their limits."),
+                 help="API keys, one a line, and their limits and weights."),
+    click.option("--tls-cert", type=click.Path(path_type=Path), metavar="FILE",
+                 help="Serve over TLS, with this certificate and its chain (PEM)."),
+    click.option("--tls-key", type=click.Path(path_type=Path), metavar="FILE",
+                 help="The certificate's private key (PEM).  [default: the certificate's file]"),
+    click.option("--tls-client-ca", type=click.Path(path_type=Path), metavar="FILE",
+                 help="Take only clients with a certificate that this CA signed (PEM)."),
     click.option("--allowed-host", "allowed_hosts", multiple=True, metavar="NAME",
                  help="A further name clients may use for this server."),
     click.option("--cors-origin", "cors_origins", multiple=True, metavar="ORIGIN",
@@ -96,6 +103,7 @@ def serve(settings: Settings, name: str | None, as_json: bool, **options: Any) -
         body_s=options["body_timeout"],
         stall_s=options["stall_timeout"],
         drain_s=options["drain_timeout"],
+        tls=_tls_files(options["tls_cert"], options["tls_key"], options["tls_client_ca"]),
     )
     llm_options = LLMOptions(
         backend=options["backend"],
@@ -120,6 +128,16 @@ def serve(settings: Settings, name: str | None, as_json: bool, **options: Any) -
     )
     if code:
         raise Exit(code)
+
+
+def _tls_files(cert: Path | None, key: Path | None, client_ca: Path | None) -> "TlsFiles | None":
+    from wayra.server.tls import TlsFiles
+
+    if cert is None:
+        if key is not None or client_ca is not None:
+            raise click.UsageError("--tls-key and --tls-client-ca belong to --tls-cert; pass that too.")
+        return None
+    return TlsFiles(cert, key or cert, client_ca)
 
 
 def _greet(as_json: bool, service: "Service", url: str) -> None:

@@ -6,7 +6,7 @@ would cost a coroutine, a task switch and two state machines.
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import h11
 from uvicorn.config import Config
@@ -14,8 +14,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from wayra.server.errors import ApiError, openai_shape
+from wayra.server.tls import Tls
 
 MAX_HEADER_BYTES = 64 << 10
+GOODBYE_S = 1.0
+"""How long a client may keep a closed connection of which it has got everything: over TLS it should say goodbye too."""
 MAX_UNSENT_BYTES = 1 << 20
 """Beyond what the system buffers. A client that far behind its own answer is given up."""
 
@@ -44,7 +47,7 @@ class Connection(H11Protocol):
         """Begin, unless there are too many already."""
         super().connection_made(transport)
         self.grants.connections.add(self)
-        if len(self.grants.connections) > self.grants.max_connections:
+        if self.grants.is_too_full:
             transport.abort()
             return
         self._await_headers()
@@ -118,11 +121,12 @@ class Connection(H11Protocol):
         return True
 
     def check_stall(self, now: float, stall_s: float) -> None:
-        """Give up a client that has taken nothing of what waits for it for so long."""
+        """Give up a client that has taken nothing of what waits for it for so long, or keeps what we have closed."""
         unsent_bytes = self.transport.get_write_buffer_size()
-        if unsent_bytes == 0 or unsent_bytes != self._unsent_bytes:
+        is_at_rest = unsent_bytes == 0 and not self.transport.is_closing()
+        if is_at_rest or unsent_bytes != self._unsent_bytes:
             self._unsent_bytes, self._stalled_since = unsent_bytes, now
-        elif now - self._stalled_since >= stall_s:
+        elif now - self._stalled_since >= (stall_s if unsent_bytes else GOODBYE_S):
             self.transport.abort()
 
     def _between_requests(self) -> bool:
@@ -155,16 +159,35 @@ class Connection(H11Protocol):
         self.transport.close()
 
 
-class Grants:
-    """What all connections share: who they are, and how much they may take."""
+class Entering(Protocol):
+    """A client that is not a connection yet."""
 
-    def __init__(self, max_connections: int, header_s: float, max_body_bytes: int) -> None:
+    def give_up(self) -> None: ...
+
+
+class Grants:
+    """What all connections share: who they are, and how much they may take.
+
+    entering: in the middle of a handshake. tls: None where nothing is encrypted.
+    """
+
+    def __init__(self, max_connections: int, header_s: float, max_body_bytes: int, tls: Tls | None = None) -> None:
         self.connections: set[Connection] = set()
+        self.tls = tls
+        self.entering: set[Entering] = set()
         self.max_connections = max_connections
         self.header_s = header_s
         self.body_bytes = 0
         self.max_body_bytes = max_body_bytes
         self.max_all_body_bytes = 16 * max_body_bytes
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.connections) + len(self.entering) >= self.max_connections
+
+    @property
+    def is_too_full(self) -> bool:
+        return len(self.connections) + len(self.entering) > self.max_connections
 
     def check_stalls(self, now: float, stall_s: float) -> None:
         """Give up clients that take nothing."""

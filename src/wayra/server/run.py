@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import FrameType
-from typing import cast
+from typing import Any, cast
 
 from uvicorn import Config, Server
 
@@ -26,6 +26,8 @@ from wayra.server.connection import MAX_HEADER_BYTES, Connection, Grants
 from wayra.server.journal import Journal
 from wayra.server.service import Service
 from wayra.server.settings import ServerSettings
+from wayra.server.tls import Tls
+from wayra.server.tls_entry import TlsEntry
 
 EXIT_ENGINE_FAILED = 1
 SWEEP_S = 1.0
@@ -55,12 +57,12 @@ def listen(settings: ServerSettings) -> socket.socket:
     return sock
 
 
-def url_of(sock: socket.socket) -> str:
-    """Where clients of this machine find it."""
+def url_of(sock: socket.socket, scheme: str) -> str:
+    """Where clients of this machine find it. scheme: "http" or "https"."""
     host, port = sock.getsockname()[:2]
     if host in ("0.0.0.0", "::"):
         host = "127.0.0.1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 class WayraServer(Server):
@@ -104,6 +106,8 @@ class WayraServer(Server):
 
     async def shutdown(self, sockets: "list[socket.socket] | None" = None) -> None:
         """Wait for what is under way, as long as settings allow; then tell the rest that it is over."""
+        for entering in list(self._grants.entering):
+            entering.give_up()
         await super().shutdown(sockets)
         if self._sweeper is not None:
             self._sweeper.cancel()
@@ -115,6 +119,15 @@ class WayraServer(Server):
         while True:
             await asyncio.sleep(SWEEP_S)
             self._grants.check_stalls(time.monotonic(), self._service.settings.stall_s)
+            if self._grants.tls is not None:
+                self._refresh(self._grants.tls)
+
+    def _refresh(self, tls: Tls) -> None:
+        try:
+            if tls.refresh():
+                self._journal.say("certificate_changed")
+        except InvalidParameter as error:
+            self._journal.say("certificate_unusable", error=str(error))
 
 
 def serve(
@@ -128,6 +141,7 @@ def serve(
     load: makes the service, given whom to tell of an engine's death; called when the address is secured.
     on_ready: told the URL when requests are accepted. Raises InvalidParameter and whatever `load` raises.
     """
+    tls = None if settings.tls is None else Tls(settings.tls)
     sock = listen(settings)
     server: list[WayraServer] = []
 
@@ -139,9 +153,10 @@ def serve(
     except BaseException:
         sock.close()
         raise
-    grants = Grants(_max_connections(settings), settings.header_s, settings.max_body_bytes)
+    grants = Grants(_max_connections(settings), settings.header_s, settings.max_body_bytes, tls)
     config = _config(service, settings, journal, grants)
-    server.append(WayraServer(config, service, grants, journal, lambda: on_ready(service, url_of(sock))))
+    url = url_of(sock, "http" if tls is None else "https")
+    server.append(WayraServer(config, service, grants, journal, lambda: on_ready(service, url)))
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     # What is loaded now stays: the collector need not look at it again and again.
     gc.collect()
@@ -160,7 +175,7 @@ def _config(service: Service, settings: ServerSettings, journal: Journal, grants
     return Config(
         make_app(service, journal),
         loop="asyncio",
-        http=cast(type[asyncio.Protocol], partial(Connection, grants=grants)),
+        http=cast(type[asyncio.Protocol], partial(_new_connection, grants=grants)),
         ws="none",
         lifespan="off",
         log_config=None,
@@ -172,6 +187,11 @@ def _config(service: Service, settings: ServerSettings, journal: Journal, grants
         timeout_graceful_shutdown=settings.drain_s,
         h11_max_incomplete_event_size=MAX_HEADER_BYTES,
     )
+
+
+def _new_connection(*, grants: Grants, **of_uvicorn: Any) -> asyncio.Protocol:
+    connection = Connection(**of_uvicorn, grants=grants)
+    return connection if grants.tls is None else TlsEntry(connection, grants.tls)
 
 
 def _max_connections(settings: ServerSettings) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from wayra.base.errors import InvalidParameter
 from wayra.server.keys import ApiKey
+from wayra.server.tls import TlsFiles
 
 DEFAULT_PORT = 8000
 _ORIGIN = re.compile(r"https?://[^/\s]+")
@@ -24,6 +25,7 @@ class ServerSettings:
     header_s, body_s, stall_s: how long a client may take for its headers, for its body, and to accept what is sent.
     keep_alive_s: how long an idle connection stays open. health_s: how long the step of a health check may take.
     drain_s: how long requests under way may go on after SIGTERM.
+    tls: serve over TLS alone. With a client CA in it others than this machine may connect without an API key.
     """
 
     host: str = "127.0.0.1"
@@ -40,6 +42,7 @@ class ServerSettings:
     keep_alive_s: int = 30
     health_s: float = 10.0
     drain_s: int = 60
+    tls: TlsFiles | None = None
 
     def __post_init__(self) -> None:
         _in_range("port", self.port, 0, 65535)
@@ -53,10 +56,11 @@ class ServerSettings:
         for origin in self.cors_origins:
             if not _ORIGIN.fullmatch(origin):
                 raise InvalidParameter(f"the origin {origin!r:.80} is none; write scheme://host[:port], no path, no *")
-        if not self.api_keys and not self.is_loopback:
+        checks_clients = bool(self.api_keys) or (self.tls is not None and self.tls.client_ca is not None)
+        if not checks_clients and not self.is_loopback:
             raise InvalidParameter(
                 f"host {self.host!r} can be reached from other machines, and there is no API key; "
-                "pass --api-key-file (or --api-key), or listen on 127.0.0.1"
+                "pass --api-key-file (or --api-key, or --tls-client-ca), or listen on 127.0.0.1"
             )
 
     @property
