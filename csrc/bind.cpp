@@ -309,10 +309,10 @@ NB_MODULE(_native, m) {
       .def("add_vector", &Model::add_vector, "values"_a)
       .def(
           "add_buffer",
-          [](Model& s, int cols, bool per_row, bool f32, bool quantised, bool fine, int shares) {
-            return s.executor().add_buffer({cols, per_row, f32, quantised, fine}, shares);
+          [](Model& s, int cols, bool per_row, bool f32, bool int8, bool fine, bool words, bool bf16, int shares) {
+            return s.executor().add_buffer({cols, per_row, f32, int8, fine, words, bf16}, shares);
           },
-          "cols"_a, "per_row"_a, "f32"_a, "quantised"_a, "fine"_a, "shares"_a)
+          "cols"_a, "per_row"_a, "f32"_a, "int8"_a, "fine"_a, "words"_a, "bf16"_a, "shares"_a)
       .def(
           "set_rope", [](Model& s, int v, float magnitude) { s.executor().set_rope(v, magnitude); }, "inv_freq"_a,
           "magnitude"_a)

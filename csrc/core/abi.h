@@ -25,11 +25,12 @@ enum class Format : int32_t {
 
 enum class KvType : int32_t { kF32 = 0, kF16 = 1, kBF16 = 2 };
 
-constexpr int kLanes = 16;       // weight rows interleaved in a panel
-constexpr int kGroup = 32;       // consecutive k that share an activation scale
-constexpr int kTileRows = 8;     // rows of activations stored together
-constexpr int kKvBlock = 32;     // tokens in a KV block
-constexpr int kSplitKeys = 256;  // keys in an attention split; splits start at multiples of it
+constexpr int kLanes = 16;        // weight rows interleaved in a panel
+constexpr int kGroup = 32;        // consecutive k that share an activation scale
+constexpr int kWordSteps = 8191;  // largest integer of a word: a group's products sum to less than 2^31
+constexpr int kTileRows = 8;      // rows of activations stored together
+constexpr int kKvBlock = 32;      // tokens in a KV block
+constexpr int kSplitKeys = 256;   // keys in an attention split; splits start at multiples of it
 constexpr int kMaxHeadDim = 1024;
 
 // A packed matrix: ceil(rows / 16) panels of panel_bytes; a panel holds its codes, then (at scale_offset) its scales.
@@ -42,9 +43,9 @@ struct PackedMatrix {
   const uint8_t* data;  // 64-byte aligned, not owned
 };
 
-// Rows of activations. f32 serves float formats, the rest serves quantised ones; what no consumer needs is null.
-// Quantised rows lie in tiles of eight, group after group, so that a kernel walks one stretch of memory: the entry of
-// (row, group) is number `at(row, group)` of each array.
+// Rows of activations in the forms that weights are multiplied with; what no consumer needs is null. All but f32 lie in
+// tiles of eight rows, group after group, so that a kernel walks one stretch of memory: the entry of (row, group) is
+// number `at(row, group)` of each array. Beyond the last column words and bf16 are zero.
 struct ActRows {
   const float* f32;    // [rows][cols]
   int8_t* q;           // [entries][32]
@@ -53,8 +54,11 @@ struct ActRows {
   float* sum;          // [entries] scale times the sum of the group's integers
   int32_t* neg_sum;    // [entries] minus the sum of the group's integers
   int32_t* neg_sum16;  // [entries][2] the same for each half group
+  int16_t* words;      // [entries][32] integers of at most kWordSteps
+  float* word_scale;   // [entries]
+  uint16_t* bf16;      // [entries][32]
   int32_t cols;
-  int32_t groups;
+  int32_t groups;  // the last may be shorter, but for int8
 
   int64_t at(int64_t row, int64_t group) const {
     return (row / kTileRows * groups + group) * kTileRows + row % kTileRows;
@@ -146,12 +150,12 @@ struct SampleArgs {
 };
 
 // The operations of one instruction set. Every function is free of state and of allocation.
-constexpr int32_t kAbiVersion = 4;  // raised with every change in this file: a library left behind is refused
+constexpr int32_t kAbiVersion = 5;  // raised with every change in this file: a library left behind is refused
 struct KernelTable {
   int32_t abi_version;
   const char* name;
   void (*linear)(const LinearArgs&);
-  // Fills q, scale, sums of row `row` of x from src [cols], for groups [group_begin, group_end).
+  // Fills every form of row `row` of x but f32 from src [cols], for groups [group_begin, group_end).
   void (*quantise)(const ActRows& x, int64_t row, const float* src, int32_t group_begin, int32_t group_end);
   // x += delta (when not null), h = x / rms(x) * weight.
   void (*add_rms_norm)(float* x, const float* delta, const float* weight, float eps, int32_t n, float* h);

@@ -17,27 +17,55 @@ constexpr int64_t kStretchRows = 64;  // most rows a thread takes through a stre
 
 int64_t align64(int64_t n) { return (n + 63) / 64 * 64; }
 
-// Bytes of a buffer's parts for whole tiles of rows, each part aligned.
-int64_t quantised_bytes(int64_t rows, int64_t cols, bool fine) {
-  const int64_t groups = cols / kGroup;
-  return (fine ? 2 : 1) * align64(rows * cols) + 3 * align64(rows * groups * 4) + align64(rows * groups * 8);
+// Hands out stretches of memory one after the other, each aligned; from null it only counts.
+class Placing {
+ public:
+  explicit Placing(uint8_t* base) : base_(base) {}
+
+  template <class T>
+  T* take(int64_t count) {
+    T* at = base_ ? reinterpret_cast<T*>(base_ + size_) : nullptr;
+    size_ += align64(count * static_cast<int64_t>(sizeof(T)));
+    return at;
+  }
+  int64_t size() const { return size_; }
+
+ private:
+  uint8_t* base_;
+  int64_t size_ = 0;
+};
+
+// Places every form of a buffer of so many rows, whole tiles of them; returns the bytes they take.
+int64_t place(Buffer& b, uint8_t* base, int64_t rows) {
+  Placing memory(base);
+  b.view.cols = b.cols;
+  b.view.groups = (b.cols + kGroup - 1) / kGroup;
+  const int64_t entries = rows * b.view.groups;
+  if (b.f32) b.view.f32 = b.values = memory.take<float>(rows * b.cols);
+  if (b.int8) {
+    b.view.q = memory.take<int8_t>(entries * kGroup);
+    if (b.fine) b.view.low = memory.take<int8_t>(entries * kGroup);
+    b.view.scale = memory.take<float>(entries);
+    b.view.sum = memory.take<float>(entries);
+    b.view.neg_sum = memory.take<int32_t>(entries);
+    b.view.neg_sum16 = memory.take<int32_t>(2 * entries);
+  }
+  if (b.words) {
+    b.view.words = memory.take<int16_t>(entries * kGroup);
+    b.view.word_scale = memory.take<float>(entries);
+  }
+  if (b.bf16) b.view.bf16 = memory.take<uint16_t>(entries * kGroup);
+  return memory.size();
 }
 
-void place_quantised(Buffer& b, uint8_t* at, int64_t rows) {
-  const int64_t groups = b.cols / kGroup;
-  b.view.q = reinterpret_cast<int8_t*>(at);
-  at += align64(rows * b.cols);
-  if (b.fine) {
-    b.view.low = reinterpret_cast<int8_t*>(at);
-    at += align64(rows * b.cols);
+bool serves(const BufferKind& b, Input input) {
+  switch (input) {
+    case Input::kF32: return b.f32;
+    case Input::kInt8: return b.int8;
+    case Input::kWords: return b.words;
+    case Input::kBF16: return b.bf16 || b.f32;
   }
-  b.view.scale = reinterpret_cast<float*>(at);
-  at += align64(rows * groups * 4);
-  b.view.sum = reinterpret_cast<float*>(at);
-  at += align64(rows * groups * 4);
-  b.view.neg_sum = reinterpret_cast<int32_t*>(at);
-  at += align64(rows * groups * 4);
-  b.view.neg_sum16 = reinterpret_cast<int32_t*>(at);
+  return false;
 }
 }  // namespace
 
@@ -66,7 +94,7 @@ int Executor::add_vector(std::vector<float> v) {
 
 int Executor::add_buffer(BufferKind kind, int shares) {
   const int index = static_cast<int>(buffers_.size());
-  if (kind.cols < 1 || (kind.quantised && kind.cols % kGroup) || shares >= index) refuse("bad buffer");
+  if (kind.cols < 1 || (kind.int8 && kind.cols % kGroup) || shares >= index) refuse("bad buffer");
   buffers_.push_back(Buffer{kind, nullptr, {}});
   shares_.push_back(shares < 0 ? index : shares);
   return index;
@@ -91,9 +119,9 @@ void Executor::check_linear(int in, const std::vector<int>& parts, bool quantise
     const PackedMatrix& m = matrices_.at(static_cast<size_t>(p));
     check_buffer(in, m.cols, what);
     const Buffer& b = buffers_[static_cast<size_t>(in)];
-    const bool quantised = format_info(m.format)->quantised;
-    if (quantised ? !b.quantised : !b.f32) refuse(std::string(what) + ": the input lacks the form the weights need");
-    if (quantise_input && !(b.f32 && b.quantised)) refuse(std::string(what) + ": cannot quantise the input");
+    if (!serves(b, format_info(m.format)->input))
+      refuse(std::string(what) + ": the input lacks the form the weights need");
+    if (quantise_input && !(b.f32 && b.has_groups())) refuse(std::string(what) + ": cannot quantise the input");
   }
 }
 
@@ -102,12 +130,9 @@ void Executor::lay_out() {
   const int64_t most = std::max(limits_.max_tokens, limits_.max_seqs);
   const int64_t rows = (most + kTileRows - 1) / kTileRows * kTileRows;
   std::vector<int64_t> need(buffers_.size(), 0);
-  const auto bytes_of = [&](const Buffer& b) {
-    return (b.f32 ? align64(rows * b.cols * 4) : 0) + (b.quantised ? quantised_bytes(rows, b.cols, b.fine) : 0);
-  };
   for (size_t i = 0; i < buffers_.size(); ++i) {
     auto& n = need[static_cast<size_t>(shares_[i])];
-    n = std::max(n, bytes_of(buffers_[i]));
+    n = std::max(n, place(buffers_[i], nullptr, rows));
   }
   std::vector<int64_t> offset(buffers_.size(), 0);
   int64_t total = 0;
@@ -117,16 +142,7 @@ void Executor::lay_out() {
   }
   arena_ = Memory(static_cast<size_t>(total), false);
   for (size_t i = 0; i < buffers_.size(); ++i) {
-    Buffer& b = buffers_[i];
-    uint8_t* at = arena_.data() + offset[static_cast<size_t>(shares_[i])];
-    b.view.cols = b.cols;
-    b.view.groups = b.cols / kGroup;
-    if (b.f32) {
-      b.values = reinterpret_cast<float*>(at);
-      b.view.f32 = b.values;
-      at += align64(rows * b.cols * 4);
-    }
-    if (b.quantised) place_quantised(b, at, rows);
+    place(buffers_[i], arena_.data() + offset[static_cast<size_t>(shares_[i])], rows);
   }
 }
 

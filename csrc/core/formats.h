@@ -6,19 +6,25 @@
 //   pair plane    2 x 64 B  plane p: bits 2i, 2i+1 = quad 4p + i
 //   bit plane     1 x 64 B  bit q = quad q
 //   byte plane    8 x 64 B  plane q = quad q
-// Scales follow all codes of the panel, a group after the other; the formats with super-blocks of 256 put the
-// super-scales (float16 [16], then the minimum's where there is one) before the eight groups they govern.
+// Sixteen-bit elements lie in pairs of consecutive k, a pair a lane: bfloat16 as they are; float16 as integers of at
+// most kWordSteps with a bfloat16 scale [16] for a group, because a product of such words is twice as fast as one of
+// floats. Groups of both are filled with zeros to 32. Scales follow all codes of the panel, a group after the other;
+// the formats with super-blocks of 256 put the super-scales (float16 [16], then the minimum's where there is one)
+// before the eight groups they govern.
 #pragma once
 #include "core/abi.h"
 
 namespace wayra {
 
+// The form of the activations that a product with a format takes.
+enum class Input { kF32, kInt8, kWords, kBF16 };
+
 struct FormatInfo {
-  bool quantised;
+  Input input;          // of a bfloat16 matrix f32 serves as well
   bool super_blocks;    // scales in super-blocks of 256
   int32_t block_len;    // of the file's layout
   int32_t block_bytes;  // of the file's layout
-  int32_t code_bytes;   // packed, a group of 32 k x 16 rows (float formats: one k x 16 rows)
+  int32_t code_bytes;   // packed, a group of 32 k x 16 rows (float32: one k x 16 rows)
   int32_t super_bytes;  // packed, super-scales of 256 k x 16 rows
   int32_t scale_bytes;  // packed, scales of a group
 };

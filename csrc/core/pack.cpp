@@ -1,5 +1,7 @@
 // Repacks matrices from the file's block layouts into interleaved panels (layout: formats.h). The block layouts are
 // GGML's; the reference reading of each is weights/formats in Python, and a test holds the two together.
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "core/formats.h"
@@ -173,11 +175,59 @@ void pack_row(Format f, const FormatInfo& info, int64_t cols, const uint8_t* row
   }
 }
 
-void pack_float_row(const FormatInfo& info, int64_t cols, const uint8_t* row, int lane, uint8_t* codes) {
-  const size_t n = static_cast<size_t>(info.block_bytes);
-  for (int64_t k = 0; k < cols; ++k) {
-    std::memcpy(codes + (static_cast<size_t>(k) * kLanes + static_cast<size_t>(lane)) * n,
-                row + static_cast<size_t>(k) * n, n);
+void pack_f32_row(int64_t cols, const uint8_t* row, int lane, uint8_t* codes) {
+  for (int64_t k = 0; k < cols; ++k) std::memcpy(codes + (k * kLanes + lane) * 4, row + 4 * k, 4);
+}
+
+// Byte of element k of a lane among pairs.
+int64_t in_pairs(int64_t k, int lane) { return (k / 2 * kLanes + lane) * 4 + k % 2 * 2; }
+
+void pack_bf16_row(int64_t cols, const uint8_t* row, int lane, uint8_t* codes) {
+  for (int64_t k = 0; k < cols; ++k) std::memcpy(codes + in_pairs(k, lane), row + 2 * k, 2);
+}
+
+float from_bits(uint32_t bits) {
+  float v;
+  std::memcpy(&v, &bits, sizeof v);
+  return v;
+}
+
+// Exponents are rebuilt by a product, which is exact for subnormal numbers too.
+float from_f16(uint16_t h) {
+  const uint32_t sign = static_cast<uint32_t>(h & 0x8000) << 16;
+  const uint32_t rest = static_cast<uint32_t>(h & 0x7fff) << 13;
+  const float magnitude = (h & 0x7c00) == 0x7c00 ? from_bits(rest | 0x7f800000u) : from_bits(rest) * 0x1p112f;
+  return sign ? -magnitude : magnitude;
+}
+
+// The smallest bfloat16 that is not below v, a positive float or infinity.
+uint16_t bf16_not_below(float v) {
+  uint32_t bits;
+  std::memcpy(&bits, &v, sizeof bits);
+  return static_cast<uint16_t>((bits >> 16) + ((bits & 0xffff) ? 1 : 0));
+}
+
+// float16 as words: integers of at most kWordSteps and a scale for 32 of them. A group with an infinity or a
+// not-a-number becomes not-a-numbers.
+void pack_word_row(int64_t cols, const uint8_t* row, int lane, uint8_t* codes, uint8_t* scales) {
+  for (int64_t first = 0; first < cols; first += kGroup) {
+    const int64_t count = std::min<int64_t>(kGroup, cols - first);
+    float v[kGroup];
+    float largest = 0.0f;
+    bool finite = true;
+    for (int64_t i = 0; i < count; ++i) {
+      v[i] = from_f16(read_u16(row + 2 * (first + i)));
+      finite = finite && std::isfinite(v[i]);
+      largest = std::max(largest, std::fabs(v[i]));
+    }
+    const uint16_t scale = finite ? bf16_not_below(largest / kWordSteps) : uint16_t{0x7fc0};
+    put_u16(scales + first / kGroup * 2 * kLanes, lane, scale);
+    if (!finite || largest == 0.0f) continue;
+    const float d = from_bits(static_cast<uint32_t>(scale) << 16);
+    for (int64_t i = 0; i < count; ++i) {
+      const auto word = static_cast<int16_t>(std::nearbyint(v[i] / d));
+      std::memcpy(codes + in_pairs(first + i, lane), &word, 2);
+    }
   }
 }
 }  // namespace
@@ -194,10 +244,12 @@ void pack_panels(Format format, int64_t rows, int64_t cols, const uint8_t* raw, 
     for (int lane = 0; lane < kLanes && p * kLanes + lane < rows; ++lane) {
       const int64_t row = p * kLanes + lane;
       const uint8_t* src = raw + (row_order ? row_order[row] : row) * row_bytes;
-      if (info.quantised) {
-        pack_row(format, info, cols, src, lane, panel, panel + code_bytes);
-      } else {
-        pack_float_row(info, cols, src, lane, panel);
+      uint8_t* scales = panel + code_bytes;
+      switch (info.input) {
+        case Input::kF32: pack_f32_row(cols, src, lane, panel); break;
+        case Input::kBF16: pack_bf16_row(cols, src, lane, panel); break;
+        case Input::kWords: pack_word_row(cols, src, lane, panel, scales); break;
+        case Input::kInt8: pack_row(format, info, cols, src, lane, panel, scales); break;
       }
     }
   }

@@ -13,11 +13,15 @@ struct BufferKind {
   int32_t cols;
   bool per_row;  // rows are logit rows, not tokens
   bool f32;
-  bool quantised;
-  bool fine;  // quantised to 15 bits instead of 8
+  bool int8;
+  bool fine;  // int8 is of 15 bits instead of 8
+  bool words;
+  bool bf16;
+
+  bool has_groups() const { return int8 || words || bf16; }
 };
 
-// A value of the Program. Rows are tokens or logit rows; what consumers need is kept: floats, int8 groups, or both.
+// A value of the Program. Rows are tokens or logit rows; they are kept in the forms that consumers need.
 struct Buffer : BufferKind {
   float* values = nullptr;  // the floats, writable
   ActRows view{};

@@ -116,7 +116,7 @@ void Executor::write_heads(const AttentionOp& op, int seq, int kv_head, int row_
     float* values = out.values + token * out.cols;
     kernels_->scale_row(running + 2 * kMaxAttentionRows + r * padded, 1.0f / running[kMaxAttentionRows + r],
                         op.head_dim, values + at);
-    if (out.quantised && op.head_dim % kGroup == 0) {
+    if (out.has_groups() && op.head_dim % kGroup == 0) {
       kernels_->quantise(out.view, token, values, at / kGroup, (at + op.head_dim) / kGroup);
     }
   }

@@ -34,7 +34,7 @@ void Executor::run_positions(int thread) {
 }
 
 void Executor::emit_row(const Buffer& out, int64_t row, const float* values) {
-  if (out.quantised) kernels_->quantise(out.view, row, values, 0, out.view.groups);
+  if (out.has_groups()) kernels_->quantise(out.view, row, values, 0, out.view.groups);
 }
 
 template <class RowOp>

@@ -4,13 +4,31 @@
 
 namespace wayra {
 namespace {
-template <class E>
-void embed_float(const PackedMatrix& m, int32_t row, float* out) {
-  const auto* w = reinterpret_cast<const typename E::T*>(m.data + row / kLanes * m.panel_bytes);
-  alignas(64) float lanes[kLanes];
+void embed_f32(const PackedMatrix& m, int32_t row, float* out) {
+  const auto* w = reinterpret_cast<const float*>(m.data + row / kLanes * m.panel_bytes) + row % kLanes;
+  for (int64_t k = 0; k < m.cols; ++k) out[k] = w[k * kLanes];
+}
+
+// Where element k of a row lies in a panel of pairs.
+int64_t in_pairs(int64_t k, int32_t row) { return (k / 2 * kLanes + row % kLanes) * 2 + k % 2; }
+
+void embed_bf16(const PackedMatrix& m, int32_t row, float* out) {
+  const auto* w = reinterpret_cast<const uint16_t*>(m.data + row / kLanes * m.panel_bytes);
   for (int64_t k = 0; k < m.cols; ++k) {
-    simd::store(lanes, E::get(w + k * kLanes));
-    out[k] = lanes[row % kLanes];
+    const uint32_t bits = static_cast<uint32_t>(w[in_pairs(k, row)]) << 16;
+    __builtin_memcpy(out + k, &bits, sizeof bits);
+  }
+}
+
+void embed_words(const PackedMatrix& m, int32_t row, float* out) {
+  const uint8_t* codes = m.data + row / kLanes * m.panel_bytes;
+  const auto* w = reinterpret_cast<const int16_t*>(codes);
+  const auto* scales = reinterpret_cast<const uint16_t*>(codes + m.scale_offset) + row % kLanes;
+  for (int64_t k = 0; k < m.cols; ++k) {
+    const uint32_t bits = static_cast<uint32_t>(scales[k / kGroup * kLanes]) << 16;
+    float d;
+    __builtin_memcpy(&d, &bits, sizeof d);
+    out[k] = d * static_cast<float>(w[in_pairs(k, row)]);
   }
 }
 
@@ -53,9 +71,9 @@ void embed_quantised(const PackedMatrix& m, int32_t row, float* out) {
 
 void embed(const PackedMatrix& m, int32_t row, float* out) {
   switch (m.format) {
-    case Format::kF32: return embed_float<simd::AsF32>(m, row, out);
-    case Format::kF16: return embed_float<simd::AsF16>(m, row, out);
-    case Format::kBF16: return embed_float<simd::AsBF16>(m, row, out);
+    case Format::kF32: return embed_f32(m, row, out);
+    case Format::kF16: return embed_words(m, row, out);
+    case Format::kBF16: return embed_bf16(m, row, out);
     default: return with_format(m.format, [&](auto p) { embed_quantised<decltype(p)>(m, row, out); });
   }
 }

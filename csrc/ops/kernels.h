@@ -4,6 +4,9 @@
 
 namespace wayra {
 void linear(const LinearArgs&);
+void linear_int8(const LinearArgs&);
+void linear_words(const LinearArgs&);
+void linear_float(const LinearArgs&);
 void quantise(const ActRows& x, int64_t row, const float* src, int32_t group_begin, int32_t group_end);
 void add_rms_norm(float* x, const float* delta, const float* weight, float eps, int32_t n, float* h);
 void embed(const PackedMatrix& m, int32_t row, float* out);

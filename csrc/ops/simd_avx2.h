@@ -192,6 +192,25 @@ inline F dot_bf16(F acc, B pairs, uint32_t pair) {
   const __m256 high = _mm256_castsi256_ps(_mm256_set1_epi32(static_cast<int32_t>(pair & 0xffff0000u)));
   return {dot_bf16_half(acc.a, pairs.a, low, high), dot_bf16_half(acc.b, pairs.b, low, high)};
 }
+inline F low_bf16(B pairs) {
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(pairs.a, 16)), _mm256_castsi256_ps(_mm256_slli_epi32(pairs.b, 16))};
+}
+inline F high_bf16(B pairs) {
+  const __m256i high = _mm256_set1_epi32(static_cast<int32_t>(0xffff0000u));
+  return {_mm256_castsi256_ps(_mm256_and_si256(pairs.a, high)), _mm256_castsi256_ps(_mm256_and_si256(pairs.b, high))};
+}
+// acc + dot of the two words of each lane with the two at a.
+inline I dot_words(I acc, B pairs, const int16_t* a) {
+  int32_t both;
+  std::memcpy(&both, a, 4);
+  const __m256i v = _mm256_set1_epi32(both);
+  return {_mm256_add_epi32(acc.a, _mm256_madd_epi16(pairs.a, v)),
+          _mm256_add_epi32(acc.b, _mm256_madd_epi16(pairs.b, v))};
+}
+inline void store_s16(int16_t* p, I v) {
+  const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(v.a, v.b), 0xd8);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), words);
+}
 inline B and_lanes(B x, uint32_t mask) {
   const __m256i m = _mm256_set1_epi32(static_cast<int32_t>(mask));
   return {_mm256_and_si256(x.a, m), _mm256_and_si256(x.b, m)};

@@ -119,6 +119,17 @@ inline F dot_bf16(F acc, B pairs, uint32_t pair) {
   return _mm512_fmadd_ps(high_of(pairs), high_of(p), _mm512_fmadd_ps(low_of(pairs), low_of(p), acc));
 #endif
 }
+inline F low_bf16(B pairs) { return _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16)); }
+inline F high_bf16(B pairs) {
+  return _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(static_cast<int32_t>(0xffff0000u))));
+}
+// acc + dot of the two words of each lane with the two at a.
+inline I dot_words(I acc, B pairs, const int16_t* a) {
+  int32_t both;
+  __builtin_memcpy(&both, a, 4);
+  return _mm512_dpwssd_epi32(acc, pairs, _mm512_set1_epi32(both));
+}
+inline void store_s16(int16_t* p, I v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(v)); }
 inline B and_lanes(B v, uint32_t mask) { return _mm512_and_si512(v, _mm512_set1_epi32(static_cast<int32_t>(mask))); }
 // Thirty-two integers of eight bits to memory, and the sum of each sixteen.
 inline void store_and_sum(int8_t* p, I low, I high, int32_t sums[2]) {

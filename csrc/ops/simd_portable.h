@@ -237,6 +237,31 @@ inline F dot_bf16(const F& acc, const B& pairs, uint32_t pair) {
     return acc.v[i] + from_bits(both << 16) * low + from_bits(both & 0xffff0000u) * high;
   });
 }
+inline F low_bf16(const B& pairs) {
+  return lanes<F>([&](int i) {
+    uint32_t both;
+    std::memcpy(&both, pairs.v + 4 * i, 4);
+    return from_bits(both << 16);
+  });
+}
+inline F high_bf16(const B& pairs) {
+  return lanes<F>([&](int i) {
+    uint32_t both;
+    std::memcpy(&both, pairs.v + 4 * i, 4);
+    return from_bits(both & 0xffff0000u);
+  });
+}
+// acc + dot of the two words of each lane with the two at a.
+inline I dot_words(const I& acc, const B& pairs, const int16_t* a) {
+  return lanes<I>([&](int i) {
+    int16_t both[2];
+    std::memcpy(both, pairs.v + 4 * i, 4);
+    return acc.v[i] + both[0] * a[0] + both[1] * a[1];
+  });
+}
+inline void store_s16(int16_t* p, const I& v) {
+  for (int i = 0; i < 16; ++i) p[i] = static_cast<int16_t>(v.v[i]);
+}
 inline B and_lanes(const B& x, uint32_t mask) {
   return bytes([&](int i) { return x.v[i] & (mask >> (8 * (i % 4))); });
 }

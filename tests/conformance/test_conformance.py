@@ -21,10 +21,13 @@ from wayra.model.ops import TABLE
 from wayra.model.record import record
 from wayra.model.spec import ModelSpec, RopeSpec
 
-# Float weights differ by the order of additions only. With int8 activations a difference in the last bit can move one
-# activation to the next integer, an error of 1/127 of its group's largest, so the bound on the mean is looser.
+# Float32 weights differ by the order of additions only. With rounded activations a difference in the last bit can move
+# one to the next value: an error of 1/127 of its group's largest with int8, of 2**-8 of itself with bfloat16, of 1/8191
+# of its group's largest with words. The bound on the mean is looser.
 NMSE_FLOAT = 1e-9
-NMSE_INT8 = 1e-7
+NMSE_ROUNDED = 1e-7
+# Words are so fine that in a second layer most moves are those of the first: all that is left is their noise.
+NMSE_ALL_WORDS_MOVED = 1e-7
 NMSE_MOVED = 1e-2
 NMSE_MOVED_ONCE = 1e-5
 FormatOf = Callable[[str, str], WeightFormat]
@@ -102,7 +105,7 @@ def only_in(wanted: str, fmt: WeightFormat) -> FormatOf:
 def pair(load: Load, spec: ModelSpec, formats: FormatOf, options: BackendOptions = OPTIONS) -> tuple[Model, Model]:
     """The backend's model and the specification's, with the same weights."""
     program, weights = record(spec), random_weights(spec, formats)
-    return load(program, weights, options), NumpyBackend("int8").load(program, weights, options)
+    return load(program, weights, options), NumpyBackend("rounded").load(program, weights, options)
 
 
 def tokens(spec: ModelSpec, count: int, seed: int = 5) -> np.ndarray:
@@ -132,7 +135,7 @@ def test_weight_format_in_one_slot_agrees_with_the_definition(load: Load, fmt: W
     prompt = tokens(ONE_BLOCKY_LAYER, 21)
     # Twenty rows at once, then a single one: kernels for prefill and decode may differ.
     found, wanted = prompt_logits(model, prompt, (20,)), prompt_logits(reference, prompt, (20,))
-    assert nmse(found, wanted) <= (NMSE_INT8 if fmt.is_quantised else NMSE_FLOAT)
+    assert nmse(found, wanted) <= (NMSE_FLOAT if fmt == F32 else NMSE_ROUNDED)
 
 
 @pytest.mark.parametrize("fmt", [f for f in ALL if f.block_len <= 32], ids=lambda fmt: fmt.name)
@@ -141,7 +144,7 @@ def test_weight_format_agrees_on_rows_of_odd_length(load: Load, fmt: WeightForma
         model, reference = pair(load, SMALL_BLOCKS, only_in(slot, fmt))
         prompt = tokens(SMALL_BLOCKS, 21)
         found, wanted = prompt_logits(model, prompt, (20,)), prompt_logits(reference, prompt, (20,))
-        assert nmse(found, wanted) <= (NMSE_INT8 if fmt.is_quantised else NMSE_FLOAT), slot
+        assert nmse(found, wanted) <= (NMSE_FLOAT if fmt == F32 else NMSE_ROUNDED), slot
 
 
 @pytest.mark.parametrize("fmt", ALL, ids=lambda fmt: fmt.name)
@@ -150,7 +153,7 @@ def test_weight_format_in_all_slots_agrees_for_most_sequences(load: Load, fmt: W
     model, reference = pair(load, BLOCKY, everywhere(fmt))
     batch = single_token_sequences(BLOCKY, 40)
     errors = row_errors(*(logits_of(loaded, batch) for loaded in (model, reference)))
-    assert np.median(errors) <= NMSE_FLOAT
+    assert np.median(errors) <= (NMSE_ALL_WORDS_MOVED if fmt == F16 else NMSE_FLOAT)
     assert errors.max() <= NMSE_MOVED
 
 
@@ -223,7 +226,7 @@ def test_ragged_batch_agrees_with_the_definition(load: Load, fmt: WeightFormat) 
     found, wanted = results
     assert found.logits is not None
     assert wanted.logits is not None
-    assert nmse(found.logits, wanted.logits) <= NMSE_INT8
+    assert nmse(found.logits, wanted.logits) <= NMSE_ROUNDED
     np.testing.assert_array_equal(found.token_ids, wanted.logits.argmax(axis=1))
     np.testing.assert_array_equal(found.top_ids[:, 0], found.token_ids)
     for name in ("logprobs", "top_logprobs", "target_logprobs"):

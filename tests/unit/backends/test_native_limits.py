@@ -53,7 +53,7 @@ def test_a_product_may_read_the_residual_stream_itself(load: Load) -> None:
     program = rewired(record(spec), skip_the_norm)
     weights = tiny_weights(spec, Q8_0)
     batch = chunk_batch(np.arange(1, 8, dtype=np.int32), 0, 7, [0])
-    found, wanted = load(program, weights, OPTIONS), NumpyBackend("int8").load(program, weights, OPTIONS)
+    found, wanted = load(program, weights, OPTIONS), NumpyBackend("rounded").load(program, weights, OPTIONS)
     results = []
     for model in (found, wanted):
         model.allocate_kv(1)

@@ -8,9 +8,10 @@ import pytest
 from wayra.backends.api import StepBatch
 from wayra.backends.numpy import ops
 from wayra.backends.numpy.kv import LayerKV, decode, encode
-from wayra.backends.numpy.weights import DenseWeight, dense_weight, round_activations
+from wayra.backends.numpy.rounding import INT8_STEPS, round_in_groups, round_to_words
+from wayra.backends.numpy.weights import DenseWeight, dense_weight
 from wayra.base.errors import ShapeError
-from wayra.base.formats import F32, Q8_0
+from wayra.base.formats import BF16, F16, F32, Q8_0, WeightFormat
 from wayra.weights.tensors import Matrix, RawTensor, Weight
 
 
@@ -113,7 +114,7 @@ def test_activations_are_rounded_in_groups_of_32_with_a_short_last_one() -> None
     x = np.zeros((1, 35), np.float32)
     x[0, :4] = [127, 0.5, 1.5, -3.4]
     x[0, 32:] = [0, 2.54, -0.03]
-    found = round_activations(x)
+    found = round_in_groups(x, INT8_STEPS)
     # Scale 1 in the first group (ties to even), 0.02 in the last.
     np.testing.assert_array_equal(found[0, :4], [127, 0, 2, -3])
     np.testing.assert_allclose(found[0, 32:], [0, 2.54, -0.04], rtol=1e-6)
@@ -122,7 +123,7 @@ def test_activations_are_rounded_in_groups_of_32_with_a_short_last_one() -> None
 
 def test_only_quantised_parts_see_rounded_activations() -> None:
     eye = np.eye(2, dtype=np.float32)
-    weight = DenseWeight(((eye, False), (eye, True)))
+    weight = DenseWeight(((eye, "none"), (eye, "int8")))
     found = weight.multiply(floats(127, 0.4)[None])
     np.testing.assert_array_equal(found, np.array([[127, 0.4, 127, 0]], np.float32))
 
@@ -131,17 +132,37 @@ def test_dense_weight_undoes_the_row_order_and_refuses_another_shape() -> None:
     values = np.arange(6, dtype="<f4").reshape(3, 2)
     tensor = RawTensor("t", (3, 2), F32, values.view(np.uint8).reshape(-1))
     weight = Weight("head", (Matrix(tensor, 3, 2, int32(2, 0, 1)),))
-    np.testing.assert_array_equal(dense_weight(weight, (3, 2), "int8").parts[0][0], values[[2, 0, 1]])
+    np.testing.assert_array_equal(dense_weight(weight, (3, 2), "rounded").parts[0][0], values[[2, 0, 1]])
     with pytest.raises(ShapeError, match="3 x 2"):
         dense_weight(weight, (2, 3), "float")
 
 
-def test_int8_activations_apply_to_quantised_formats_only() -> None:
-    blocks = np.zeros((2, 34), np.uint8)
-    tensor = RawTensor("t", (2, 32), Q8_0, blocks.reshape(-1))
-    weight = Weight("head", (Matrix(tensor, 2, 32),))
-    assert [rounds for _, rounds in dense_weight(weight, (2, 32), "int8").parts] == [True]
-    assert [rounds for _, rounds in dense_weight(weight, (2, 32), "float").parts] == [False]
+@pytest.mark.parametrize(("fmt", "rounding"), [(F32, "none"), (F16, "words"), (BF16, "bf16"), (Q8_0, "int8")])
+def test_what_activations_are_rounded_to_follows_the_format(fmt: WeightFormat, rounding: str) -> None:
+    stored = np.zeros(2 * fmt.row_bytes(32), np.uint8)
+    weight = Weight("head", (Matrix(RawTensor("t", (2, 32), fmt, stored), 2, 32),))
+    assert [how for _, how in dense_weight(weight, (2, 32), "rounded").parts] == [rounding]
+    assert [how for _, how in dense_weight(weight, (2, 32), "float").parts] == ["none"]
+
+
+def test_bfloat16_weights_see_bfloat16_activations_but_for_the_head() -> None:
+    weight = DenseWeight(((np.eye(1, dtype=np.float32), "bf16"),))
+    x = floats(1 + 2**-9)[None]
+    assert weight.multiply(x) == 1
+    assert weight.multiply(x, is_head=True) == x
+
+
+def test_words_have_a_bfloat16_scale_not_below_the_largest_and_a_broken_group_is_seen() -> None:
+    weights = np.zeros((3, 33), np.float32)
+    weights[0, :3] = [8191, -1.5, 0.4]  # scale 1: ties to even
+    weights[1, :2] = [8192, 1]  # 8192 / 8191 is no bfloat16, the next is 1 + 2**-7
+    weights[2] = np.inf
+    found = round_to_words(weights)
+    np.testing.assert_array_equal(found[0, :3], [8191, -2, 0])
+    step = 1 + 2**-7
+    np.testing.assert_array_equal(found[1, :2], np.float32([round(8192 / step) * step, step]))
+    assert np.isnan(found[2]).all()
+    assert np.count_nonzero(found[:2, 3:]) == 0
 
 
 def test_bf16_rounds_to_nearest_even_and_keeps_specials() -> None:

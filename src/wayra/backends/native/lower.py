@@ -1,7 +1,7 @@
 """Lowers a Program to the executor's operations: every value gets a buffer in the forms its readers need.
 
-A reader that multiplies quantised weights wants int8 groups, every other wants floats. Buffers share memory once the
-value in them is dead. The residual stream is updated in place.
+A reader that multiplies quantised weights wants int8 groups, float16 weights words, bfloat16 weights bfloat16; every
+other wants floats. Buffers share memory once the value in them is dead. The residual stream is updated in place.
 """
 
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from wayra.backends.native import _native
 from wayra.backends.native.packing import Span, span_name
+from wayra.base import formats
 from wayra.base.errors import BackendError
 from wayra.model.program import ArrayRef, Attr, Call, Program
 from wayra.weights.tensors import ModelWeights
@@ -25,14 +26,20 @@ class _Value:
 
     ref: ArrayRef
     f32: bool = False
-    quantised: bool = False
+    int8: bool = False
     fine: bool = False
+    words: bool = False
+    bf16: bool = False
     last_use: int = -1
     quantised_by_producer: bool = False
 
+    @property
+    def has_groups(self) -> bool:
+        return self.int8 or self.words or self.bf16
 
-_Kind = tuple[int, bool, bool, bool, bool]
-"""What the executor is told of a buffer: columns, rows of logits, floats, int8 groups, finer groups."""
+
+_Kind = tuple[int, bool, bool, bool, bool, bool, bool]
+"""What the executor is told of a buffer: columns, rows of logits, floats, int8 groups, finer ones, words, bfloat16."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +131,18 @@ class _Lowering:
             value.f32 = True
             return
         for part in self._weights.matrices[str(call.weights[0])].parts:
-            if part.tensor.fmt.is_quantised:
-                value.quantised = True
-                # A third of all divergence from exact logits came from 8 bits here: docs/kernels.md.
-                value.fine |= call.op == "logits"
-            else:
-                value.f32 = True
+            is_head = call.op == "logits"
+            match part.tensor.fmt:
+                case formats.F16:
+                    value.words = True
+                case formats.BF16 if not is_head:
+                    value.bf16 = True
+                case formats.F32 | formats.BF16:
+                    value.f32 = True
+                case _:
+                    value.int8 = True
+                    # A third of all divergence from exact logits came from 8 bits here: docs/kernels.md.
+                    value.fine |= is_head
         if not value.quantised_by_producer:
             value.f32 = True
 
@@ -146,7 +159,7 @@ class _Lowering:
         value = self._values[self._home(ref)]
         cols = ref.shape[1]
         assert isinstance(cols, int)
-        kind = (cols, ref.shape[0] == "rows", value.f32, value.quantised, value.fine)
+        kind = (cols, ref.shape[0] == "rows", value.f32, value.int8, value.fine, value.words, value.bf16)
         shares = self._buffers.take_free(kind, self._stretch)
         index = self._model.add_buffer(*kind, shares)
         self._buffers.kind[index] = kind
@@ -174,7 +187,7 @@ class _Lowering:
         ref = call.inputs[0]
         assert ref is not None
         value = self._values[self._home(ref)]
-        return value.quantised and not value.quantised_by_producer
+        return value.has_groups and not value.quantised_by_producer
 
     def _lower_call(self, call: Call) -> None:
         match call.op:

@@ -12,7 +12,7 @@ from wayra.base.errors import CacheError, OutOfMemory
 from wayra.weights.packed_cache import PackedCache, PackedFile, PackedKey
 from wayra.weights.tensors import Matrix, ModelWeights
 
-LAYOUT = "native 1: panels of 16 rows, groups of 32"
+LAYOUT = "native 2: panels of 16 rows, groups of 32, pairs of words"
 HASH_NAME = "wayra64-1"
 ALIGN_BYTES = 64
 FREE_DISK_FACTOR = 3

@@ -25,14 +25,14 @@ Array = NDArray[Any]
 
 
 class NumpyBackend:
-    """activations: "float" multiplies quantised weights with float activations; "int8" first rounds these to int8 in
-    groups of 32, which is what the native backend does and is tested against."""
+    """activations: "float" multiplies exact weights with float activations; "rounded" rounds both as the native backend
+    does, which is tested against it (rounding.py)."""
 
     name = "numpy"
 
     def __init__(self, activations: Activations = "float") -> None:
-        if activations not in ("float", "int8"):
-            raise InvalidParameter(f"activations is {activations!r}; expected 'float' or 'int8'")
+        if activations not in ("float", "rounded"):
+            raise InvalidParameter(f"activations is {activations!r}; expected 'float' or 'rounded'")
         self.activations: Activations = activations
 
     def load(self, program: Program, weights: ModelWeights, options: BackendOptions) -> "NumpyModel":

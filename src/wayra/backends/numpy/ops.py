@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wayra.backends.numpy.kv import LayerKV
-from wayra.backends.numpy.weights import FINE_STEPS, DenseWeight
+from wayra.backends.numpy.weights import DenseWeight
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -35,7 +35,7 @@ def add_rms_norm(x: Floats, delta: Floats | None, norm: Floats, eps: float) -> t
 
 
 def linear(x: Floats, weight: DenseWeight, bias: Floats | None) -> Floats:
-    """x @ weight.T + bias, [tokens, in] -> [tokens, out]. Quantised parts may round x first: see DenseWeight."""
+    """x @ weight.T + bias, [tokens, in] -> [tokens, out]. Weights that are not float32 may round x first."""
     y = weight.multiply(x)
     return y if bias is None else y + bias
 
@@ -88,5 +88,5 @@ def take_rows(x: Floats, rows: Ints) -> Floats:
 
 
 def logits(x: Floats, head: DenseWeight) -> Floats:
-    """[rows, hidden] -> [rows, vocab]. The head sees quantised weights with finer activations than `linear`."""
-    return head.multiply(x, FINE_STEPS)
+    """[rows, hidden] -> [rows, vocab]. The head sees finer activations than `linear`."""
+    return head.multiply(x, is_head=True)

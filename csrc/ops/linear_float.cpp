@@ -1,0 +1,105 @@
+// Products of floats: float32 weights, and bfloat16 ones with activations in bfloat16 or, where they are not, in
+// float32.
+#include "ops/kernels.h"
+#include "ops/tiles.h"
+
+namespace wayra {
+namespace {
+// Pairs of consecutive k of sixteen rows.
+constexpr int64_t kPairBytes = 4 * kLanes;
+
+template <int R>
+void float_tile(const LinearArgs& a, int panel, int64_t row) {
+  const auto* w = reinterpret_cast<const float*>(a.weight->data + panel * a.weight->panel_bytes);
+  const int64_t cols = a.weight->cols;
+  const float* x = a.x->f32 + row * cols;
+  F acc[R];
+  for (int r = 0; r < R; ++r) acc[r] = simd::zero();
+  for (int64_t k = 0; k < cols; ++k) {
+    const F v = simd::load(w + k * kLanes);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) acc[r] = simd::fma(v, simd::set1(x[r * cols + k]), acc[r]);
+  }
+  for (int r = 0; r < R; ++r) write_row(a, panel, row + r, acc[r]);
+}
+
+template <int R>
+void bf16_tile(const LinearArgs& a, int panel, int64_t row) {
+  const uint8_t* w = a.weight->data + panel * a.weight->panel_bytes;
+  const uint16_t* x = a.x->bf16 + a.x->at(row, 0) * kGroup;
+  const bool first_tile = row == a.row_begin;  // later ones find the panel in the cache
+  const uint8_t* here = w;
+  F acc[R];
+  for (int r = 0; r < R; ++r) acc[r] = simd::zero();
+  for (int g = 0; g < a.x->groups; ++g) {
+    if (first_tile) here = prefetch(here, kGroup / 2 * kPairBytes);
+#pragma GCC unroll 16
+    for (int p = 0; p < kGroup / 2; ++p) {
+      const B pair = simd::load_bytes(w);
+      w += kPairBytes;
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+        uint32_t both;
+        __builtin_memcpy(&both, x + r * kGroup + 2 * p, sizeof both);
+        acc[r] = simd::dot_bf16(acc[r], pair, both);
+      }
+    }
+    x += kTileRows * kGroup;
+  }
+  for (int r = 0; r < R; ++r) write_row(a, panel, row + r, acc[r]);
+}
+
+// The same weights with every bit of the activations: the output head, where a step waits for memory anyway.
+template <int R>
+void bf16_by_float_tile(const LinearArgs& a, int panel, int64_t row) {
+  const uint8_t* w = a.weight->data + panel * a.weight->panel_bytes;
+  const int64_t cols = a.weight->cols;
+  const float* x = a.x->f32 + row * cols;
+  const bool first_tile = row == a.row_begin;
+  const uint8_t* here = w;
+  F acc[R];
+  for (int r = 0; r < R; ++r) acc[r] = simd::zero();
+  for (int64_t k = 0; k < cols; k += 2) {
+    if (first_tile) here = prefetch(here, kPairBytes);
+    const B pair = simd::load_bytes(w);
+    w += kPairBytes;
+    const F even = simd::low_bf16(pair);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) acc[r] = simd::fma(even, simd::set1(x[r * cols + k]), acc[r]);
+    if (k + 1 == cols) break;
+    const F odd = simd::high_bf16(pair);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) acc[r] = simd::fma(odd, simd::set1(x[r * cols + k + 1]), acc[r]);
+  }
+  for (int r = 0; r < R; ++r) write_row(a, panel, row + r, acc[r]);
+}
+
+struct FloatTile {
+  static constexpr int kMaxRows = simd::kMaxRows;
+  template <int R>
+  static void run(const LinearArgs& a, int panel, int64_t row) {
+    float_tile<R>(a, panel, row);
+  }
+};
+struct BF16Tile {
+  static constexpr int kMaxRows = simd::kMaxRows;
+  template <int R>
+  static void run(const LinearArgs& a, int panel, int64_t row) {
+    bf16_tile<R>(a, panel, row);
+  }
+};
+struct BF16ByFloatTile {
+  static constexpr int kMaxRows = simd::kMaxRows;
+  template <int R>
+  static void run(const LinearArgs& a, int panel, int64_t row) {
+    bf16_by_float_tile<R>(a, panel, row);
+  }
+};
+}  // namespace
+
+void linear_float(const LinearArgs& a) {
+  if (a.weight->format == Format::kF32) return cover(a, FloatTile{});
+  if (a.x->bf16) return cover(a, BF16Tile{});
+  cover(a, BF16ByFloatTile{});
+}
+}  // namespace wayra

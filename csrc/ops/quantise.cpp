@@ -1,0 +1,84 @@
+// A row of activations in the forms that products take.
+#include <algorithm>
+#include <limits>
+
+#include "ops/kernels.h"
+#include "ops/simd.h"
+
+namespace wayra {
+using simd::F;
+using simd::I;
+
+namespace {
+// Below this, steps / max|x| may be no float any more; such a group adds nothing to any sum and becomes zeros.
+constexpr float kSmallest = 1e-34f;
+
+// An integer of 15 bits as 128 * high + low.
+void store_halves(I v, int8_t* high, int8_t* low) {
+  const I upper = simd::srai<7>(simd::addi(v, simd::set1i(64)));
+  simd::store_s8(high, upper);
+  simd::store_s8(low, simd::subi(v, simd::slli<7>(upper)));
+}
+
+// Integers with one scale for 32 values: scale = max|x| / steps, q = round-half-even(x * steps / max|x|).
+struct Integers {
+  I low, high;
+  float scale;
+
+  Integers(F a, F b, float steps) {
+    const float largest = simd::reduce_max(simd::max(simd::abs(a), simd::abs(b)));
+    // A group with an infinity becomes zeros; it stays visible in the logits of other paths.
+    const bool usable = largest >= kSmallest && largest <= std::numeric_limits<float>::max();
+    const F factor = simd::set1(usable ? steps / largest : 0.0f);
+    scale = usable ? largest / steps : 0.0f;
+    low = usable ? simd::round_to_int(simd::mul(a, factor)) : simd::zeroi();
+    high = usable ? simd::round_to_int(simd::mul(b, factor)) : simd::zeroi();
+  }
+};
+
+// 127 steps in int8, 127 * 128 in the finer form.
+void put_int8(const ActRows& x, int64_t at, F a, F b) {
+  const Integers v(a, b, x.low ? 127.0f * 128.0f : 127.0f);
+  int8_t* q = x.q + at * kGroup;
+  int32_t sums[2];
+  if (x.low) {
+    store_halves(v.low, q, x.low + at * kGroup);
+    store_halves(v.high, q + kLanes, x.low + at * kGroup + kLanes);
+    sums[0] = simd::reduce_addi(v.low);
+    sums[1] = simd::reduce_addi(v.high);
+  } else {
+    simd::store_and_sum(q, v.low, v.high, sums);
+  }
+  const int32_t sum = sums[0] + sums[1];
+  x.scale[at] = v.scale;
+  x.sum[at] = v.scale * static_cast<float>(sum);
+  x.neg_sum[at] = -sum;
+  x.neg_sum16[2 * at] = -sums[0];
+  x.neg_sum16[2 * at + 1] = -sums[1];
+}
+
+void put_words(const ActRows& x, int64_t at, F a, F b) {
+  const Integers v(a, b, static_cast<float>(kWordSteps));
+  simd::store_s16(x.words + at * kGroup, v.low);
+  simd::store_s16(x.words + at * kGroup + kLanes, v.high);
+  x.word_scale[at] = v.scale;
+}
+}  // namespace
+
+void quantise(const ActRows& x, int64_t row, const float* src, int32_t group_begin, int32_t group_end) {
+  for (int32_t g = group_begin; g < group_end; ++g) {
+    const float* s = src + g * kGroup;
+    const int left = x.cols - g * kGroup;
+    const bool whole = left >= kGroup;
+    const F a = whole ? simd::load(s) : simd::load_first(s, std::min(left, kLanes));
+    const F b = whole ? simd::load(s + kLanes) : simd::load_first(s + kLanes, std::max(left - kLanes, 0));
+    const int64_t at = x.at(row, g);
+    if (x.q) put_int8(x, at, a, b);
+    if (x.words) put_words(x, at, a, b);
+    if (x.bf16) {
+      simd::store_bf16(x.bf16 + at * kGroup, a);
+      simd::store_bf16(x.bf16 + at * kGroup + kLanes, b);
+    }
+  }
+}
+}  // namespace wayra
