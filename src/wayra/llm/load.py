@@ -15,7 +15,7 @@ from wayra.engine.engine import Engine
 from wayra.engine.settings import EngineSettings
 from wayra.engine.speculate.draft_model import DraftModel
 from wayra.llm.draft import DraftSource, check_tokenizers, open_draft
-from wayra.llm.memory import KVPlan, available_bytes, kv_bytes_per_block, plan_kv
+from wayra.llm.memory import KVPlan, available_bytes, kv_bytes_per_block, kv_dtype_beside, plan_kv
 from wayra.llm.options import LLMOptions
 from wayra.llm.prefixes import stored_prefixes
 from wayra.llm.tokenizers import is_tokenizer_alone, load_template, load_tokenizer
@@ -187,18 +187,19 @@ def _load_models(
     program = record(spec)
     weights = load_weights(checkpoint, spec)
     need_bytes = weights_bytes(weights, options.backend)
-    beside_bytes = 0
+    kv_dtype = options.kv_dtype or kv_dtype_beside(weights)
+    block_bytes = kv_bytes_per_block(spec, kv_dtype)
     if draft is not None:
         need_bytes += weights_bytes(draft.weights, options.backend)
-        beside_bytes = kv_bytes_per_block(draft.spec, options.kv_dtype)
-    plan = plan_kv(spec, options, need_bytes, available_bytes(), beside_bytes)
+        block_bytes += kv_bytes_per_block(draft.spec, kv_dtype)
+    plan = plan_kv(spec, options, need_bytes, available_bytes(), block_bytes)
     # Guesses are rows too: room for one full run of them beside the batch.
     guess_rows = 0 if options.speculation == "off" else options.draft_tokens
     max_rows = max(options.max_batch + guess_rows, options.score_rows)
     backend_options = BackendOptions(
         max_step_tokens=max(LEAST_STEP_TOKENS, max_rows),
         max_step_seqs=max_rows,
-        kv_dtype=options.kv_dtype,
+        kv_dtype=kv_dtype,
         threads=options.threads or settings.threads,
         isa=options.isa or settings.isa,
     )

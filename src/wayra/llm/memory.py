@@ -12,6 +12,7 @@ from wayra.base.errors import InvalidParameter, OutOfMemory
 from wayra.engine.settings import blocks_for
 from wayra.llm.options import LLMOptions
 from wayra.model.spec import ModelSpec
+from wayra.weights.tensors import ModelWeights
 
 DEFAULT_CONTEXT_LEN = 8192
 LEAST_DEFAULT_CONTEXT_LEN = 512
@@ -102,12 +103,21 @@ def kv_bytes_per_block(spec: ModelSpec, kv_dtype: str) -> int:
     return 2 * spec.num_layers * spec.kv_size * KV_BLOCK_LEN * KV_DTYPE_BYTES[kv_dtype]
 
 
+def kv_dtype_beside(weights: ModelWeights) -> str:
+    """The precision of a cache where nobody chose one.
+
+    bfloat16 is faster and adds 5e-5 of divergence: little beside that of 8-bit products, much beside that of floats.
+    """
+    parts = [part for weight in weights.matrices.values() for part in weight.parts]
+    return "bf16" if any(part.tensor.fmt.is_quantised for part in parts) else "f16"
+
+
 def plan_kv(
-    spec: ModelSpec, options: LLMOptions, weights_bytes: int, available: int | None, beside_bytes: int = 0
+    spec: ModelSpec, options: LLMOptions, weights_bytes: int, available: int | None, block_bytes: int
 ) -> KVPlan:
     """Choose the context and the number of KV blocks.
 
-    beside_bytes: what a draft model's cache takes for each block of this one's.
+    block_bytes: of a block of the cache, with what a draft model's cache takes beside it.
     Raises InvalidParameter when context_len is beyond the model's, OutOfMemory when weights or one full context do not
     fit into `available` bytes (None: unknown, nothing is refused).
     """
@@ -116,7 +126,6 @@ def plan_kv(
         raise InvalidParameter(
             f"context_len is {wanted:,} tokens, {spec.name or 'the model'} allows {spec.context_len:,}; ask for less"
         )
-    block_bytes = kv_bytes_per_block(spec, options.kv_dtype) + beside_bytes
     context_len = wanted if wanted is not None else min(spec.context_len, DEFAULT_CONTEXT_LEN)
     if available is None:
         return KVPlan(context_len, blocks_for(context_len) * options.max_batch)

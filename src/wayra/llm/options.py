@@ -17,7 +17,7 @@ class OptionFields(TypedDict, total=False):
     backend: str
     context_len: int | None
     threads: int | None
-    kv_dtype: str
+    kv_dtype: str | None
     max_batch: int
     prefix_cache: bool
     isa: str | None
@@ -36,7 +36,8 @@ class LLMOptions:
     context_len: prompt and answer together, in tokens; None takes the model's own, at most 8192, less when memory is
     short.
     threads, isa: compute threads and instruction set; None lets settings, then the backend, choose.
-    kv_dtype: "bf16", "f16" or "f32". max_batch: requests computed side by side.
+    kv_dtype: "bf16", "f16" or "f32". None: "bf16" beside quantised weights, whose rounding hides that of the
+    cache, else "f16". max_batch: requests computed side by side.
     prefix_cache: keep the keys and values of past prompts so that a repeated beginning costs nothing.
     prefix_disk_mb: the most of them to keep on disk too, in MiB, so that they outlive the process; 0 keeps none. None:
     what the settings say, else 4 GiB or a twentieth of the free disk.
@@ -52,7 +53,7 @@ class LLMOptions:
     backend: str = "native"
     context_len: int | None = None
     threads: int | None = None
-    kv_dtype: str = "bf16"
+    kv_dtype: str | None = None
     max_batch: int = 16
     prefix_cache: bool = True
     isa: str | None = None
@@ -66,7 +67,7 @@ class LLMOptions:
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
             raise InvalidParameter(f"backend is {self.backend!r}, expected one of {', '.join(BACKENDS)}")
-        if self.kv_dtype not in KV_DTYPES:
+        if self.kv_dtype is not None and self.kv_dtype not in KV_DTYPES:
             raise InvalidParameter(f"kv_dtype is {self.kv_dtype!r}, expected one of {', '.join(KV_DTYPES)}")
         _in_range("context_len", self.context_len, 1, 2**31 - 1)
         _in_range("threads", self.threads, 1, 4096)

@@ -4,11 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_llama import tiny_spec
+from random_weights import random_weights
+from tiny_llama import blocky_spec, tiny_spec
 
 from wayra.backends.api import KV_BLOCK_LEN
 from wayra.base.errors import InvalidParameter, OutOfMemory
-from wayra.llm.memory import WORKSPACE_BYTES, available_bytes, kv_bytes_per_block, plan_kv
+from wayra.base.formats import BF16, F16, F32, Q4_0, WeightFormat
+from wayra.llm.memory import WORKSPACE_BYTES, available_bytes, kv_bytes_per_block, kv_dtype_beside, plan_kv
 from wayra.llm.options import LLMOptions
 
 SPEC = replace(tiny_spec(), context_len=100_000)
@@ -32,41 +34,61 @@ def test_a_block_holds_keys_and_values_of_every_layer() -> None:
 
 
 def test_the_default_context_is_8192_tokens_of_a_larger_model() -> None:
-    plan = plan_kv(SPEC, LLMOptions(max_batch=2), weights_bytes=0, available=None)
+    plan = plan_kv(SPEC, LLMOptions(max_batch=2), weights_bytes=0, available=None, block_bytes=BLOCK_BYTES)
     assert (plan.context_len, plan.num_blocks) == (8192, 2 * 256)
 
 
 def test_the_default_context_of_a_smaller_model_is_its_own() -> None:
-    plan = plan_kv(replace(SPEC, context_len=100), LLMOptions(max_batch=1), weights_bytes=0, available=None)
+    plan = plan_kv(
+        replace(SPEC, context_len=100),
+        LLMOptions(max_batch=1),
+        weights_bytes=0,
+        available=None,
+        block_bytes=BLOCK_BYTES,
+    )
     assert (plan.context_len, plan.num_blocks) == (100, 4)
 
 
 def test_an_explicit_context_may_reach_the_models_limit_and_no_further() -> None:
-    assert plan_kv(SPEC, LLMOptions(context_len=100_000), 0, None).context_len == 100_000
+    assert plan_kv(SPEC, LLMOptions(context_len=100_000), 0, None, BLOCK_BYTES).context_len == 100_000
     with pytest.raises(InvalidParameter, match="context_len is 100,001 tokens, tiny allows 100,000"):
-        plan_kv(SPEC, LLMOptions(context_len=100_001), 0, None)
+        plan_kv(SPEC, LLMOptions(context_len=100_001), 0, None, BLOCK_BYTES)
 
 
 def test_blocks_beyond_one_context_take_a_share_of_what_is_left() -> None:
-    plan = plan_kv(SPEC, LLMOptions(context_len=3200, max_batch=16), weights_bytes=0, available=room_for(1000))
+    plan = plan_kv(
+        SPEC,
+        LLMOptions(context_len=3200, max_batch=16),
+        weights_bytes=0,
+        available=room_for(1000),
+        block_bytes=BLOCK_BYTES,
+    )
     assert plan.num_blocks == 400
-    plan = plan_kv(SPEC, LLMOptions(context_len=3200, max_batch=2), weights_bytes=0, available=room_for(1000))
+    plan = plan_kv(
+        SPEC,
+        LLMOptions(context_len=3200, max_batch=2),
+        weights_bytes=0,
+        available=room_for(1000),
+        block_bytes=BLOCK_BYTES,
+    )
     assert plan.num_blocks == 200
 
 
 def test_little_memory_shortens_the_default_context() -> None:
-    plan = plan_kv(SPEC, LLMOptions(), weights_bytes=1000, available=room_for(100) + 1000)
+    plan = plan_kv(SPEC, LLMOptions(), weights_bytes=1000, available=room_for(100) + 1000, block_bytes=BLOCK_BYTES)
     assert (plan.context_len, plan.num_blocks) == (3200, 100)
 
 
 def test_weights_that_do_not_fit_are_refused_with_both_numbers() -> None:
     with pytest.raises(OutOfMemory, match=r"the weights take 5\.00 GB and 2\.00 GB of memory are available"):
-        plan_kv(SPEC, LLMOptions(), weights_bytes=5_000_000_000, available=2_000_000_000)
+        plan_kv(SPEC, LLMOptions(), weights_bytes=5_000_000_000, available=2_000_000_000, block_bytes=BLOCK_BYTES)
 
 
 def test_an_explicit_context_that_does_not_fit_is_refused_with_both_numbers() -> None:
     with pytest.raises(OutOfMemory, match=r"a context of 100,000 tokens takes 0\.03 GB") as raised:
-        plan_kv(SPEC, LLMOptions(context_len=100_000), weights_bytes=0, available=room_for(100))
+        plan_kv(
+            SPEC, LLMOptions(context_len=100_000), weights_bytes=0, available=room_for(100), block_bytes=BLOCK_BYTES
+        )
     assert "0.07 GB of memory are available" in str(raised.value)
 
 
@@ -102,3 +124,8 @@ def test_a_control_group_already_over_its_limit_leaves_nothing(tmp_path: Path) -
     (root / "memory.max").write_text("10\n")
     (root / "memory.current").write_text("20\n")
     assert available_bytes(proc, root) == 0
+
+
+@pytest.mark.parametrize(("fmt", "kv_dtype"), [(F32, "f16"), (F16, "f16"), (BF16, "f16"), (Q4_0, "bf16")])
+def test_the_precision_of_the_cache_follows_that_of_the_weights(fmt: WeightFormat, kv_dtype: str) -> None:
+    assert kv_dtype_beside(random_weights(blocky_spec(), lambda slot, part: fmt)) == kv_dtype
