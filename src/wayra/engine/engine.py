@@ -261,16 +261,18 @@ class Engine:
         prompt_logprobs: tuple[float, ...] | None = None
         prompt_top: tuple[tuple[tuple[int, float], ...], ...] | None = None
         cached_tokens = 0
+        admitted_s: float | None = None
         if not seq.has_answered:
             seq.has_answered = True
             cached_tokens = seq.cached_tokens
+            admitted_s = seq.admitted_s
             self._counters.cached_prompt_tokens += cached_tokens
             if seq.prompt_logprobs is not None and len(seq.prompt_logprobs) == seq.prompt_len - 1:
                 prompt_logprobs = tuple(seq.prompt_logprobs)
                 prompt_top = None if seq.prompt_top is None else tuple(seq.prompt_top)
         output = Output(
             seq.id, tuple(new.token_ids), tuple(new.logprobs), prompt_logprobs, cached_tokens, reason, error,
-            prompt_top, new.num_drafted, new.num_accepted, new.embedding,
+            prompt_top, new.num_drafted, new.num_accepted, new.embedding, admitted_s,
         )  # fmt: skip
         self._outputs.append(output)
 

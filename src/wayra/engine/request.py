@@ -170,6 +170,7 @@ class Output:
     error: one sentence, with finish_reason "error".
     drafted_tokens, accepted_tokens: guessed and computed in this step; those of them that are among token_ids.
     embedding: float32 [hidden_size] with finish_reason "stop", for requests that pool; not normalised.
+    admitted_s: when it ceased to wait, by time.perf_counter (on the first output, None when it never did).
     """
 
     request_id: str
@@ -183,6 +184,7 @@ class Output:
     drafted_tokens: int = 0
     accepted_tokens: int = 0
     embedding: "NDArray[np.float32] | None" = field(default=None, compare=False)
+    admitted_s: float | None = field(default=None, compare=False)
 
 
 def _is_int(value: object) -> bool:

@@ -1,5 +1,6 @@
 """Who computes what in the next step: decoding sequences first, then chunks of prompts, in one budget of tokens."""
 
+import time
 from collections.abc import Collection
 from collections.abc import Sequence as SequenceOf
 from itertools import islice
@@ -131,6 +132,7 @@ class Scheduler:
                 self._blocked = seq
                 return None
             self._waiting.take(seq)
+            seq.admitted_s = time.perf_counter()
             self._running.append(seq)
             return seq
         return None

@@ -68,16 +68,16 @@ class Sequence:
     blocks: its block table; slot: the row of the shared table array, -1 while waiting.
     digests: one a full block known so far; num_published: leading blocks offered to the prefix cache.
     num_stored: leading published blocks that are on disk or on their way there.
-    num_promised: leading digests that were promised when it was admitted.
+    num_promised: leading digests that were promised when it was admitted. admitted_s: when that was.
     mask: uint32 tokens allowed next, or None; set before each step that samples.
     pool: gathers the vector of a request that wants one.
     """
 
     __slots__ = (
-        "blocks", "cached_tokens", "constraint", "digests", "has_answered", "history", "id", "mask", "max_blocks",
-        "max_len", "min_len", "num_computed", "num_promised", "num_published", "num_stored", "params", "pool",
-        "prompt_len", "prompt_logprobs", "prompt_top", "root", "seed", "share", "slot", "stop_ids", "token_ids",
-        "wants_logprobs",
+        "admitted_s", "blocks", "cached_tokens", "constraint", "digests", "has_answered", "history", "id", "mask",
+        "max_blocks", "max_len", "min_len", "num_computed", "num_promised", "num_published", "num_stored", "params",
+        "pool", "prompt_len", "prompt_logprobs", "prompt_top", "root", "seed", "share", "slot", "stop_ids",
+        "token_ids", "wants_logprobs",
     )  # fmt: skip
 
     def __init__(self, request: Request, seed: int, limits: Limits, eos_ids: frozenset[int]) -> None:
@@ -102,6 +102,7 @@ class Sequence:
         self.num_promised = 0
         self.num_stored = 0
         self.cached_tokens = 0
+        self.admitted_s: float | None = None
         self.prompt_logprobs: list[float] | None = [] if params.prompt_logprobs else None
         self.prompt_top: list[tuple[tuple[int, float], ...]] | None = [] if params.prompt_top_logprobs else None
         self.wants_logprobs = params.logprobs is not None

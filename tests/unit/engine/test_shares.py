@@ -1,5 +1,7 @@
 """Several shares in one engine: who begins when."""
 
+import time
+
 import pytest
 
 from wayra.backends.null import NullModel, null_spec
@@ -67,3 +69,21 @@ def test_a_large_request_that_does_not_fit_yet_is_not_starved_by_small_ones() ->
 def test_weights_out_of_range_are_refused(weight: int) -> None:
     with pytest.raises(InvalidParameter, match="weight is"):
         Share("a", weight)
+
+
+def test_the_first_output_says_when_a_request_ceased_to_wait() -> None:
+    engine = make_engine(max_running=1)
+    add(engine, Share("a"), 2)
+    engine.add(Request("left", (1,), ANSWER))
+    engine.cancel("left")
+    admitted: dict[str, list[float | None]] = {}
+    began = time.perf_counter()
+    while engine.has_work():
+        for output in engine.step():
+            admitted.setdefault(output.request_id, []).append(output.admitted_s)
+    (first, *later), (second, *_) = admitted["a0"], admitted["a1"]
+    assert first is not None
+    assert second is not None
+    assert began < first < second < time.perf_counter()
+    assert set(later) == {None}
+    assert admitted["left"] == [None]
