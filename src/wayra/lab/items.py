@@ -1,4 +1,4 @@
-"""One question of a suite and the score of one answer to it: what suites, tasks, scorers and reports hand each other."""
+"""One question of a suite and the score of one answer to it: what suites, tasks and scorers hand each other."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,0 +1,31 @@
+"""What an eval's run says of itself before its first question: names, seeds, hashes of the questions."""
+
+from collections.abc import Mapping, Sequence
+
+from wayra.lab.runs import RunFacts
+from wayra.lab.scoring.grade import DEFINITIONS
+from wayra.lab.scoring.settings import EvalSettings
+from wayra.lab.suites import SuiteItems
+
+
+def facts_of(chosen: EvalSettings, suites: Sequence[SuiteItems]) -> RunFacts:
+    """The hash of a suite's questions is under "NAME items"."""
+    return RunFacts(
+        name=f"{chosen.target}: {', '.join(chosen.suites)}",
+        definitions=DEFINITIONS,
+        seeds={"questions": chosen.seed},
+        hashes={f"{found.suite.name} items": found.digest for found in suites},
+    )
+
+
+def sources_of(suites: Sequence[SuiteItems]) -> Mapping[str, object]:
+    """For RunWriter.set_facts: where each suite's questions came from, and how many there are."""
+    return {
+        found.suite.name: {
+            "title": found.suite.title,
+            "source": found.source,
+            "questions": len(found.items),
+            "passed_over": len(found.problems),
+        }
+        for found in suites
+    }
