@@ -26,7 +26,7 @@ class WeightFormat:
 
     @property
     def is_quantised(self) -> bool:
-        return self.block_len > 1
+        return self.bits_per_weight < 16
 
     def row_bytes(self, cols: int) -> int:
         """Bytes of a row of `cols` weights. Raises ShapeError if a row would end inside a block."""
@@ -51,6 +51,9 @@ Q3_K = WeightFormat("Q3_K", 11, 256, 110)
 Q4_K = WeightFormat("Q4_K", 12, 256, 144)
 Q5_K = WeightFormat("Q5_K", 13, 256, 176)
 Q6_K = WeightFormat("Q6_K", 14, 256, 210)
+
+I8 = WeightFormat("I8", 24, 1, 1)
+"""Plain bytes, which mean nothing without the scales of their rows: no format of a whole tensor, so not in ALL."""
 
 ALL: tuple[WeightFormat, ...] = (
     F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from wayra.base.errors import FileFormatError, UnsupportedModel
 from wayra.model.keys import Keys, shown
+from wayra.model.quantization_hf import check_quantization
 from wayra.model.spec import MAX_LAYERS, ModelSpec, RopeSpec
 
 SOURCE = "config.json"
@@ -45,7 +46,6 @@ _REFUSED: tuple[tuple[str, tuple[object, ...]], ...] = (
     ("no_rope_layer", (None, False, 0, [])),
     ("attention_chunk_size", _NEUTRAL_SWITCH),
     ("attn_temperature_tuning", _NEUTRAL_SWITCH),
-    ("quantization_config", (None, {})),
     ("multiplier", _NEUTRAL_FACTOR),
     ("logit_scale", _NEUTRAL_FACTOR),
     ("logits_scaling", _NEUTRAL_FACTOR),
@@ -70,6 +70,8 @@ def spec_from_hf(config: Mapping[str, object]) -> ModelSpec:
     keys = Keys(config, SOURCE)
     arch = _architecture(keys)
     _refuse_foreign_keys(config)
+    for key in ("quantization_config", "compression_config"):
+        check_quantization(keys.get(key), SOURCE)
     if (act := keys.text("hidden_act", "silu")) not in ("silu", "swish"):
         raise UnsupportedModel(f"{SOURCE}: hidden_act is {shown(act)}; this family has silu only")
     num_layers = keys.integer("num_hidden_layers")

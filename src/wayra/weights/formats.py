@@ -65,6 +65,10 @@ def _from_bf16(blocks: Bytes) -> Floats:
     return (blocks.view("<u2").astype(np.uint32) << 16).view(np.float32)
 
 
+def _from_i8(blocks: Bytes) -> Floats:
+    return blocks.view(np.int8).astype(np.float32)
+
+
 def _from_q4_0(blocks: Bytes) -> Floats:
     """scale f16, 16 bytes of nibbles; weight j and j + 16 share a byte. w = d * (q - 8)."""
     return _half(blocks, 0) * (_nibbles(blocks[:, 2:]).astype(np.float32) - 8)
@@ -169,6 +173,7 @@ _DECODERS: Mapping[str, Callable[[Bytes], Floats]] = MappingProxyType({
     formats.F32.name: _from_f32,
     formats.F16.name: _from_f16,
     formats.BF16.name: _from_bf16,
+    formats.I8.name: _from_i8,
     formats.Q4_0.name: _from_q4_0,
     formats.Q4_1.name: _from_q4_1,
     formats.Q5_0.name: _from_q5_0,

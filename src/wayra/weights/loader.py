@@ -7,6 +7,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from wayra.base import formats
 from wayra.base.errors import FileFormatError, ModelNotFound, ShapeError, UnsupportedModel
 from wayra.model.families import slots
 from wayra.model.rope import rope_frequencies
@@ -17,6 +18,7 @@ from wayra.model.spec_hf import spec_from_hf
 from wayra.weights.formats import dequantise
 from wayra.weights.gguf import open_gguf
 from wayra.weights.names import ROPE_FACTORS, is_ignorable, tensor_names
+from wayra.weights.row_scaled import row_scale, scale_name
 from wayra.weights.safetensors import INDEX_NAME, SINGLE_NAME, open_safetensors
 from wayra.weights.tensors import Checkpoint, Matrix, ModelWeights, RawTensor, Weight
 
@@ -89,6 +91,7 @@ class _Loader:
                 continue
             used.update(names)
             tensors = [self._tensor(name, slot) for name in names]
+            used.update(scale_name(tensor.name) for tensor in tensors if tensor.fmt == formats.I8)
             if slot.kind == "matrix":
                 matrices[slot.name] = self._weight(slot, tensors)
             else:
@@ -128,13 +131,16 @@ class _Loader:
         parts: list[Matrix] = []
         for index, (tensor, rows) in enumerate(zip(tensors, self._part_rows(slot), strict=True)):
             self._check_shape(tensor, (rows, cols))
-            parts.append(Matrix(tensor, rows, cols, self._row_order(slot, index)))
+            scales = row_scale(tensor, self.stored, self.where) if tensor.fmt == formats.I8 else None
+            parts.append(Matrix(tensor, rows, cols, self._row_order(slot, index), scales))
         return Weight(slot.name, tuple(parts))
 
     def _vector(self, slot: Slot, tensors: list[RawTensor]) -> NDArray[np.float32]:
         pieces: list[NDArray[np.float32]] = []
         for index, (tensor, rows) in enumerate(zip(tensors, self._part_rows(slot), strict=True)):
             self._check_shape(tensor, (rows,))
+            if tensor.fmt == formats.I8:
+                raise UnsupportedModel(f"{self.where}: the vector {tensor.name!r} is stored as int8; expected floats")
             values = dequantise(tensor.fmt, tensor.data, rows)
             order = self._row_order(slot, index)
             pieces.append(values if order is None else values[order])

@@ -27,7 +27,9 @@ MAX_NAMES_LEN = 1 << 10
 MAX_DIMENSIONS = 8
 MAX_ELEMENTS = (1 << 63) - 1
 
-_READABLE: Mapping[str, WeightFormat] = MappingProxyType({"F32": formats.F32, "F16": formats.F16, "BF16": formats.BF16})
+_READABLE: Mapping[str, WeightFormat] = MappingProxyType({
+    "F32": formats.F32, "F16": formats.F16, "BF16": formats.BF16, "I8": formats.I8,
+})  # fmt: skip
 _BITS: Mapping[str, int] = MappingProxyType({
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "I16": 16, "U16": 16, "F16": 16,
     "BF16": 16, "I32": 32, "U32": 32, "F32": 32, "C64": 64, "F64": 64, "I64": 64, "U64": 64, "F4": 4,

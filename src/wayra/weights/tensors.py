@@ -50,12 +50,14 @@ class Matrix:
 
     row_order: int32 [rows] or None; row i of the matrix is stored row row_order[i] of the tensor. It undoes GGUF's
     permutation of Q and K, so that every backend knows one rotary layout only (half-split).
+    row_scale: float32 [rows] or None; what the integers of an I8 tensor are multiplied with, in the tensor's order.
     """
 
     tensor: RawTensor
     rows: int
     cols: int
     row_order: NDArray[np.int32] | None = None
+    row_scale: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)

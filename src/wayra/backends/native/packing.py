@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from wayra.backends.native import _native
+from wayra.base import formats
 from wayra.base.errors import CacheError, OutOfMemory
+from wayra.base.formats import WeightFormat
 from wayra.weights.packed_cache import PackedCache, PackedFile, PackedKey
+from wayra.weights.row_scaled import as_q8_0
 from wayra.weights.tensors import Matrix, ModelWeights
 
 LAYOUT = "native 2: panels of 16 rows, groups of 32, pairs of words"
@@ -33,7 +36,7 @@ class Span:
 
     @property
     def format_id(self) -> int:
-        return self.matrix.tensor.fmt.ggml_id
+        return _packed_as(self.matrix).ggml_id
 
 
 def plan_spans(weights: ModelWeights) -> tuple[dict[str, Span], int]:
@@ -43,10 +46,14 @@ def plan_spans(weights: ModelWeights) -> tuple[dict[str, Span], int]:
     for slot, weight in weights.matrices.items():
         for number, part in enumerate(weight.parts):
             offset = -(-end // ALIGN_BYTES) * ALIGN_BYTES
-            size = _native.packed_bytes(part.tensor.fmt.ggml_id, part.rows, part.cols)
+            size = _native.packed_bytes(_packed_as(part).ggml_id, part.rows, part.cols)
             spans[span_name(slot, number)] = Span(part, offset, size)
             end = offset + size
     return spans, end
+
+
+def _packed_as(matrix: Matrix) -> WeightFormat:
+    return matrix.tensor.fmt if matrix.row_scale is None else formats.Q8_0
 
 
 def span_name(slot: str, part: int) -> str:
@@ -99,7 +106,8 @@ def _pack(arena: _native.Arena, spans: Mapping[str, Span], threads: int) -> None
     for span in spans.values():
         matrix = span.matrix
         out = arena.view(span.offset, span.size)
-        _native.pack(span.format_id, matrix.rows, matrix.cols, matrix.tensor.data, matrix.row_order, out, threads)
+        stored = matrix.tensor.data if matrix.row_scale is None else as_q8_0(matrix)
+        _native.pack(span.format_id, matrix.rows, matrix.cols, stored, matrix.row_order, out, threads)
 
 
 def _keep(cache: PackedCache, key: PackedKey, arena: _native.Arena, spans: Mapping[str, Span]) -> None:

@@ -54,6 +54,8 @@ def _dense(part: Matrix, activations: Activations) -> tuple[Floats, Rounding]:
     tensor = part.tensor
     tensor.fmt.row_bytes(part.cols)
     values = dequantise(tensor.fmt, tensor.data, part.rows * part.cols).reshape(part.rows, part.cols)
+    if part.row_scale is not None:
+        values = values * part.row_scale[:, None]
     values = values if part.row_order is None else values[part.row_order]
     if activations == "float":
         return values, "none"
