@@ -58,7 +58,8 @@ def test_anything_else_does_not(guarded: LiveServer, headers: dict[str, str]) ->
 
 
 @pytest.mark.parametrize(
-    "path", ["/metrics", "/v1/models", "/nonesuch", "/", "//health", "/health/", "/%68ealth", "/health/../metrics"]
+    "path",
+    ["/metrics", "/v1/models", "/nonesuch", "//", "/.", "//health", "/health/", "/%68ealth", "/health/../metrics"],
 )
 def test_every_other_path_needs_a_key_too(guarded: LiveServer, path: str) -> None:
     assert guarded.get(path).status == 401
@@ -67,6 +68,14 @@ def test_every_other_path_needs_a_key_too(guarded: LiveServer, path: str) -> Non
 def test_health_and_readiness_are_open(guarded: LiveServer) -> None:
     assert guarded.get("/health").status == 200
     assert guarded.get("/ready?x=1").status == 200
+
+
+def test_the_page_is_open_because_it_asks_for_the_key_itself(guarded: LiveServer) -> None:
+    for path in ("/", "/?from=elsewhere"):
+        answer = guarded.get(path)
+        assert (answer.status, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+        assert KEY.encode() not in answer.body
+    assert guarded.post("/", HELLO).status == 405
 
 
 def test_keys_are_not_in_the_log(guarded: LiveServer) -> None:

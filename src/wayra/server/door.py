@@ -24,8 +24,8 @@ from wayra.server.journal import Journal
 from wayra.server.keys import ApiKey
 from wayra.server.settings import ServerSettings
 
-OPEN_PATHS = frozenset({b"/health", b"/ready"})
-"""Answered without a key: they tell nothing but whether the server lives."""
+OPEN_PATHS = frozenset({b"/", b"/health", b"/ready"})
+"""Answered without a key: whether the server lives, and the page, which asks for the key itself and holds nothing."""
 HTTP_VERSIONS = frozenset({"1.0", "1.1"})
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
