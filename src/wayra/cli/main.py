@@ -42,8 +42,12 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "fit": Verb("wayra.cli.fit:fit_verb", "Say whether a model fits a card or this machine, and how fast it is."),
         "calibrate": Verb("wayra.cli.calibrate:calibrate", "Fit the planner's speeds to measured runs."),
         "plan": Verb("wayra.cli.plan:plan", "Rank models, hardware and providers for a workload, by cost."),
+        "deploy": Verb(
+            "wayra.cli.deploy:deploy", "Write what sets up an option of a plan: containers, Kubernetes, Ray."
+        ),
         "claims": Verb("wayra.cli.claims:claims", "Derive claims about models and prices again, and judge them."),
         "perplexity": Verb("wayra.cli.perplexity:perplexity", "Measure a model on a text."),
+        "eval": Verb("wayra.cli.eval:eval_verb", "Ask a model or a server the questions of benchmarks."),
         "bench": Verb("wayra.cli.bench:bench", "Measure the speed of a model or a server."),
         "profile": Verb("wayra.cli.profile:profile", "Show where the time of a step goes, by operation and thread."),
         "runs": Verb("wayra.cli.runs:runs", "List, show, compare and export recorded runs."),

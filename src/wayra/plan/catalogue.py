@@ -13,7 +13,10 @@ from wayra.base.errors import InvalidParameter
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A model. tunable: its weights, or its vendor's own service, can be fine-tuned. sold: (provider, name there)."""
+    """A model. tunable: its weights, or its vendor's own service, can be fine-tuned. sold: (provider, name there).
+
+    hub: the repository of its 16-bit weights; gguf: of its GGUF files; "" where none is known here.
+    """
 
     id: str
     title: str
@@ -22,6 +25,8 @@ class Candidate:
     licence: str
     context_len: int
     sold: tuple[tuple[str, str], ...]
+    hub: str = ""
+    gguf: str = ""
 
 
 def candidates(names: tuple[str, ...] = ()) -> tuple[Candidate, ...]:
@@ -47,6 +52,8 @@ def _all() -> Mapping[str, Candidate]:
                 row["licence"],
                 row["context"],
                 tuple((provider, name) for provider, name in row.get("sold", [])),
+                row.get("hub", ""),
+                row.get("gguf", ""),
             )
             for row in document["model"]
         }

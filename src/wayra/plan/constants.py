@@ -9,11 +9,11 @@ from importlib import resources
 from pathlib import Path
 
 from wayra.base.errors import FileFormatError, InvalidParameter
+from wayra.plan.hardware import KINDS
 from wayra.plan.roofline import Constants
 
 SHARES = ("bandwidth_share", "compute_share")
 TIMES = ("layer_s", "sum_s", "sequence_s")
-KINDS = ("gpu", "unified", "cpu")
 
 
 @lru_cache(maxsize=8)

@@ -16,6 +16,7 @@ import numpy as np
 from wayra.base.errors import InvalidParameter
 
 STALE_DAYS = 730
+KINDS = ("gpu", "unified", "cpu")
 TYPES = ("bf16", "fp8", "int8", "fp4")
 _COPY_BYTES = 256 << 20
 _SQUARE = 1024

@@ -1,5 +1,6 @@
 """Options on hardware: each model in each format, on cards or a CPU, rented, owned or already there."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
@@ -23,6 +24,8 @@ from wayra.plan.stored import Stored
 from wayra.plan.workload import FineTuning, Workload
 
 GPU_COUNTS = (1, 2, 4, 8)
+LEAST_BATCH = 8
+UNSTATED_CONTEXT = 4
 
 
 def hardware_options(candidate: Candidate, workload: Workload, market: Market, standard: Standard) -> Iterator[Option]:
@@ -128,7 +131,7 @@ def _machine_option(
         risks=tuple(risk for risk in risks if risk),
         failures=once(failures),
         stale=_stale(kind, machine.card.name, market),
-        place=_placed(machine, workload, count, most),
+        place=_placed(candidate, machine, workload, count, load),
     )
 
 
@@ -137,11 +140,15 @@ def _cards(machine: serving.Machine, count: Quantity) -> str:
     return f"{count.value:.0f} x {machine.gpus} {name}" if machine.card.kind == "gpu" else f"{count.value:.0f} x {name}"
 
 
-def _placed(machine: serving.Machine, workload: Workload, count: Quantity, most: serving.Load | None) -> Place | None:
-    """What sets the machines up for the most they are to carry."""
-    if most is None:
+def _placed(
+    candidate: Candidate, machine: serving.Machine, workload: Workload, count: Quantity, carried: serving.Load | None
+) -> Place | None:
+    """What sets the machines up for their share of the busiest minutes."""
+    if carried is None:
         return None
     average = workload.traffic.input_tokens + workload.traffic.output_tokens
+    batch = max(carried.batch, LEAST_BATCH)
+    context = workload.context_len or _context_of(average, candidate.context_len)
     return Place(
         model=machine.shape.name,
         format=machine.fmt.name,
@@ -150,17 +157,21 @@ def _placed(machine: serving.Machine, workload: Workload, count: Quantity, most:
         gpus=machine.gpus,
         machines=int(count.value),
         cores=machine.card.cores,
-        batch=most.batch,
-        context=workload.longest,
+        batch=batch,
+        context=context,
         weights_bytes=memory.weights_bytes(machine.shape, machine.fmt).value,
         kv_bytes=max(
-            most.batch * serving.kv_bytes_per_sequence(machine, average),
-            serving.kv_bytes_per_sequence(machine, workload.longest),
+            batch * serving.kv_bytes_per_sequence(machine, average), serving.kv_bytes_per_sequence(machine, context)
         ),
         runtime_bytes=memory.runtime_bytes(machine.shape, machine.card, machine.gpus).value,
-        requests_per_s=most.requests_per_s.value,
+        requests_per_s=carried.requests_per_s.value,
         mean_requests_per_s=workload.peak_requests_per_s / workload.peak_factor,
     )
+
+
+def _context_of(average: float, most: int) -> int:
+    """Where no longest request is stated: four times the average, in whole thousands of 1,024."""
+    return max(int(average), min(most, math.ceil(UNSTATED_CONTEXT * average / 1024) * 1024))
 
 
 def _hardware_failures(kind: Kind, machine: serving.Machine, gpus: Quantity, workload: Workload) -> list[Failure]:

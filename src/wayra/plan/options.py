@@ -27,9 +27,9 @@ class Failure:
 class Place:
     """What of an option must be known to set it up. hardware_kind: "gpu", "unified" or "cpu".
 
-    gpus, machines: cards (1 for a CPU) of each machine, and their number. batch: sequences at once in the busiest 5 %
-    of the time. context: tokens of the longest request. kv_bytes: of that batch. cores: of a CPU, 0 where unknown.
-    requests_per_s: the most that one machine carries; mean_requests_per_s: of the whole workload.
+    gpus, machines: cards (1 for a CPU) of each machine, and their number. batch: sequences a machine should take at
+    once. context: tokens of the longest request. kv_bytes: of that batch. cores: of a CPU, 0 where unknown.
+    requests_per_s: what one machine carries in the busiest minutes; mean_requests_per_s: of the whole workload.
     """
 
     model: str

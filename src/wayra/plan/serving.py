@@ -13,6 +13,7 @@ from types import MappingProxyType
 from wayra.plan import memory, roofline
 from wayra.plan.constants import default_constants
 from wayra.plan.cost import Traffic, hours_per_month
+from wayra.plan.expression import evaluate
 from wayra.plan.hardware import Hardware
 from wayra.plan.models import Architecture
 from wayra.plan.quantity import Quantity, computed, derived, given, with_interval
@@ -20,6 +21,7 @@ from wayra.plan.stored import Stored, stored_as
 
 KV_BITS = 16
 Z95 = 1.645
+MEAN_BATCH = "max(((sqrt(z * z + 4 * batch) - z) / 2) ** 2, 0.1)"
 MAX_BATCH = 512
 
 GPU_FORMATS: tuple[Stored, ...] = (stored_as("bf16"), stored_as("fp8"), stored_as("awq-int4"))
@@ -180,15 +182,20 @@ def load_at(machine: Machine, traffic: Traffic, batch: int) -> Load:
     latency = derived("latency_s", "s", "output_tok * step_s + batch * prefill_s", answer, step, size, prefill)
     ttft = derived("ttft_s", "s", "2 * prefill_s + step_s", prefill, step, note="behind one other prompt")
     stream = derived("tok_per_s", "tok/s", "output_tok / latency_s", answer, latency)
-    mean_batch = derived(
+    under_way = derived(
         "mean_batch",
         "",
-        "max(((sqrt(z * z + 4 * batch) - z) / 2) ** 2, 0.1)",
+        MEAN_BATCH,
         given("z", Z95, "", "95th percentile of a Poisson number: mean + z * sqrt(mean)"),
         size,
     )
-    rate = derived("requests_per_s", "1/s", "mean_batch / latency_s", mean_batch, latency)
+    rate = derived("requests_per_s", "1/s", "mean_batch / latency_s", under_way, latency)
     return Load(batch, latency, ttft, stream, rate)
+
+
+def mean_batch(batch: int) -> float:
+    """Sequences under way on average, when 95 % of the time there are at most `batch`."""
+    return evaluate(MEAN_BATCH, {"z": Z95, "batch": float(batch)})
 
 
 def best_load(

@@ -270,7 +270,7 @@ def test_the_machine_at_hand_is_an_option_that_costs_nothing_but_power():
     assert place is not None
     # 1,235,814,400 weights in 34 bytes a block of 32, norms (16 * 2 + 1) * 2048 in 4 bytes.
     assert place.weights_bytes == pytest.approx((1_235_814_400 - 67_584) * 34 / 32 + 67_584 * 4)
-    assert (place.hardware_kind, place.gpus, place.cores, place.context) == ("cpu", 1, 64, 1000)
+    assert (place.hardware_kind, place.gpus, place.cores, place.context) == ("cpu", 1, 64, 4096)
 
 
 def test_a_described_cpu_that_is_there_is_weighed_and_mixtures_of_experts_are_not_run_on_it():

@@ -1,0 +1,1 @@
+"""Manifests from an option of a plan: containers, Kubernetes, Ray Serve, vLLM."""
