@@ -55,9 +55,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave tests/parity unread unless it was asked for: its modules import torch."""
+    """Leave unread what was not asked for and imports what the default run need not have: torch, schemathesis."""
     expression: str = config.option.markexpr
     if collection_path == TESTS / "parity" and "not parity" in expression:
+        return True
+    if collection_path == TESTS / "server" / "fuzz" and ("not api_fuzz" in expression or "api_fuzz" not in expression):
         return True
     return None
 

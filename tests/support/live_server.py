@@ -53,8 +53,9 @@ class LiveServer:
         self.url = f"{scheme}://{self.host}:{self.port}"
 
     def log(self) -> str:
-        self.log_file.seek(0)
-        return self.log_file.read()
+        # The server writes where this file's position is: reading must not move it.
+        handle = self.log_file.fileno()
+        return os.pread(handle, os.fstat(handle).st_size, 0).decode()
 
     def stop(self, sig: int = signal.SIGTERM) -> int:
         """The exit code."""

@@ -235,7 +235,8 @@ def _answer(operation: Operation, schemas: Schemas) -> Schema:
         content[answer] = {"schema": {"type": "object" if answer == JSON else "string"}}
     if operation.stream is not None:
         what = "Server-sent events" if operation.stream == EVENTS else "An object a line"
-        content[operation.stream] = {"schema": {"type": "string", "description": f"{what}, as the API has them"}}
+        # A stream is no JSON value; of what type its parts are this version of OpenAPI cannot tell.
+        content[operation.stream] = {"schema": {"description": f"{what}, as the API has them"}}
     return {"description": "The answer", "headers": _headers("x-request-id"), "content": content}
 
 

@@ -17,6 +17,15 @@ class TextBlock(Struct, tag_field="type", tag="text", forbid_unknown_fields=True
     citations: None = None
 
 
+class SystemText(Struct, forbid_unknown_fields=True):
+    """A text block where there is no other kind. The tag of a lone struct could be left out; here it may not."""
+
+    text: str
+    type: Literal["text"]
+    cache_control: dict[str, object] | None = None
+    citations: None = None
+
+
 class ToolUseBlock(Struct, tag_field="type", tag="tool_use", forbid_unknown_fields=True):
     """A call the model made in an earlier answer. caller: what newer answers carry; not used."""
 
@@ -92,7 +101,7 @@ class Conversation(Struct, forbid_unknown_fields=True, kw_only=True):
 
     messages: Annotated[list[Message], Meta(min_length=1, max_length=MAX_MESSAGES)]
     model: str = ""
-    system: str | list[TextBlock] | None = None
+    system: str | list[SystemText] | None = None
     tools: list[Tool] | None = None
     tool_choice: Choice | None = None
     thinking: Thinking | None = None
