@@ -9,13 +9,13 @@ _WAYRA_DOCKERFILE = f"""\
 FROM python:3.12-slim AS build
 RUN apt-get update && apt-get install --yes --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
 COPY . /src
-RUN python -m venv /opt/wayra && /opt/wayra/bin/pip install --no-cache-dir /src
+RUN python -m venv /usr/lib/wayra && /usr/lib/wayra/bin/pip install --no-cache-dir /src
 
 FROM python:3.12-slim
-COPY --from=build /opt/wayra /opt/wayra
+COPY --from=build /usr/lib/wayra /usr/lib/wayra
 RUN useradd --uid {USER_ID} --user-group --no-create-home --home-dir {CACHE} --shell /usr/sbin/nologin wayra \\
     && install --directory --owner={USER_ID} --group={USER_ID} --mode=700 {CACHE}
-ENV PATH=/opt/wayra/bin:$PATH WAYRA_CACHE={CACHE} HOME={CACHE}
+ENV PATH=/usr/lib/wayra/bin:$PATH WAYRA_CACHE={CACHE} HOME={CACHE}
 USER {USER_ID}:{USER_ID}
 EXPOSE {PORT}
 STOPSIGNAL SIGTERM
