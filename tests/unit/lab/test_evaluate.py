@@ -292,10 +292,11 @@ def test_a_server_that_fails_stops_the_run_with_what_it_said(tmp_path: Path) -> 
     with fake_server(Script(status=500)) as server, LLM("fake", url=server.url) as remote:
         with pytest.raises(ServerError, match="no, thank you"):
             evaluated(remote, store, suites, uses_chat=False, num_at_once=1)
+        (failed,) = store.ids()
         server.script = replace(server.script, status=401)
         with pytest.raises(AccessDenied):
             evaluated(remote, store, suites, uses_chat=False)
-    stored = store.open(store.ids()[0])
+    stored = store.open(failed)
     assert (stored.status, stored.count()) == ("failed", 4)
     with pytest.raises(ServerUnreachable):
         LLM(url=server.url)
