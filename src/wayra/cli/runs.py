@@ -70,10 +70,11 @@ def _print_entries(settings: Settings, entries: "list[IndexEntry]") -> None:
 @click.pass_obj
 def show(settings: Settings, run: str, definitions: bool, as_json: bool) -> None:
     """Compute the figures of RUN from its raw records."""
-    from wayra.cli.bench_report import report
+    from wayra.cli import bench_report, eval_report
     from wayra.lab.runs import RunStore, summarise
 
     stored = RunStore(settings).open(run)
+    report = eval_report.report if stored.kind == "eval" else bench_report.report
     report(settings, stored, summarise(stored), as_json=as_json, definitions=definitions)
 
 

