@@ -14,6 +14,7 @@
 #include "core/formats.h"
 #include "core/library.h"
 #include "core/memory.h"
+#include "core/probe.h"
 #include "core/threads.h"
 
 namespace nb = nanobind;
@@ -273,6 +274,21 @@ uint64_t hash_array(Array<const uint8_t> data) {
   nb::gil_scoped_release release;
   return wayra::hash64(data.data(), data.size());
 }
+nb::dict probe(const std::string& library, int threads, int64_t buffer_bytes, double seconds) {
+  need(threads > 0 && buffer_bytes >= threads * 4096LL && seconds >= 0, "bad size of a probe");
+  const wayra::KernelTable* kernels = wayra::load_kernels(library);
+  wayra::MachinePeaks found{};
+  {
+    nb::gil_scoped_release release;
+    found = wayra::probe(*kernels, threads, buffer_bytes, seconds);
+  }
+  nb::dict out;
+  out["read_gb_s"] = found.read_gb_s;
+  out["int8_gop_s"] = found.int8_gop_s;
+  out["bf16_gop_s"] = found.bf16_gop_s;
+  out["f32_gop_s"] = found.f32_gop_s;
+  return out;
+}
 }  // namespace
 
 NB_MODULE(_native, m) {
@@ -281,6 +297,7 @@ NB_MODULE(_native, m) {
   m.def("packed_bytes", &packed_bytes, "format"_a, "rows"_a, "cols"_a);
   m.def("pack", &pack, "format"_a, "rows"_a, "cols"_a, "raw"_a, "row_order"_a.none(), "out"_a, "threads"_a);
   m.def("hash64", &hash_array, "data"_a);
+  m.def("probe", &probe, "library"_a, "threads"_a, "buffer_bytes"_a, "seconds"_a);
   nb::class_<Arena>(m, "Arena")
       .def(nb::init<size_t, bool>(), "bytes"_a, "huge_pages"_a)
       .def_prop_ro("size", &Arena::size)

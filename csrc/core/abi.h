@@ -149,8 +149,11 @@ struct SampleArgs {
   float* top_logprobs;   // [num_logprobs] out
 };
 
+// What `spin` measures: products of int8, of bfloat16 and of float32.
+enum class Peak : int32_t { kInt8, kBF16, kF32 };
+
 // The operations of one instruction set. Every function is free of state and of allocation.
-constexpr int32_t kAbiVersion = 5;  // raised with every change in this file: a library left behind is refused
+constexpr int32_t kAbiVersion = 6;  // raised with every change in this file: a library left behind is refused
 struct KernelTable {
   int32_t abi_version;
   const char* name;
@@ -168,6 +171,9 @@ struct KernelTable {
   void (*scale_row)(const float* acc, float factor, int32_t n, float* out);
   void (*swiglu)(const float* gate, const float* up, int32_t n, float* out);
   void (*sample)(SampleArgs&);
+  // Multiplies on registers alone; returns the operations done, a multiply-add being two.
+  int64_t (*spin)(Peak peak, int64_t rounds);
+  void (*read)(const uint8_t* data, int64_t bytes);
 };
 
 size_t sample_scratch_bytes(int32_t vocab);

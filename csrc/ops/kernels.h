@@ -17,4 +17,6 @@ void merge_splits(int32_t rows, float* max, float* sum, float* acc, const float*
 void scale_row(const float* acc, float factor, int32_t n, float* out);
 void swiglu(const float* gate, const float* up, int32_t n, float* out);
 void sample(SampleArgs&);
+int64_t spin(Peak peak, int64_t rounds);
+void read(const uint8_t* data, int64_t bytes);
 }  // namespace wayra

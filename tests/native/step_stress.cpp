@@ -147,7 +147,7 @@ class Model {
 
  private:
   int buffer(int cols, bool per_row = false) {
-    return executor_.add_buffer({cols, per_row, true, cols % wayra::kGroup == 0, per_row}, -1);
+    return executor_.add_buffer({cols, per_row, true, cols % wayra::kGroup == 0, per_row, true, !per_row}, -1);
   }
 
   void build(int vectors, int matrices) {
@@ -167,7 +167,7 @@ class Model {
       executor_.add_op(wayra::RopeStoreOp{qkv, rotated, layer, s.heads, s.kv_heads, s.head_dim, s.head_dim / 2 * 2});
       executor_.add_op(
           wayra::AttentionOp{rotated, attended, layer, s.heads, s.kv_heads, s.head_dim, scale, layer ? s.window : 0});
-      executor_.add_op(wayra::LinearOp{attended, delta, {m + 2}, -1, q % wayra::kGroup == 0});
+      executor_.add_op(wayra::LinearOp{attended, delta, {m + 2}, -1, true});
       executor_.add_op(wayra::NormOp{x, delta, v + 1, 1e-5f, h});
       executor_.add_op(wayra::LinearOp{h, gate_up, {m + 3}, -1, false});
       executor_.add_op(wayra::SwigluOp{gate_up, gated});

@@ -71,7 +71,7 @@ MODEL_BENCH_OPTIONS = (
     click.option("--tg", callback=_numbers(int), metavar="N,...", help="Tokens to decode (128)."),
     click.option("--repeats", type=int, metavar="N", help="Of each (5)."),
     click.option("--limit-gb-s", type=float, metavar="X", help="Memory bandwidth; default: measured."),
-    click.option("--limit-int8-gops", type=float, metavar="X", help="Peak of int8 operations, for prefill's limit."),
+    click.option("--limit-int8-gops", type=float, metavar="X", help="Peak of int8 operations; default: measured."),
 )
 
 
@@ -204,14 +204,17 @@ async def _first_model(target: "OpenAITarget") -> str:
 def _find_limits(
     settings: Settings, chosen: "BenchSettings", options: dict[str, Any], measured: "tuple[RunWriter, int]"
 ) -> None:
+    from wayra.backends.native.peaks import measure_peaks
     from wayra.lab.bench.roofline import limit_rates
-    from wayra.lab.limits import MachineLimits, numpy_probe
+    from wayra.lab.limits import MachineLimits
 
     run, weights_bytes = measured
-    threads = options.get("threads") or settings.threads or len(os.sched_getaffinity(0))
     given, int8 = options["limit_gb_s"], options["limit_int8_gops"]
-    limits = MachineLimits(given, int8, "given") if given else numpy_probe(weights_bytes, threads)
-    limits = MachineLimits(limits.read_gb_s, int8, limits.how)
+    limits = MachineLimits(given, int8, "given")
+    if given is None or int8 is None:
+        peaks = measure_peaks(weights_bytes, options.get("threads") or settings.threads, settings.isa)
+        how = "measured" if given is None and int8 is None else "given and measured"
+        limits = MachineLimits(given or peaks.read_gb_s, int8 or peaks.int8_gop_s, how)
     sizes = {f"pp{n}": n for n in chosen.pp} | {f"tg{n}": n for n in chosen.tg}
     rates = limit_rates(chosen.target, settings, sizes, limits)
     run.set_facts(limits=dataclasses.asdict(limits), limit_rates=rates)

@@ -7,7 +7,7 @@ import json
 import re
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +32,9 @@ Examples:
   wayra profile ./model.gguf --threads 1 --limits limits.json --json
 
 \b
-FILE of --limits is JSON with any of read_gb_s, int8_gop_s, bf16_gop_s, f32_gop_s: the rates of all threads together,
-a multiply-add counted as two.
+The limits are measured in the second before the steps, with the instructions that the kernels use. FILE of --limits is
+JSON with any of read_gb_s, int8_gop_s, bf16_gop_s, f32_gop_s instead: the rates of all threads together, a multiply-add
+counted as two.
 """
 MAX_STEP_TOKENS = 1 << 16
 MAX_LIMITS_BYTES = 1 << 16
@@ -163,9 +164,7 @@ class Entry:
 @click.option(
     "--kv-dtype",
     type=click.Choice(["bf16", "f16", "f32"]),
-    default="bf16",
-    show_default=True,
-    help="How keys and values are kept.",
+    help="How keys and values are kept.  [default: bf16 beside quantised weights, else f16]",
 )
 @click.option("--isa", metavar="NAME", help="Instruction set, as `wayra info` names them.  [default: the best]")
 @click.option(
@@ -173,7 +172,7 @@ class Entry:
     "limits_file",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Measured limits of this machine, for the share of each that is reached.",
+    help="Limits of this machine, for the share of each that is reached.  [default: measured]",
 )
 @json_option
 @click.pass_obj
@@ -183,16 +182,25 @@ def profile(settings: Settings, model: str, as_json: bool, **options: Any) -> No
     Runs a prefill and a decode step on the native backend. Rates are operations and bytes by the cost model over the
     time of the work. Reading the clock costs two readings a call and thread, below one per cent of a step.
     """
-    limits = read_limits(options["limits_file"]) if options["limits_file"] else Limits()
+    given = read_limits(options["limits_file"]) if options["limits_file"] else None
     shapes = _shapes(options)
     loaded = _Loaded.load(model, settings, options, shapes)
     try:
+        limits = given or measured_limits(loaded.model.memory().weights_bytes, loaded.isa, loaded.model.options.threads)
         found = [loaded.run(shape, options["repeats"], limits) for shape in shapes]
     finally:
         loaded.model.close()
-    isa, kv_dtype = loaded.isa, options["kv_dtype"]
+    isa, kv_dtype = loaded.isa, loaded.model.options.kv_dtype
     result = {"model": model, "isa": isa, "kv_dtype": kv_dtype, "limits": limits, "steps": found}
     emit(result, as_json, lambda: _print(settings, f"{printable(model)}, {isa}, KV {kv_dtype}", found))
+
+
+def measured_limits(weights_bytes: int, isa: str, threads: int | None) -> Limits:
+    """What the machine allows now. Raises BackendError, OutOfMemory."""
+    from wayra.backends.native.peaks import measure_peaks
+
+    note("measuring what the machine allows ...")
+    return Limits(**asdict(measure_peaks(weights_bytes, threads, isa)))
 
 
 def read_limits(path: Path) -> Limits:
@@ -233,8 +241,8 @@ def _shapes(options: dict[str, Any]) -> list[Shape]:
 class _Loaded:
     """A model with a cache for the largest of the steps, and the costs of its calls."""
 
-    def __init__(self, model: "NativeModel", program: Any, bits: dict[str, float], is_float: dict[str, bool]) -> None:
-        self.model, self._program, self._bits, self._is_float = model, program, bits, is_float
+    def __init__(self, model: "NativeModel", program: Any, bits: dict[str, float], units: dict[str, str]) -> None:
+        self.model, self._program, self._bits, self._units = model, program, bits, units
         self.isa = ""
 
     @classmethod
@@ -242,6 +250,7 @@ class _Loaded:
         from wayra.backends.api import KV_BLOCK_LEN, BackendOptions
         from wayra.backends.native.backend import NativeBackend
         from wayra.backends.native.isa import choose_isa
+        from wayra.llm.memory import kv_dtype_beside
         from wayra.model.record import record
         from wayra.weights.loader import load_weights, model_spec, open_checkpoint
         from wayra.weights.packed_cache import default_root
@@ -259,7 +268,7 @@ class _Loaded:
             backend_options = BackendOptions(
                 max_step_tokens=max(shape.tokens for shape in shapes),
                 max_step_seqs=max(shape.batch for shape in shapes),
-                kv_dtype=options["kv_dtype"],
+                kv_dtype=options["kv_dtype"] or kv_dtype_beside(weights),
                 threads=options["threads"] or settings.threads,
                 isa=wanted,
             )
@@ -270,13 +279,10 @@ class _Loaded:
                 slot: 8 * sum(part.tensor.data.nbytes for part in weight.parts) / (weight.rows * weight.cols)
                 for slot, weight in weights.matrices.items()
             }
-            is_float = {
-                slot: not any(part.tensor.fmt.is_quantised for part in weight.parts)
-                for slot, weight in weights.matrices.items()
-            }
+            units = {slot: _unit_of(weight.parts[0].tensor.fmt.name) for slot, weight in weights.matrices.items()}
         finally:
             checkpoint.close()
-        loaded = cls(model, program, bits, is_float)
+        loaded = cls(model, program, bits, units)
         loaded.isa = isa
         _fill_kv(model, max(shape.batch * -(-shape.kv_len // KV_BLOCK_LEN) for shape in shapes))
         return loaded
@@ -306,10 +312,15 @@ class _Loaded:
 
     def _unit(self, call: "Call", kv_dtype: str) -> str | None:
         if call.op in {"linear", "logits"}:
-            return "f32_gop_s" if self._is_float[str(call.weights[0])] else "int8_gop_s"
+            return self._units[str(call.weights[0])]
         if call.op == "attention":
             return "bf16_gop_s" if kv_dtype == "bf16" and self.isa == "avx512_bf16" else "f32_gop_s"
         return None
+
+
+def _unit_of(fmt: str) -> str:
+    """The limit of products with weights of a format. Those of float16 are integers, two as wide as one of float32."""
+    return {"F32": "f32_gop_s", "F16": "bf16_gop_s", "BF16": "bf16_gop_s"}.get(fmt, "int8_gop_s")
 
 
 def _fill_kv(model: "NativeModel", num_blocks: int) -> None:
