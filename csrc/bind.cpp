@@ -79,6 +79,11 @@ void pack(int format, int64_t rows, int64_t cols, Array<const uint8_t> raw, Mayb
 class Arena {
  public:
   Arena(size_t bytes, bool huge_pages) : memory_(std::make_shared<Memory>(bytes, huge_pages)) {}
+  explicit Arena(Memory memory) : memory_(std::make_shared<Memory>(std::move(memory))) {}
+  static Arena mapped(const std::string& path, uint64_t offset, size_t size) {
+    need(offset % 64 == 0 && size > 0, "weights cannot be mapped from there");
+    return Arena(Memory::map_file(path, offset, size));
+  }
   size_t size() const { return memory_->size(); }
   const std::shared_ptr<Memory>& memory() const { return memory_; }
 
@@ -300,6 +305,7 @@ NB_MODULE(_native, m) {
   m.def("probe", &probe, "library"_a, "threads"_a, "buffer_bytes"_a, "seconds"_a);
   nb::class_<Arena>(m, "Arena")
       .def(nb::init<size_t, bool>(), "bytes"_a, "huge_pages"_a)
+      .def_static("mapped", &Arena::mapped, "path"_a, "offset"_a, "size"_a)
       .def_prop_ro("size", &Arena::size)
       .def("view", &Arena::view, "offset"_a, "size"_a)
       .def("read", &Arena::read, "path"_a, "offset"_a, "size"_a, "chunk"_a, "hashes"_a, "threads"_a);

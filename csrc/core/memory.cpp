@@ -3,12 +3,14 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <new>
+#include <stdexcept>
 #include <utility>
 
 #include "core/threads.h"
@@ -42,6 +44,36 @@ Memory::Memory(size_t bytes, bool huge_pages) : size_(bytes) {
     madvise(reinterpret_cast<void*>(at), bytes, MADV_HUGEPAGE);
   }
   data_ = reinterpret_cast<uint8_t*>(at);
+}
+
+Memory Memory::map_file(const std::string& path, uint64_t offset, size_t bytes) {
+  const auto fail = [&](const char* why) { throw std::runtime_error(path + ": " + why); };
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) fail(std::strerror(errno));
+  struct stat info{};
+  const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  const uint64_t begin = offset / page * page;
+  Memory found;
+  found.mapped_ = bytes + (offset - begin);
+  int fault = 0;
+  bool is_short = false;
+  if (fstat(fd, &info) != 0) {
+    fault = errno;
+  } else if (static_cast<uint64_t>(info.st_size) < offset + bytes) {
+    is_short = true;  // touching what is not there would end the process
+  } else {
+    found.mapping_ = mmap(nullptr, found.mapped_, PROT_READ, MAP_SHARED, fd, static_cast<off_t>(begin));
+    if (found.mapping_ == MAP_FAILED) {
+      fault = errno;
+      found.mapping_ = nullptr;
+    }
+  }
+  close(fd);
+  if (is_short) fail("the file is shorter than its header says");
+  if (fault) fail(std::strerror(fault));
+  found.size_ = bytes;
+  found.data_ = static_cast<uint8_t*>(found.mapping_) + (offset - begin);
+  return found;
 }
 
 Memory::~Memory() {

@@ -1,4 +1,5 @@
-// Page-aligned memory straight from the system, zeroed, with huge pages where asked; and hashed reading of files.
+// Page-aligned memory straight from the system, zeroed, with huge pages where asked; mapped and hashed reading of
+// files.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -12,6 +13,9 @@ class Memory {
   Memory() = default;
   // Throws std::bad_alloc. huge_pages asks for them (never required): they raise read bandwidth for weights.
   Memory(size_t bytes, bool huge_pages);
+  // A part of a file, read-only; the system reads its pages when they are touched and may drop them again.
+  // Throws std::runtime_error saying why it cannot be mapped.
+  static Memory map_file(const std::string& path, uint64_t offset, size_t bytes);
   ~Memory();
   Memory(Memory&& other) noexcept;
   Memory& operator=(Memory&& other) noexcept;

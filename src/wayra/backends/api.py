@@ -105,7 +105,8 @@ class BackendOptions:
     """max_step_tokens: tokens a step may hold. max_step_seqs: sequences (and sampled rows) a step may hold.
 
     kv_dtype: "f32", "f16" or "bf16". threads, isa: None lets the backend choose. packed_cache: keep the packed
-    weights on disk so that the next start is fast.
+    weights on disk so that the next start is fast. map_weights: leave them there, for models larger than memory; the
+    system reads what a step needs and drops what it has no room for.
     """
 
     max_step_tokens: int = 512
@@ -114,6 +115,7 @@ class BackendOptions:
     threads: int | None = None
     isa: str | None = None
     packed_cache: bool = True
+    map_weights: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from backend_batches import prompt_logits
 from tiny_llama import blocky_spec, tiny_weights
 
 from wayra.backends.api import BackendOptions
+from wayra.base.errors import BackendError, CacheError
 from wayra.base.formats import Q4_K, Q6_K
 from wayra.base.settings import child_environment
 from wayra.model.record import record
@@ -22,6 +24,7 @@ from wayra.weights.packed_cache import PAGE_BYTES, SUFFIX
 from wayra.weights.tensors import ModelWeights
 
 packing = pytest.importorskip("wayra.backends.native.packing", reason="the native backend is not built here")
+from wayra.backends.native import _native  # noqa: E402
 from wayra.backends.native.backend import NativeBackend  # noqa: E402
 
 SPEC = blocky_spec(vocab_size=50)
@@ -46,7 +49,7 @@ def never(*_: object) -> None:
 def test_the_second_start_reads_what_the_first_has_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fresh = logits(None)
     np.testing.assert_array_equal(logits(tmp_path), fresh)
-    monkeypatch.setattr(packing, "_pack", never)
+    monkeypatch.setattr(packing, "_pack_span", never)
     np.testing.assert_array_equal(logits(tmp_path), fresh)
 
 
@@ -78,7 +81,7 @@ def test_a_flipped_bit_is_noticed_and_the_weights_are_packed_again(
     # A damaged header or index is as good as no file; a damaged payload is told.
     assert ("does not match its recorded hash" in caplog.text) == (place not in ("header", "index"))
     assert packed_file(tmp_path).read_bytes() == sound
-    monkeypatch.setattr(packing, "_pack", never)
+    monkeypatch.setattr(packing, "_pack_span", never)
     np.testing.assert_array_equal(logits(tmp_path), fresh)
 
 
@@ -134,3 +137,48 @@ def test_a_start_killed_while_it_keeps_the_weights_leaves_nothing_to_believe(tmp
     assert len(list(tmp_path.iterdir())) == 1
     np.testing.assert_array_equal(logits(tmp_path), logits(None))
     assert list(tmp_path.iterdir()) == [packed_file(tmp_path)]
+
+
+MAPPED = replace(OPTIONS, map_weights=True)
+
+
+def mapped_logits(cache_root: Path | None) -> np.ndarray:
+    return prompt_logits(NativeBackend(cache_root).load(record(SPEC), tiny_weights(SPEC, Q4_K), MAPPED), PROMPT)
+
+
+def test_mapped_weights_give_the_same_bits_packed_or_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = logits(None)
+    np.testing.assert_array_equal(mapped_logits(tmp_path), fresh)
+    np.testing.assert_array_equal(logits(tmp_path), fresh)
+    monkeypatch.setattr(packing, "_pack_span", never)
+    np.testing.assert_array_equal(mapped_logits(tmp_path), fresh)
+
+
+def test_a_damaged_file_is_not_mapped_but_packed_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fresh = mapped_logits(tmp_path)
+    path = packed_file(tmp_path)
+    content = bytearray(path.read_bytes())
+    content[PAGE_BYTES + 1000] ^= 1
+    path.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        np.testing.assert_array_equal(mapped_logits(tmp_path), fresh)
+    assert "packing the weights again: chunk 0" in caplog.text
+    np.testing.assert_array_equal(mapped_logits(tmp_path), fresh)
+
+
+def test_weights_cannot_be_mapped_without_a_place_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BackendError, match="only be mapped from the packed cache"):
+        mapped_logits(None)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))
+    with pytest.raises(CacheError, match=r"0\.0 GB are free"):
+        mapped_logits(tmp_path)
+
+
+def test_a_file_shorter_than_what_is_mapped_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "short"
+    path.write_bytes(bytes(5000))
+    with pytest.raises(RuntimeError, match="shorter"):
+        _native.Arena.mapped(str(path), 4096, 1000)
+    with pytest.raises(RuntimeError, match="No such file"):
+        _native.Arena.mapped(str(tmp_path / "none"), 4096, 1000)
+    assert _native.Arena.mapped(str(path), 4096, 904).size == 904

@@ -13,7 +13,7 @@ from wayra.backends.check_batch import check_batch
 from wayra.backends.native import _native
 from wayra.backends.native.isa import choose_isa, choose_threads, describe
 from wayra.backends.native.lower import lower
-from wayra.backends.native.packing import fill_arena, plan_spans
+from wayra.backends.native.packing import fill_arena, map_arena, plan_spans
 from wayra.backends.native.profile import StepTimes, step_times
 from wayra.base.errors import BackendError, InvalidParameter, OutOfMemory, ShapeError
 from wayra.model.program import Program
@@ -49,7 +49,8 @@ class NativeBackend:
         choice = choose_isa(options.isa)
         threads = choose_threads(options.threads)
         spans, size = plan_spans(weights)
-        arena = fill_arena(weights, spans, size, self._cache_root if options.packed_cache else None, threads)
+        place = map_arena if options.map_weights else fill_arena
+        arena = place(weights, spans, size, self._cache_root if options.packed_cache else None, threads)
         limits = [options.max_step_tokens, options.max_step_seqs, spec.vocab_size]
         kv = [spec.num_layers, spec.num_kv_heads, spec.head_dim, KV_TYPES[options.kv_dtype]]
         try:

@@ -1,4 +1,4 @@
-"""Packed weights in memory: read from the packed cache when it holds them, else packed from the file and kept."""
+"""Packed weights: read from the packed cache, or packed from the model's file and kept there; or mapped from it."""
 
 import logging
 from collections.abc import Mapping
@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wayra.backends.native import _native
 from wayra.base import formats
-from wayra.base.errors import CacheError, OutOfMemory
+from wayra.base.errors import BackendError, CacheError, IntegrityError, OutOfMemory
 from wayra.base.formats import WeightFormat
 from wayra.weights.packed_cache import PackedCache, PackedFile, PackedKey
 from wayra.weights.row_scaled import as_q8_0
@@ -90,6 +91,42 @@ def fill_arena(
     return arena
 
 
+def map_arena(
+    weights: ModelWeights, spans: Mapping[str, Span], size: int, cache_root: Path | None, threads: int
+) -> _native.Arena:
+    """Every span where the packed cache has it on disk, packed there first, matrix by matrix, when it is not.
+
+    Raises CacheError when it cannot be kept on disk, BackendError without a cache.
+    """
+    if cache_root is None:
+        raise BackendError("weights can only be mapped from the packed cache; leave it on, or load them into memory")
+    cache = PackedCache(cache_root, hash_chunk=_hash_chunk, hash_name=HASH_NAME)
+    key = PackedKey(weights.digest, LAYOUT)
+    packed = cache.open(key)
+    if packed is not None and _matches(packed, spans, size):
+        try:
+            packed.check_payload(_hash_chunk)
+            return _native.Arena.mapped(str(packed.path), packed.payload_offset, size)
+        except (IntegrityError, RuntimeError) as error:
+            log.warning("packing the weights again: %s", error)
+            cache.discard(key)
+    # The file is all there will be: only its own size must fit.
+    cache.require_free(size + size // 64)
+    with cache.writer(key) as writer:
+        for name, span in spans.items():
+            room = np.empty(span.size, np.uint8)
+            _pack_span(span, room, threads)
+            writer.append(name, room.data)
+    cache.prune(MAX_CACHE_BYTES)
+    packed = cache.open(key)
+    if packed is None or not _matches(packed, spans, size):
+        raise CacheError(f"the packed weights cannot be read back from {cache_root}; check the disk")
+    try:
+        return _native.Arena.mapped(str(packed.path), packed.payload_offset, size)
+    except RuntimeError as error:
+        raise CacheError(f"the packed weights cannot be mapped: {error}") from error
+
+
 def _hash_chunk(chunk: memoryview) -> int:
     return _native.hash64(np.frombuffer(chunk, np.uint8))
 
@@ -104,10 +141,13 @@ def _matches(packed: PackedFile, spans: Mapping[str, Span], size: int) -> bool:
 
 def _pack(arena: _native.Arena, spans: Mapping[str, Span], threads: int) -> None:
     for span in spans.values():
-        matrix = span.matrix
-        out = arena.view(span.offset, span.size)
-        stored = matrix.tensor.data if matrix.row_scale is None else as_q8_0(matrix)
-        _native.pack(span.format_id, matrix.rows, matrix.cols, stored, matrix.row_order, out, threads)
+        _pack_span(span, arena.view(span.offset, span.size), threads)
+
+
+def _pack_span(span: Span, out: NDArray[np.uint8], threads: int) -> None:
+    matrix = span.matrix
+    stored = matrix.tensor.data if matrix.row_scale is None else as_q8_0(matrix)
+    _native.pack(span.format_id, matrix.rows, matrix.cols, stored, matrix.row_order, out, threads)
 
 
 def _keep(cache: PackedCache, key: PackedKey, arena: _native.Arena, spans: Mapping[str, Span]) -> None:
