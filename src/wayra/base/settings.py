@@ -23,6 +23,7 @@ class Settings:
     prefix_disk_bytes: the most that KV blocks of past prompts may take on disk (WAYRA_PREFIX_DISK_MB), 0 is none; None:
     4 GiB, or a twentieth of the free disk if that is less.
     api_key: what is sent to a server that is asked by its address (WAYRA_API_KEY).
+    has_otel_endpoint: whether traces are to be sent somewhere (OTEL_EXPORTER_OTLP_ENDPOINT, or that of traces alone).
     runs_dir: where measurements are recorded (WAYRA_RUNS); None: the folder "runs" of the cache.
     """
 
@@ -35,13 +36,15 @@ class Settings:
     runs_dir: Path | None = None
     prefix_disk_bytes: int | None = None
     api_key: str | None = field(default=None, repr=False)
+    has_otel_endpoint: bool = False
 
 
 def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
     """Resolve settings from the environment.
 
     Reads WAYRA_CACHE, WAYRA_RUNS, WAYRA_PREFIX_DISK_MB, XDG_CACHE_HOME, HF_HUB_OFFLINE, WAYRA_ISA, WAYRA_THREADS,
-    WAYRA_DEBUG, WAYRA_API_KEY and NO_COLOR. Raises InvalidParameter on a number that is none.
+    WAYRA_DEBUG, WAYRA_API_KEY, NO_COLOR, OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_TRACES_ENDPOINT. Raises
+    InvalidParameter on a number that is none.
     """
     env = os.environ if environ is None else environ
     if explicit := env.get("WAYRA_CACHE"):
@@ -58,6 +61,7 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
         debug=env.get("WAYRA_DEBUG", "").lower() in {"1", "true", "yes", "on"},
         prefix_disk_bytes=_disk_bytes(env.get("WAYRA_PREFIX_DISK_MB", "")),
         api_key=env.get("WAYRA_API_KEY") or None,
+        has_otel_endpoint=bool(env.get("OTEL_EXPORTER_OTLP_ENDPOINT") or env.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")),
         runs_dir=Path(env["WAYRA_RUNS"]).expanduser() if env.get("WAYRA_RUNS") else None,
     )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.exceptions import Exit
 
+from wayra.base.errors import InvalidParameter
 from wayra.base.settings import Settings
 from wayra.cli.generation import MODEL_OPTIONS, SPECULATION_OPTIONS, with_options
 from wayra.cli.output import emit, json_option, note, print_line
@@ -14,6 +15,7 @@ from wayra.cli.output import emit, json_option, note, print_line
 if TYPE_CHECKING:
     from wayra.server.service import Service
     from wayra.server.tls import TlsFiles
+    from wayra.server.tracing import Tracing
 
 EPILOG = """\b
 Examples:
@@ -64,7 +66,14 @@ SERVER_OPTIONS = (
     click.option("--no-prefix-cache", is_flag=True, help="Compute every prompt anew."),
     click.option("--prefix-disk", type=click.IntRange(0, 10**9), metavar="MB",
                  help="Most disk that computed prompts may take, 0 for none.  [default: 4096, or 5 % of what is free]"),
-    click.option("--quiet", is_flag=True, help="Log only what goes wrong."),
+    click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]),
+                 help="What is less is not logged: each request is info, one that failed by our fault an error.  "
+                      "[default: info]"),
+    click.option("--log-format", type=click.Choice(["json", "text"]), default="json", show_default=True,
+                 help="How a line of the log is written."),
+    click.option("--quiet", is_flag=True, help="Log only what goes wrong: --log-level warning."),
+    click.option("--otel", is_flag=True,
+                 help="Send traces (OpenTelemetry). Without this too where OTEL_EXPORTER_OTLP_ENDPOINT is set."),
 )  # fmt: skip
 
 
@@ -77,7 +86,7 @@ def serve(settings: Settings, name: str | None, as_json: bool, **options: Any) -
     """Serve a model over HTTP, with OpenAI's API.
 
     Prints its address when it is ready, with --json as an object. Ctrl-C or SIGTERM lets requests under way finish and
-    ends it; a second one ends it at once. The log is one JSON object a line, on standard error.
+    ends it; a second one ends it at once. The log is one line a request, on standard error.
     """
     from wayra.cli.progress import make_progress
     from wayra.llm.options import LLMOptions
@@ -117,17 +126,35 @@ def serve(settings: Settings, name: str | None, as_json: bool, **options: Any) -
         speculate=options["speculate"],
         draft_model=options["draft_model"],
     )
+    tracing = _tracing(options["otel"], settings)
+    journal = Journal(options["log_level"] or ("warning" if options["quiet"] else "info"), options["log_format"])
     model = name or options["model"]
     note(f"loading {model} ...")
     progress = make_progress(settings)
     code = run_server(
         lambda on_death: load_service([model], settings, llm_options, server_settings, on_death, progress),
         server_settings,
-        Journal(is_quiet=options["quiet"]),
+        journal,
         partial(_greet, as_json),
+        tracing,
     )
     if code:
         raise Exit(code)
+
+
+def _tracing(is_wanted: bool, settings: Settings) -> "Tracing | None":
+    from wayra.server.tracing import start_tracing
+
+    if is_wanted:
+        return start_tracing()
+    if not settings.has_otel_endpoint:
+        return None
+    try:
+        return start_tracing()
+    except InvalidParameter as error:
+        # The variable may be set on every machine, whatever runs there.
+        note(f"no traces are sent: {error}")
+        return None
 
 
 def _tls_files(cert: Path | None, key: Path | None, client_ca: Path | None) -> "TlsFiles | None":

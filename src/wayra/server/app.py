@@ -18,11 +18,12 @@ from wayra.server.openai.responses.route import ResponsesRoutes
 from wayra.server.openapi import OpenApiRoute
 from wayra.server.page import PageRoute
 from wayra.server.service import Service
+from wayra.server.tracing import Tracing
 
 
-def make_app(service: Service, journal: Journal) -> ASGIApp:
+def make_app(service: Service, journal: Journal, tracing: Tracing | None = None) -> ASGIApp:
     """The ASGI application of a service."""
-    return Door(_Raising(Router(routes_of(service), redirect_slashes=False)), service.settings, journal)
+    return Door(_Raising(Router(routes_of(service), redirect_slashes=False)), service.settings, journal, tracing)
 
 
 def routes_of(service: Service) -> list[Route]:

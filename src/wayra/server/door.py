@@ -16,13 +16,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from wayra.engine.request import Share
+from wayra.engine.request import SamplingParams, Share
 from wayra.server.calls import Caller
 from wayra.server.connection import connection_of
 from wayra.server.errors import ApiError, ClientLeft, as_api_error, error_response
 from wayra.server.journal import Journal
 from wayra.server.keys import ApiKey
 from wayra.server.settings import ServerSettings
+from wayra.server.tracing import Tracing
 
 OPEN_PATHS = frozenset({b"/", b"/health", b"/ready"})
 """Answered without a key: whether the server lives, and the page, which asks for the key itself and holds nothing."""
@@ -51,10 +52,13 @@ class Keys:
 class Door:
     """An ASGI application around another."""
 
-    def __init__(self, app: ASGIApp, settings: ServerSettings, journal: Journal) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: ServerSettings, journal: Journal, tracing: Tracing | None = None
+    ) -> None:
         self._app = app
         self._keys = Keys(settings.api_keys)
         self._journal = journal
+        self._tracing = tracing
         self._origins = {origin.lower().encode() for origin in settings.cors_origins}
         self._hosts = {name.lower() for name in settings.allowed_hosts} | LOOPBACK_NAMES | {settings.host.lower()}
         # With a key, a page that points its own name at this server can still not use it.
@@ -80,11 +84,15 @@ class Door:
                 await _preflight(answer)
                 return
             visit.caller = self._caller(visit)
+            if visit.caller.share.name:
+                visit.facts["key"] = visit.caller.share.name
             scope["state"]["visit"] = visit
             await self._app(scope, receive, answer)
         except Exception as error:
             await self._answer_error(visit, error, receive, answer)
         finally:
+            if self._tracing is not None and (trace_id := self._tracing.visited(visit)) is not None:
+                visit.facts["trace_id"] = trace_id
             self._journal.visited(visit)
 
     async def _answer_error(self, visit: "Visit", error: Exception, receive: Receive, send: Send) -> None:
@@ -143,6 +151,7 @@ class Visit:
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
+        self.method: str = scope["method"]
         self.path: str = scope["path"]
         given = self.header(b"x-request-id")
         valid = len(given) == 1 and _REQUEST_ID.fullmatch(given[0])
@@ -152,6 +161,7 @@ class Visit:
         self.status = 0
         self.error: str | None = None
         self.facts: dict[str, object] = {}
+        self.params: SamplingParams | None = None
 
     def header(self, name: bytes) -> list[bytes]:
         return [value for key, value in self.scope["headers"] if key == name]
@@ -178,6 +188,11 @@ def caller_of(scope: Any) -> Caller:
 def note(scope: Any, **facts: object) -> None:
     """Add to the request's line in the log."""
     scope["state"]["visit"].facts.update(facts)
+
+
+def note_params(scope: Any, params: SamplingParams) -> None:
+    """What was asked for, to be told of in the request's trace."""
+    scope["state"]["visit"].params = params
 
 
 def _check_version(scope: Scope) -> None:

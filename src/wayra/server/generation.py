@@ -93,6 +93,8 @@ class Answer:
 
     def take(self, output: Output) -> None:
         """Raises what makes the whole call fail, after the call was told."""
+        if output.admitted_s is not None:
+            self._generation.admitted(output.admitted_s)
         if output.error is not None and self.request.constraint is not None and output.error.startswith(_GRAMMAR_ERROR):
             # Its own grammar proved too complex while it was followed, which is the request's fault.
             self._generation.fail(ApiError(400, output.error, "response_format"))
@@ -122,6 +124,7 @@ class Answer:
 class Generation:
     """What a call gives. Consume it once: by `collect`, or by `listen` and `finished`.
 
+    ttft_s, queue_s: from the arrival to the first token, and until the first answer ceased to wait for the engine.
     plan: how it is to run. on_end: told once, when nothing of it runs any more.
     """
 
@@ -133,6 +136,7 @@ class Generation:
         self.answers: list[Answer] = []
         self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.ttft_s: float | None = None
+        self.queue_s: float | None = None
         self._thread = thread
         self._streams = plan.streams
         self._n = plan.n
@@ -140,7 +144,7 @@ class Generation:
         self._arrived = plan.arrived
         self._last_tokens = plan.arrived
         self._on_end = on_end
-        self._generated_tokens = 0
+        self.generated_tokens = 0
         self._pieces: list[Piece] = []
         self._consumer: Callable[[Sequence[Piece]], None] | None = None
         self._num_open = 0
@@ -183,7 +187,7 @@ class Generation:
 
     def spent_tokens(self) -> int:
         """Of prompts and answers so far, those of answers that were given up too."""
-        return sum(len(a.request.prompt_ids) for a in self.answers[:: self._n]) + self._generated_tokens
+        return sum(len(a.request.prompt_ids) for a in self.answers[:: self._n]) + self.generated_tokens
 
     def cancel(self) -> None:
         """Stop computing what has not ended. Safe at any time, and twice."""
@@ -196,7 +200,17 @@ class Generation:
             self.error = error
             self._end("error")
 
+    def endings(self) -> list[str]:
+        """Why each answer ended, "abort" or "error" for those that were given up; of the engine's words for it."""
+        given_up = "error" if self.error is not None else "abort"
+        return [given_up if a.completion is None else a.completion.finish_reason for a in self.answers]
+
     # For its answers.
+
+    def admitted(self, at_s: float) -> None:
+        """An answer ceased to wait, so by perf_counter; the first one counts."""
+        if self.queue_s is None:
+            self.queue_s = max(0.0, at_s - self._arrived)
 
     def took(self, answer: Answer, piece: Piece, num_tokens: int, stop_engine: bool) -> None:
         """A piece of an answer came."""
@@ -222,7 +236,7 @@ class Generation:
             self._consumer(pieces)
 
     def _note_tokens(self, num_tokens: int) -> None:
-        self._generated_tokens += num_tokens
+        self.generated_tokens += num_tokens
         now = time.perf_counter()
         if self.ttft_s is None:
             self.ttft_s = now - self._arrived

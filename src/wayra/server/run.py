@@ -13,26 +13,32 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from types import FrameType
 from typing import Any, cast
 
+from starlette.types import ASGIApp
 from uvicorn import Config, Server
 
 from wayra.base.errors import InvalidParameter
 from wayra.server.app import make_app
 from wayra.server.connection import MAX_HEADER_BYTES, Connection, Grants
-from wayra.server.journal import Journal
+from wayra.server.journal import Journal, Level
 from wayra.server.service import Service
 from wayra.server.settings import ServerSettings
 from wayra.server.tls import Tls
 from wayra.server.tls_entry import TlsEntry
+from wayra.server.tracing import Tracing
 
 EXIT_ENGINE_FAILED = 1
 SWEEP_S = 1.0
 SPARE_FILES = 64
 """Open files kept free for everything that is no connection."""
+_LIBRARIES: Mapping[Level, int] = {
+    "debug": logging.INFO, "info": logging.WARNING, "warning": logging.WARNING, "error": logging.ERROR,
+}  # fmt: skip
+"""What of the libraries' own lines is taken into the log."""
 SWITCH_INTERVAL_S = 0.001
 """How long the event loop may keep the engine's thread from planning its next step, when both want the interpreter."""
 
@@ -94,7 +100,7 @@ class WayraServer(Server):
     def engine_died(self, error: Exception) -> None:
         """Requests under way have been told; nothing else can be done here."""
         self.exit_code = EXIT_ENGINE_FAILED
-        self._journal.say("engine_failed", error=f"{type(error).__name__}: {error}"[:500])
+        self._journal.say("engine_failed", "error", error=f"{type(error).__name__}: {error}"[:500])
         self.drain("the engine failed")
 
     async def startup(self, sockets: "list[socket.socket] | None" = None) -> None:
@@ -127,7 +133,7 @@ class WayraServer(Server):
             if tls.refresh():
                 self._journal.say("certificate_changed")
         except InvalidParameter as error:
-            self._journal.say("certificate_unusable", error=str(error))
+            self._journal.say("certificate_unusable", "error", error=str(error))
 
 
 def serve(
@@ -135,11 +141,13 @@ def serve(
     settings: ServerSettings,
     journal: Journal,
     on_ready: Callable[[Service, str], None],
+    tracing: Tracing | None = None,
 ) -> int:
     """Serve until a signal or the end of an engine; the exit code.
 
     load: makes the service, given whom to tell of an engine's death; called when the address is secured.
-    on_ready: told the URL when requests are accepted. Raises InvalidParameter and whatever `load` raises.
+    on_ready: told the URL when requests are accepted. tracing: closed in the end.
+    Raises InvalidParameter and whatever `load` raises.
     """
     tls = None if settings.tls is None else Tls(settings.tls)
     sock = listen(settings)
@@ -154,7 +162,7 @@ def serve(
         sock.close()
         raise
     grants = Grants(_max_connections(settings), settings.header_s, settings.max_body_bytes, tls)
-    config = _config(service, settings, journal, grants)
+    config = _config(make_app(service, journal, tracing), settings, grants)
     url = url_of(sock, "http" if tls is None else "https")
     server.append(WayraServer(config, service, grants, journal, lambda: on_ready(service, url)))
     sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -166,14 +174,16 @@ def serve(
             asyncio.run(server[0].serve([sock]))
     finally:
         service.close()
+        if tracing is not None:
+            tracing.close()
         journal.say("stopped", exit_code=server[0].exit_code)
         journal.close()
     return server[0].exit_code
 
 
-def _config(service: Service, settings: ServerSettings, journal: Journal, grants: Grants) -> Config:
+def _config(app: ASGIApp, settings: ServerSettings, grants: Grants) -> Config:
     return Config(
-        make_app(service, journal),
+        app,
         loop="asyncio",
         http=cast(type[asyncio.Protocol], partial(_new_connection, grants=grants)),
         ws="none",
@@ -215,14 +225,22 @@ class _JournalHandler(logging.Handler):
     """Hands what libraries log to the journal."""
 
     def __init__(self, journal: Journal) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__(_LIBRARIES[journal.level])
         self._journal = journal
 
     def emit(self, record: logging.LogRecord) -> None:
         facts: dict[str, object] = {"logger": record.name, "message": record.getMessage()[:2000]}
         if record.exc_info is not None and record.exc_info[1] is not None:
             facts["traceback"] = "".join(traceback.format_exception(record.exc_info[1]))[-8000:]
-        self._journal.say(record.levelname.lower(), **facts)
+        self._journal.say("library", _level_of(record), **facts)
+
+
+def _level_of(record: logging.LogRecord) -> Level:
+    if record.levelno >= logging.ERROR:
+        return "error"
+    if record.levelno >= logging.WARNING:
+        return "warning"
+    return "info" if record.levelno >= logging.INFO else "debug"
 
 
 @contextlib.contextmanager
@@ -232,9 +250,13 @@ def _logged(journal: Journal) -> Iterator[None]:
     level = uvicorn_log.level
     # Its warnings are about malformed requests, which anybody can send as many of as they like.
     uvicorn_log.setLevel(logging.ERROR)
-    logging.getLogger().addHandler(handler)
+    root = logging.getLogger()
+    root_level = root.level
+    root.setLevel(min(root_level, handler.level))
+    root.addHandler(handler)
     try:
         yield
     finally:
-        logging.getLogger().removeHandler(handler)
+        root.removeHandler(handler)
+        root.setLevel(root_level)
         uvicorn_log.setLevel(level)

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from wayra.llm.results import Completion
 from wayra.server.connection import Connection, connection_of
-from wayra.server.door import note
+from wayra.server.door import note, note_params
 from wayra.server.embedding import Embeddings
 from wayra.server.errors import ApiError, ClientLeft, as_api_error
 from wayra.server.generation import Generation, Piece, Totals
@@ -67,11 +67,11 @@ class EventStream(Response):
 
             generation.listen(write)
             await generation.finished
-            note_usage(scope, generation)
             await send({"type": "http.response.body", "body": self._ending(connection), "more_body": False})
         finally:
             connection.release()
             generation.cancel()
+            note_usage(scope, generation)
 
     def _ending(self, connection: Connection) -> bytes:
         if connection.is_lost:
@@ -104,6 +104,7 @@ async def embedded(embeddings: Embeddings, request: Request) -> Sequence[NDArray
         vectors = await embeddings.collect()
     finally:
         connection.release()
+        note(request.scope, prompt_tokens=embeddings.prompt_tokens)
     if not vectors:
         raise ClientLeft
     return vectors
@@ -119,7 +120,23 @@ async def unless_lost(request: Request, starting: Awaitable[Generation]) -> Gene
 
 
 def note_usage(scope: Scope, generation: Generation) -> None:
-    """Put the figures of a generation into the request's line in the log."""
-    totals = generation.totals()
-    ttft_s = None if generation.ttft_s is None else round(generation.ttft_s, 4)
-    note(scope, prompt_tokens=totals.prompt_tokens, completion_tokens=totals.completion_tokens, ttft_s=ttft_s)
+    """Put the figures of a generation, ended or given up, into the request's line in the log."""
+    totals, endings = generation.totals(), generation.endings()
+    is_whole = generation.error is None and "abort" not in endings
+    note(
+        scope,
+        prompt_tokens=totals.prompt_tokens,
+        cached_tokens=totals.cached_tokens,
+        completion_tokens=totals.completion_tokens if is_whole else generation.generated_tokens,
+        ttft_s=_rounded(generation.ttft_s),
+        queue_s=_rounded(generation.queue_s),
+        finish=endings,
+    )
+    if generation.error is not None:
+        note(scope, error=str(generation.error)[:500])
+    if generation.answers:
+        note_params(scope, generation.answers[0].request.params)
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 4)
