@@ -8,7 +8,8 @@ from typing import Any
 import openai
 import pytest
 from live_server import LiveServer, is_idle
-from pydantic import BaseModel
+from openai.types.responses import Response, ResponseStreamEvent
+from pydantic import BaseModel, TypeAdapter
 
 RESPONSES = "/v1/responses"
 ASK = "What is the capital of France?"
@@ -188,6 +189,17 @@ def test_a_stream_has_every_event_in_order_and_joins_to_the_whole(server: LiveSe
     # The second one finds its prompt cached.
     assert {**whole, **varying, "usage": final["usage"]} == final
     assert final["usage"]["output_tokens"] == whole["usage"]["output_tokens"] == 20
+
+
+def test_answers_and_events_are_what_the_clients_types_demand(server: LiveServer, real_server: LiveServer) -> None:
+    """The client itself takes anything; its types say what the API promises."""
+    fields: dict[str, Any] = {"include": ["message.output_text.logprobs"], "top_logprobs": 1}
+    called: dict[str, Any] = {"tools": [WEATHER], "tool_choice": "required", "instructions": "Call.", "metadata": {}}
+    events = TypeAdapter[Any](ResponseStreamEvent)
+    for live, asked in ((server, fields), (real_server, called)):
+        Response.model_validate(post(live, max_output_tokens=60, **asked).json, strict=True)
+        for event in events_of(post(live, max_output_tokens=60, stream=True, **asked).body):
+            assert events.validate_python(event, strict=True).type == event["type"]
 
 
 def test_the_clients_stream_helper_collects_the_same(client: openai.OpenAI, model: str, server: LiveServer) -> None:
