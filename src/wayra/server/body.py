@@ -109,7 +109,8 @@ def _explained(text: str) -> ApiError:
         if _ONLY_NULL.match(placed[1]):
             return not_supported(name)
         if other := _OTHER_VALUE.match(placed[1]):
-            return ApiError(400, f"{name} is {other[1]:.80}, which is not supported by this server", name)
+            shown = other[1].lower() if other[1] in ("True", "False") else other[1]
+            return ApiError(400, f"{name} is {shown:.80}, which is not supported by this server", name)
         return ApiError(400, f"{name or 'the body'}: {_plain(placed[1])}", name or None)
     missing = re.match(r"^Object missing required field `(\w+)`$", text)
     return ApiError(400, _plain(text), missing[1] if missing else None)
