@@ -27,6 +27,8 @@ def run_in_sandbox(source: str) -> Ran:
     from wayra.lab.sandbox import run_python
 
     verdict = run_python(source)
+    if verdict.status == "refused":
+        raise BackendError(verdict.why)
     return Ran(verdict.stdout, "" if verdict.ok else verdict.why)
 
 
@@ -58,7 +60,7 @@ def _executed(reading: str, code: str, data: Mapping[str, object], run: RunProgr
 def check_sandbox() -> None:
     """Raises BackendError saying what is missing, before any question is asked."""
     try:
-        from wayra.lab.sandbox import sandbox_available
+        from wayra.lab.sandbox import require_sandbox
     except ImportError as error:
         raise BackendError("this wayra has no sandbox, and answers that are programs are run nowhere else") from error
-    sandbox_available()
+    require_sandbox()
