@@ -121,6 +121,19 @@ def test_bodies_that_are_too_large_or_no_json_are_refused(server: LiveServer) ->
     assert server.get("/metrics").status == 200
 
 
+def test_a_body_in_crumbs_is_refused_before_it_costs_much(server: LiveServer) -> None:
+    head = b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    with server.connect() as sock:
+        sock.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\n \r\n" * 2100)
+        seen = read_to_end(sock)
+    assert seen.startswith(b"HTTP/1.1 400 ")
+    assert b"too many chunks" in seen
+    with server.connect() as sock:
+        sock.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\n \r\n" * 2000)
+        sock.sendall((b"100\r\n" + b" " * 256 + b"\r\n") * 3000 + b'e\r\n{"prompt": "x"}\r\n0\r\n\r\n')
+        assert read_to_end(sock).startswith(b"HTTP/1.1 200 ")
+
+
 def test_paths_and_methods_that_do_not_exist_are_refused_in_the_apis_shape(server: LiveServer) -> None:
     missing, wrong = server.get("/v1/nonesuch"), server.get(CHAT)
     assert (missing.status, missing.error["code"]) == (404, "unknown_url")

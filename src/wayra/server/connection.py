@@ -14,6 +14,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from wayra.server.errors import ApiError, openai_shape
+from wayra.server.parser import LEAST_MEAN_CHUNK_BYTES, Parser
 from wayra.server.tls import Tls
 
 MAX_HEADER_BYTES = 64 << 10
@@ -38,6 +39,7 @@ class Connection(H11Protocol):
         self.grants = grants
         self.is_lost = False
         super().__init__(config, server_state, {"connection": self}, _loop)
+        self.conn: Parser = Parser(config.h11_max_incomplete_event_size or MAX_HEADER_BYTES)
         self._header_timer: asyncio.TimerHandle | None = None
         self._on_lost: Callable[[], None] | None = None
         self._unsent_bytes = 0
@@ -81,10 +83,15 @@ class Connection(H11Protocol):
             self._forget_headers()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP, or has headers without end."""
+        """Refuse what is no HTTP, has headers without end or a body in crumbs."""
         self._forget_headers()
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             self.transport.abort()  # an answer is under way: nothing can be said in between
+            return
+        if self.conn.has_refused_chunks:
+            self._refuse(
+                400, f"the body comes in too many chunks; send at least {LEAST_MEAN_CHUNK_BYTES} bytes in each"
+            )
             return
         received = len(self.conn.trailing_data[0])
         self._refuse(
