@@ -188,7 +188,9 @@ def test_the_log_is_one_json_object_a_line(server: LiveServer) -> None:
 
 def test_the_address_can_be_read_as_json(smollm2_path: Path) -> None:
     with LiveServer(str(smollm2_path), "--backend", "null", "--json") as live:
-        assert json.loads(live.greeting) == {"url": live.url, "base_url": f"{live.url}/v1", "model": str(smollm2_path)}
+        name = str(smollm2_path)
+        found = json.loads(live.greeting)
+        assert found == {"url": live.url, "base_url": f"{live.url}/v1", "model": name, "models": [name]}
 
 
 def test_a_hung_engine_is_unhealthy_and_does_not_keep_the_server_from_ending(smollm2_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`wayra serve`: the HTTP server, on the default model without arguments."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,13 @@ from click.exceptions import Exit
 
 from wayra.base.errors import InvalidParameter
 from wayra.base.settings import Settings
-from wayra.cli.generation import MODEL_OPTIONS, SPECULATION_OPTIONS, with_options
+from wayra.cli.generation import DEFAULT_MODEL, MODEL_OPTIONS, SPECULATION_OPTIONS, with_options
 from wayra.cli.output import emit, json_option, note, print_line
 
 if TYPE_CHECKING:
+    from wayra.llm.options import LLMOptions
     from wayra.server.service import Service
+    from wayra.server.settings import ServerSettings
     from wayra.server.tls import TlsFiles
     from wayra.server.tracing import Tracing
 
@@ -22,10 +25,21 @@ Examples:
   wayra serve
   wayra serve llama3.2:1b --port 9000
   wayra serve --host 0.0.0.0 --api-key-file keys.txt --tls-cert cert.pem --tls-key key.pem
+  wayra serve --model smollm2 --model llama3.2:1b --memory-budget 4
 Then:
   curl localhost:8000/v1/chat/completions -H 'Content-Type: application/json' \\
     -d '{"messages": [{"role": "user", "content": "Hello"}]}'
 """
+
+SERVED_OPTIONS = (
+    click.option("-m", "--model", "models", multiple=True, metavar="NAME",
+                 help="Model: a path, an alias, org/repo[:QUANT] or pypi:...; may be given several times, the first is "
+                      "the default one.  [default: smollm2]"),
+    click.option("--memory-budget", type=click.FloatRange(min=0, min_open=True), metavar="GB",
+                 help="What all loaded models may take together.  [default: 90 % of what is available]"),
+    click.option("--load-timeout", type=click.FloatRange(0.1, 86_400), default=120.0, show_default=True,
+                 metavar="SECONDS", help="How long a request may wait for its model to be loaded."),
+)  # fmt: skip
 
 SERVER_OPTIONS = (
     click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS",
@@ -79,27 +93,60 @@ SERVER_OPTIONS = (
 
 @click.command(epilog=EPILOG)
 @click.argument("name", required=False, metavar="[MODEL]")
-@with_options(SERVER_OPTIONS, MODEL_OPTIONS, SPECULATION_OPTIONS)
+@with_options(SERVED_OPTIONS, SERVER_OPTIONS, MODEL_OPTIONS[1:], SPECULATION_OPTIONS)
 @json_option
 @click.pass_obj
 def serve(settings: Settings, name: str | None, as_json: bool, **options: Any) -> None:
-    """Serve a model over HTTP, with OpenAI's API.
+    """Serve models over HTTP, with OpenAI's API.
+
+    Of several models, those that fit into the memory budget are loaded; another one is loaded when it is asked for, and
+    what was not used for the longest time makes room.
 
     Prints its address when it is ready, with --json as an object. Ctrl-C or SIGTERM lets requests under way finish and
     ends it; a second one ends it at once. The log is one line a request, on standard error.
     """
     from wayra.cli.progress import make_progress
-    from wayra.llm.options import LLMOptions
+    from wayra.server.catalog import CatalogRules
     from wayra.server.journal import Journal
-    from wayra.server.keys import api_key, keys_from_file
-    from wayra.server.load import load_service
+    from wayra.server.load import Serving, load_service
     from wayra.server.run import serve as run_server
+
+    names = ([] if name is None else [name]) + list(options["models"])
+    tracing = _tracing(options["otel"], settings)
+    journal = Journal(options["log_level"] or ("warning" if options["quiet"] else "info"), options["log_format"])
+    budget_gb = options["memory_budget"]
+    serving = Serving(
+        names=names or [DEFAULT_MODEL],
+        options=_llm_options(options),
+        server=_server_settings(options),
+        rules=CatalogRules(
+            budget_bytes=None if budget_gb is None else int(budget_gb * 1e9),
+            max_waiting=options["max_waiting"],
+            wait_s=options["load_timeout"],
+            say=journal.say,
+        ),
+    )
+    note(f"loading {', '.join(serving.names)} ...")
+    progress = make_progress(settings)
+    code = run_server(
+        lambda on_death: load_service(serving, settings, on_death, progress),
+        serving.server,
+        journal,
+        partial(_greet, as_json),
+        tracing,
+    )
+    if code:
+        raise Exit(code)
+
+
+def _server_settings(options: Mapping[str, Any]) -> "ServerSettings":
+    from wayra.server.keys import api_key, keys_from_file
     from wayra.server.settings import ServerSettings
 
     keys = tuple(api_key(text) for text in options["api_keys"])
     if options["api_key_file"] is not None:
         keys += keys_from_file(options["api_key_file"])
-    server_settings = ServerSettings(
+    return ServerSettings(
         host=options["host"],
         port=options["port"],
         api_keys=keys,
@@ -114,7 +161,12 @@ def serve(settings: Settings, name: str | None, as_json: bool, **options: Any) -
         drain_s=options["drain_timeout"],
         tls=_tls_files(options["tls_cert"], options["tls_key"], options["tls_client_ca"]),
     )
-    llm_options = LLMOptions(
+
+
+def _llm_options(options: Mapping[str, Any]) -> "LLMOptions":
+    from wayra.llm.options import LLMOptions
+
+    return LLMOptions(
         backend=options["backend"],
         context_len=options["context"],
         threads=options["threads"],
@@ -126,20 +178,6 @@ def serve(settings: Settings, name: str | None, as_json: bool, **options: Any) -
         speculate=options["speculate"],
         draft_model=options["draft_model"],
     )
-    tracing = _tracing(options["otel"], settings)
-    journal = Journal(options["log_level"] or ("warning" if options["quiet"] else "info"), options["log_format"])
-    model = name or options["model"]
-    note(f"loading {model} ...")
-    progress = make_progress(settings)
-    code = run_server(
-        lambda on_death: load_service([model], settings, llm_options, server_settings, on_death, progress),
-        server_settings,
-        journal,
-        partial(_greet, as_json),
-        tracing,
-    )
-    if code:
-        raise Exit(code)
 
 
 def _tracing(is_wanted: bool, settings: Settings) -> "Tracing | None":
@@ -171,10 +209,12 @@ def _greet(as_json: bool, service: "Service", url: str) -> None:
     """Say where the server is, and how to call it."""
     import sys
 
+    names = [offer.name for offer in service.offers]
+
     def for_people() -> None:
-        print_line(f"{service.models[0].name} is served at {url}")
+        print_line(f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} served at {url}")
         print_line(f"  OpenAI clients: base_url={url}/v1")
         print_line("  Ctrl-C ends it")
 
-    emit({"url": url, "base_url": f"{url}/v1", "model": service.models[0].name}, as_json, for_people)
+    emit({"url": url, "base_url": f"{url}/v1", "model": names[0], "models": names}, as_json, for_people)
     sys.stdout.flush()

@@ -37,7 +37,7 @@ class EngineMetrics:
     @property
     def kv_usage(self) -> float:
         """Share of the KV blocks that running requests hold, 0 to 1."""
-        return self.kv_blocks_used / self.kv_blocks
+        return self.kv_blocks_used / self.kv_blocks if self.kv_blocks else 0.0
 
     @property
     def prefix_hit_rate(self) -> float:

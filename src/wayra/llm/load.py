@@ -15,7 +15,15 @@ from wayra.engine.engine import Engine
 from wayra.engine.settings import EngineSettings
 from wayra.engine.speculate.draft_model import DraftModel
 from wayra.llm.draft import DraftSource, check_tokenizers, open_draft
-from wayra.llm.memory import KVPlan, available_bytes, kv_bytes_per_block, kv_dtype_beside, plan_kv
+from wayra.llm.memory import (
+    KVPlan,
+    available_bytes,
+    check_available,
+    kv_bytes_per_block,
+    kv_dtype_beside,
+    plan_kv,
+    planned_bytes,
+)
 from wayra.llm.options import LLMOptions
 from wayra.llm.prefixes import stored_prefixes
 from wayra.llm.tokenizers import is_tokenizer_alone, load_template, load_tokenizer
@@ -81,9 +89,16 @@ class Loaded:
     load_s: float
 
 
-def load(name: str, settings: Settings, options: LLMOptions, progress: "Progress | None" = None) -> Loaded:
+def load(
+    name: str,
+    settings: Settings,
+    options: LLMOptions,
+    progress: "Progress | None" = None,
+    memory_bytes: int | None = None,
+) -> Loaded:
     """Load a model by path, alias, hub repository or package.
 
+    memory_bytes: plan with this much, as long as it is there; None plans with all that is available.
     Raises WayraError: ModelNotFound, SourceError, FileFormatError, UnsupportedModel, InvalidParameter, OutOfMemory,
     BackendError. Nothing stays open when it raises.
     """
@@ -102,7 +117,7 @@ def load(name: str, settings: Settings, options: LLMOptions, progress: "Progress
             files.callback(draft.checkpoint.close)
         text = Later(lambda: _load_text(checkpoint, settings, options))
         files.callback(text.wait)
-        models, plan = _load_models(checkpoint, draft, backend, settings, options)
+        models, plan = _load_models(checkpoint, draft, backend, settings, options, memory_bytes)
         for model in models:
             made.callback(model.close)
         tokenizer, template = text.get()
@@ -180,7 +195,12 @@ def make_backend(name: str, settings: Settings) -> Backend:
 
 
 def _load_models(
-    checkpoint: Checkpoint, draft: DraftSource | None, backend: Backend, settings: Settings, options: LLMOptions
+    checkpoint: Checkpoint,
+    draft: DraftSource | None,
+    backend: Backend,
+    settings: Settings,
+    options: LLMOptions,
+    memory_bytes: int | None,
 ) -> tuple[list[Model], KVPlan]:
     """The model and, if there is one, the draft model. Nothing stays loaded when it raises."""
     spec = model_spec(checkpoint)
@@ -192,7 +212,10 @@ def _load_models(
     if draft is not None:
         need_bytes += weights_bytes(draft.weights, options.backend)
         block_bytes += kv_bytes_per_block(draft.spec, kv_dtype)
-    plan = plan_kv(spec, options, need_bytes, available_bytes(), block_bytes)
+    available = available_bytes()
+    plan = plan_kv(spec, options, need_bytes, available if memory_bytes is None else memory_bytes, block_bytes)
+    if memory_bytes is not None:
+        check_available(planned_bytes(need_bytes, plan, block_bytes), available)
     # Guesses are rows too: room for one full run of them beside the batch.
     guess_rows = 0 if options.speculation == "off" else options.draft_tokens
     max_rows = max(options.max_batch + guess_rows, options.score_rows)

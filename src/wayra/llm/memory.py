@@ -149,5 +149,24 @@ def plan_kv(
     return KVPlan(context_len, min(one_context * options.max_batch, max(one_context, most)))
 
 
+def planned_bytes(weights_bytes: int, plan: KVPlan, block_bytes: int) -> int:
+    """What a model takes with the cache that was planned, and room to compute."""
+    return weights_bytes + plan.num_blocks * block_bytes + WORKSPACE_BYTES
+
+
+def least_bytes(weights_bytes: int, context_len: int, block_bytes: int) -> int:
+    """What a model cannot do without: its weights, the cache of one full context, and room to compute."""
+    return weights_bytes + blocks_for(context_len) * block_bytes + WORKSPACE_BYTES
+
+
+def check_available(needed_bytes: int, available: int | None) -> None:
+    """Raises OutOfMemory when a plan made for more memory than there is now cannot be carried out."""
+    if available is not None and needed_bytes > available:
+        raise OutOfMemory(
+            f"{_gb(needed_bytes)} are needed and {_gb(available)} of memory are available; "
+            "lower the budget (--memory-budget) or the context, or close other programs"
+        )
+
+
 def _gb(count: int) -> str:
     return f"{count / 1e9:.2f} GB"

@@ -5,7 +5,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from wayra.base.errors import BackendError
 from wayra.server.errors import ApiError
-from wayra.server.metrics import CONTENT_TYPE, engine_lines
+from wayra.server.metrics import CONTENT_TYPE, by_family, engine_lines, loading_lines
 from wayra.server.service import Service
 
 
@@ -31,9 +31,12 @@ class AdminRoutes:
 
     async def metrics(self, request: Request) -> Response:
         """Prometheus' text format."""
-        lines: list[str] = []
-        for model in self._service.models:
-            labels = {"model_name": model.name}
-            lines += engine_lines(model.thread.metrics, self._service.num_queued(model), labels)
-            lines += model.metrics.lines(labels)
-        return PlainTextResponse("\n".join(lines) + "\n", media_type=CONTENT_TYPE)
+        parts: list[list[str]] = []
+        for offer in self._service.offers:
+            labels = {"model_name": offer.name}
+            lines = [*engine_lines(offer.engine_metrics, self._service.num_queued(offer), labels)]
+            lines += offer.metrics.lines(labels)
+            parts.append(
+                [*lines, *loading_lines(offer.model is not None, offer.num_loads, offer.num_failed_loads, labels)]
+            )
+        return PlainTextResponse("\n".join(by_family(parts)) + "\n", media_type=CONTENT_TYPE)

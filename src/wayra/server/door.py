@@ -9,7 +9,7 @@ import ipaddress
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -91,6 +91,7 @@ class Door:
         except Exception as error:
             await self._answer_error(visit, error, receive, answer)
         finally:
+            visit.end()
             if self._tracing is not None and (trace_id := self._tracing.visited(visit)) is not None:
                 visit.facts["trace_id"] = trace_id
             self._journal.visited(visit)
@@ -162,6 +163,13 @@ class Visit:
         self.error: str | None = None
         self.facts: dict[str, object] = {}
         self.params: SamplingParams | None = None
+        self.endings: list[Callable[[], None]] = []
+
+    def end(self) -> None:
+        """The request has been answered, or given up."""
+        for ending in self.endings:
+            ending()
+        self.endings.clear()
 
     def header(self, name: bytes) -> list[bytes]:
         return [value for key, value in self.scope["headers"] if key == name]
@@ -183,6 +191,11 @@ def caller_of(scope: Any) -> Caller:
     if caller is None:
         raise RuntimeError("a request got past the door without a caller")
     return caller
+
+
+def when_done(scope: Any, callback: Callable[[], None]) -> None:
+    """Call back when the request has been answered, or given up."""
+    scope["state"]["visit"].endings.append(callback)
 
 
 def note(scope: Any, **facts: object) -> None:

@@ -102,13 +102,17 @@ class EngineThread:
             self._waiters = [w for w in self._waiters if not w.done()] + [waiter]
         return waiter
 
-    def close(self) -> bool:
-        """Stop after the step in progress; requests under way hear nothing more.
-
-        False when that step does not end: the engine may then not be touched, nor its model freed.
-        """
+    def stop(self) -> None:
+        """Stop after the step in progress; requests under way hear nothing more."""
         self._receivers.clear()
         self._commands.put(self._stop)
+
+    def close(self) -> bool:
+        """Stop and wait for it; may block, and be called from any thread once nothing else is.
+
+        False when the step in progress does not end: the engine may then not be touched, nor its model freed.
+        """
+        self.stop()
         if self._thread.is_alive():
             self._thread.join(CLOSE_S)
         return not self._thread.is_alive()

@@ -128,6 +128,34 @@ def engine_lines(metrics: EngineMetrics, num_queued: int, labels: Labels) -> Ite
         yield sample(f"{name}_total", value, labels)
 
 
+def loading_lines(is_loaded: bool, num_loads: int, num_failed_loads: int, labels: Labels) -> Iterable[str]:
+    """Of a model that may be loaded and unloaded."""
+    yield from family("wayra:model_loaded", "gauge", "Whether the model is loaded now.")
+    yield sample("wayra:model_loaded", int(is_loaded), labels)
+    yield from family("wayra:model_loads", "counter", "Times the model was loaded.")
+    yield sample("wayra:model_loads_total", num_loads, labels)
+    yield from family("wayra:model_load_failures", "counter", "Times it could not be loaded.")
+    yield sample("wayra:model_load_failures_total", num_failed_loads, labels)
+
+
+def by_family(parts: Sequence[Sequence[str]]) -> Iterable[str]:
+    """The lines of several models as one text, in which all samples of a metric stand together, as the format wants."""
+    samples: dict[tuple[str, ...], list[str]] = {}
+    for lines in parts:
+        head: tuple[str, ...] = ()
+        for line in lines:
+            if line.startswith("# HELP "):
+                head = (line,)
+            elif line.startswith("# TYPE "):
+                head = (*head, line)
+                samples.setdefault(head, [])
+            else:
+                samples[head].append(line)
+    for head, lines in samples.items():
+        yield from head
+        yield from lines
+
+
 def family(name: str, kind: str, what: str) -> Iterable[str]:
     """The two lines that introduce a metric. Counters are named with _total, as their samples are."""
     full = f"{name}_total" if kind == "counter" else name

@@ -10,23 +10,25 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from starlette.types import Scope
+
 from wayra.base.errors import BackendError
-from wayra.engine.grammar import CompiledGrammar, GrammarCompiler
+from wayra.engine.grammar import CompiledGrammar
 from wayra.engine.request import Output, Request, SamplingParams
-from wayra.engine.settings import Limits
 from wayra.engine.validation import check_request
-from wayra.llm.load import Loaded
-from wayra.llm.prompts import Conversation, PromptReader
+from wayra.llm.prompts import Conversation
 from wayra.server.calls import Caller, ChatCall, CompletionCall, EmbeddingCall, ToolUse
+from wayra.server.catalog import Catalog
+from wayra.server.connection import connection_of
+from wayra.server.door import when_done
 from wayra.server.embedding import Embeddings
-from wayra.server.engine_thread import EngineThread
 from wayra.server.errors import ApiError
 from wayra.server.generation import Generation, GenerationPlan, ParserMaker
 from wayra.server.keys import Quotas
-from wayra.server.metrics import RequestMetrics
+from wayra.server.offer import Offer
 from wayra.server.places import Places
+from wayra.server.served_model import ServedModel
 from wayra.server.settings import ServerSettings
-from wayra.server.tool_calling import ToolCalling
 from wayra.text.structure import GrammarSpec
 
 T = TypeVar("T")
@@ -39,80 +41,74 @@ MAX_EMBEDDED_AT_ONCE = 16
 """Prompts of one call whose vectors are computed together."""
 
 
-class ServedModel:
-    """A loaded model with its engine thread. names: what clients may call it, the first in answers."""
-
-    def __init__(self, loaded: Loaded, names: Sequence[str], on_death: Callable[[Exception], None]) -> None:
-        self.loaded = loaded
-        self.names = tuple(names)
-        self.created = int(time.time())
-        self.tokenizer = loaded.tokenizer
-        self.reader = PromptReader(loaded.tokenizer, loaded.template, loaded.spec.vocab_size)
-        self.grammars = GrammarCompiler(loaded.tokenizer, loaded.spec.vocab_size)
-        self.calling = ToolCalling(loaded.tokenizer, loaded.template)
-        self.limits: Limits = loaded.engine.limits
-        self.eos_ids = frozenset(i for i in loaded.tokenizer.eos_ids if i < loaded.spec.vocab_size)
-        self.thread = EngineThread(loaded.engine, on_death)
-        self.metrics = RequestMetrics()
-
-    @property
-    def name(self) -> str:
-        return self.names[0]
-
-    def close(self) -> None:
-        """Stop the engine and free the model."""
-        if self.thread.close():
-            self.loaded.release()
-
-
 class Service:
-    """models: the first is the default one. on_death: told what an engine died of.
+    """catalog: what is served, the first offer is the default one.
 
     is_draining: no request is accepted any more, those under way go on.
     """
 
-    def __init__(self, models: Sequence[ServedModel], settings: ServerSettings) -> None:
-        self.models = tuple(models)
+    def __init__(self, catalog: Catalog, settings: ServerSettings, max_running: int) -> None:
+        """max_running: requests that each engine computes side by side."""
+        self.catalog = catalog
+        self.offers = catalog.offers
         self.settings = settings
         self.is_draining = False
-        self._by_name = {name: model for model in reversed(models) for name in model.names}
+        self._by_name = {name: offer for offer in reversed(self.offers) for name in offer.facts.names}
         weights = {key.name: key.weight for key in settings.api_keys}
-        self._places = {m.name: Places(m.limits.max_running, settings.max_waiting, weights) for m in models}
+        self._places = {offer.name: Places(max_running, settings.max_waiting, weights) for offer in self.offers}
         self._quotas = Quotas(settings.api_keys)
         self._texts = ThreadPoolExecutor(2, "wayra-text")
 
     def start(self) -> None:
         """Begin to compute, in the running event loop."""
-        for model in self.models:
-            model.thread.start()
+        self.catalog.start()
 
     def close(self) -> None:
         """Stop computing and free the models."""
         self._texts.shutdown(wait=True, cancel_futures=True)
-        for model in self.models:
-            model.close()
+        self.catalog.close()
 
     @property
     def is_ready(self) -> bool:
         """Whether a request would be accepted now, a full queue aside."""
-        return not self.is_draining and all(model.thread.failure is None for model in self.models)
+        models = [offer.model for offer in self.catalog.loaded]
+        return not self.is_draining and all(model is None or model.thread.failure is None for model in models)
 
-    def model(self, name: str) -> ServedModel:
-        """Raises ApiError 404."""
-        found = self._by_name.get(name) if name else self.models[0]
+    @property
+    def swaps_models(self) -> bool:
+        """Whether models are unloaded for others, or because nobody wants them."""
+        return len(self.offers) > 1
+
+    def offer(self, name: str) -> Offer:
+        """What is served under a name. Raises ApiError 404."""
+        found = self._by_name.get(name) if name else self.offers[0]
         if found is None:
-            served = ", ".join(model.name for model in self.models)
+            served = ", ".join(offer.name for offer in self.offers)
             raise ApiError(404, f"there is no model {name!r:.120} here; served: {served}", "model", "model_not_found")
         return found
 
-    def num_queued(self, model: ServedModel) -> int:
-        """Requests accepted that the engine does not know yet."""
-        known = model.thread.metrics
-        return max(0, self._places[model.name].in_flight - known.running - known.waiting)
+    async def model(self, name: str, scope: Scope, keep_s: float | None = None) -> ServedModel:
+        """The model of that name, loaded: it stays so to the end of the request.
 
-    async def chat(self, call: ChatCall, caller: Caller) -> Generation:
+        keep_s: how long it stays after that, where several models are served; None: until its memory is wanted.
+        Raises ApiError 404, and as `Catalog.acquire`.
+        """
+        offer = self.offer(name)
+        if self.is_draining:
+            raise _draining()
+        lease = await self.catalog.acquire(offer, connection_of(scope))
+        when_done(scope, lease.release)
+        if self.swaps_models:
+            offer.keep_s = keep_s
+        return lease.model
+
+    def num_queued(self, offer: Offer) -> int:
+        """Requests accepted that the engine does not know yet, and those that wait for their model."""
+        known = offer.engine_metrics
+        return max(0, self._places[offer.name].in_flight - known.running - known.waiting) + len(offer.waiters)
+
+    async def chat(self, model: ServedModel, call: ChatCall, caller: Caller) -> Generation:
         """Begin to answer a conversation. Raises ApiError and WayraError, then nothing runs."""
-        model = self.model(call.model)
         calling = None if call.tool_use is None else model.calling.plan(call.tool_use)
         grammar = call.grammar if calling is None or calling.grammar is None else calling.grammar
         schemas = () if calling is None else calling.schemas
@@ -125,9 +121,8 @@ class Service:
         wanted = _Wanted(call.params, call.n, 1, call.streams, grammar, parser)
         return await self._begin(model, lambda: self._aside(prompts), wanted, caller)
 
-    async def complete(self, call: CompletionCall, caller: Caller) -> Generation:
+    async def complete(self, model: ServedModel, call: CompletionCall, caller: Caller) -> Generation:
         """Begin to continue prompts. Raises as `chat`."""
-        model = self.model(call.model)
 
         async def prompts() -> list[tuple[int, ...]]:
             if sum(map(len, call.prompts)) > INLINE_CHARS:
@@ -137,9 +132,8 @@ class Service:
         wanted = _Wanted(call.params, call.n, len(call.prompts), call.streams, call.grammar)
         return await self._begin(model, prompts, wanted, caller)
 
-    async def embed(self, call: EmbeddingCall, caller: Caller) -> Embeddings:
+    async def embed(self, model: ServedModel, call: EmbeddingCall, caller: Caller) -> Embeddings:
         """Begin to compute the vectors of prompts. The result must be collected. Raises as `chat`."""
-        model = self.model(call.model)
         arrived = time.perf_counter()
         count = min(len(call.prompts), MAX_EMBEDDED_AT_ONCE, model.limits.max_running)
         requests: list[Request] = []
@@ -180,21 +174,30 @@ class Service:
         return await self._aside(lambda: model.tokenizer.encode(text, add_bos=wished, parse_special=True))
 
     async def check_health(self) -> None:
-        """Return after a step of every engine. Raises BackendError saying which gave none in time, or failed."""
-        for model in self.models:
-            thread = model.thread
-            step = thread.next_step()
-            if not step.done() and not thread.is_busy:
-                token_id = model.tokenizer.bos_id or 0
-                request = Request(f"health-{time.monotonic_ns()}", (token_id,), SamplingParams(0.0, max_tokens=1))
-                thread.submit(request, _Probe(step))
+        """Return after a step of every loaded engine. Raises BackendError saying which gave none in time, or failed."""
+        for offer in self.catalog.loaded:
+            if offer.model is None:
+                continue  # unloaded while another one was looked at
+            lease = self.catalog.pin(offer)
             try:
-                async with asyncio.timeout(self.settings.health_s):
-                    await step
-            except TimeoutError:
-                raise BackendError(
-                    f"the engine of {model.name} completed no step within {self.settings.health_s:g} s"
-                ) from None
+                await self._step(lease.model)
+            finally:
+                lease.release()
+
+    async def _step(self, model: ServedModel) -> None:
+        thread = model.thread
+        step = thread.next_step()
+        if not step.done() and not thread.is_busy:
+            token_id = model.tokenizer.bos_id or 0
+            request = Request(f"health-{time.monotonic_ns()}", (token_id,), SamplingParams(0.0, max_tokens=1))
+            thread.submit(request, _Probe(step))
+        try:
+            async with asyncio.timeout(self.settings.health_s):
+                await step
+        except TimeoutError:
+            raise BackendError(
+                f"the engine of {model.name} completed no step within {self.settings.health_s:g} s"
+            ) from None
 
     async def _begin(
         self,
@@ -233,7 +236,7 @@ class Service:
     def _admit(self, model: ServedModel, count: int, caller: Caller) -> None:
         """Raises ApiError 503 when no request is taken any more, 429 when queue or key has no room for `count`."""
         if self.is_draining:
-            raise ApiError(503, "the server is shutting down; ask another one", code="draining")
+            raise _draining()
         if model.thread.failure is not None:
             raise ApiError(503, "the engine has failed and the server is going down", code="engine_failed")
         try:
@@ -255,6 +258,10 @@ class Service:
 
     async def _aside(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._texts, work)
+
+
+def _draining() -> ApiError:
+    return ApiError(503, "the server is shutting down; ask another one", code="draining")
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,9 +68,9 @@ class MessagesRoutes:
         service = self._service
         wire = await read_struct(request, _decoder, service.settings)
         call = chat_call(wire)
-        model = service.model(call.model)
+        model = await service.model(call.model, request.scope)
         note(request.scope, model=model.name, stream=call.streams)
-        generation = await unless_lost(request, service.chat(call, caller_of(request.scope)))
+        generation = await unless_lost(request, service.chat(model, call, caller_of(request.scope)))
         message_id = f"msg_{secrets.token_hex(12)}"
         if call.streams:
             return EventStream(generation, MessageEncoder(message_id, model.name, generation))
@@ -83,7 +83,7 @@ class MessagesRoutes:
     async def count(self, request: Request) -> Response:
         """How many tokens a conversation has, tools and system prompt included."""
         wire = await read_struct(request, _count_decoder, self._service.settings)
-        model = self._service.model(wire.model)
+        model = await self._service.model(wire.model, request.scope)
         ids = await self._service.chat_ids(model, plain_messages(wire), tool_use(wire))
         return Response(_encode(Tokens(len(ids))), media_type="application/json")
 

@@ -13,7 +13,7 @@ from wayra.llm.results import Completion
 from wayra.server.errors import ApiError, ollama_shape
 from wayra.server.generation import Answer, Piece, Totals
 from wayra.server.openai.answers import ChatLogprob, chat_logprobs
-from wayra.server.service import ServedModel
+from wayra.server.served_model import ServedModel
 from wayra.text.tools import ArgumentsDelta, CallStart, TextDelta, ToolEvent
 
 _encode = msgspec.json.Encoder().encode
@@ -54,7 +54,7 @@ class TextAnswer(Struct, kw_only=True):
     created_at: str
     logprobs: list[ChatLogprob] | UnsetType = UNSET
     done: bool = False
-    done_reason: Literal["stop", "length", "load"] | UnsetType = UNSET
+    done_reason: Literal["stop", "length", "load", "unload"] | UnsetType = UNSET
     total_duration: int | UnsetType = UNSET
     load_duration: int | UnsetType = UNSET
     prompt_eval_count: int | UnsetType = UNSET
@@ -69,6 +69,17 @@ class GenerateAnswer(TextAnswer, kw_only=True):
 
 class ChatAnswer(TextAnswer, kw_only=True):
     message: AnswerMessage
+
+
+def without_text(kind: Kind, name: str, reason: Literal["load", "unload"]) -> bytes:
+    """The answer to who only asks for a model to be there, or gone."""
+    answer: TextAnswer
+    if kind == "generate":
+        answer = GenerateAnswer(model=name, created_at=timestamp(), response="")
+    else:
+        answer = ChatAnswer(model=name, created_at=timestamp(), message=AnswerMessage(""))
+    answer.done, answer.done_reason = True, reason
+    return _encode(answer) + b"\n"
 
 
 class CallCollector:
@@ -135,12 +146,6 @@ class AnswerWriter:
         written.done = True
         if self._completion is not None:
             _end(written, self._completion)
-        return _encode(written) + b"\n"
-
-    def loaded(self) -> bytes:
-        """The answer to who only asks for the model to be there."""
-        written = self._answer("")
-        written.done, written.done_reason = True, "load"
         return _encode(written) + b"\n"
 
     def failed(self, error: ApiError) -> bytes:

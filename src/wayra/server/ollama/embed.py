@@ -13,7 +13,7 @@ from wayra.server.bounds import MAX_PROMPTS
 from wayra.server.calls import EmbeddingCall
 from wayra.server.door import caller_of, note
 from wayra.server.ollama.answers import NS
-from wayra.server.ollama.reading import model_name, sampling
+from wayra.server.ollama.reading import keep_alive_s, model_name, sampling
 from wayra.server.ollama.wire import KeepAlive, Options
 from wayra.server.service import Service
 from wayra.server.stream import embedded
@@ -55,13 +55,13 @@ class EmbedRoute:
         service, began = self._service, time.perf_counter()
         wire = await read_struct_of_program(request, _decoder, service.settings)
         name = model_name(wire.model)
-        model = service.model(name)
+        model = await service.model(name, request.scope, keep_alive_s(wire.keep_alive))
         # What is wrong is refused, also where it would change nothing.
         sampling(wire.options, model.limits.max_context)
         note(request.scope, model=model.name)
         texts = [wire.input] if isinstance(wire.input, str) else wire.input
         call = EmbeddingCall(name, texts, truncates=wire.truncate is not False)
-        embeddings = await service.embed(call, caller_of(request.scope))
+        embeddings = await service.embed(model, call, caller_of(request.scope))
         vectors = await embedded(embeddings, request)
         answer = EmbedAnswer(
             model.name,

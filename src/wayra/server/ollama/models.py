@@ -11,10 +11,11 @@ from wayra import __version__
 from wayra.model.families import slots
 from wayra.model.spec import ModelSpec
 from wayra.server.body import read_struct_of_program
+from wayra.server.offer import Offer
 from wayra.server.ollama.answers import timestamp
 from wayra.server.ollama.reading import model_name
 from wayra.server.ollama.wire import ShowRequest
-from wayra.server.service import ServedModel, Service
+from wayra.server.service import Service
 
 _decoder = msgspec.json.Decoder(ShowRequest)
 _encode = msgspec.json.Encoder().encode
@@ -83,27 +84,27 @@ class ModelRoutes:
 
     async def tags(self, request: Request) -> Response:
         """Every name a client may use."""
-        return _json(Tags([_listed(model, name) for model in self._service.models for name in model.names]))
+        return _json(Tags([_listed(offer, name) for offer in self._service.offers for name in offer.facts.names]))
 
     async def ps(self, request: Request) -> Response:
-        """What is loaded, which is all that is served."""
-        return _json(Processes([_running(model) for model in self._service.models]))
+        """What is loaded now."""
+        return _json(Processes([_running(offer) for offer in self._service.catalog.loaded]))
 
     async def show(self, request: Request) -> Response:
         """What a model is. verbose changes nothing: token lists are never sent."""
         wire = await read_struct_of_program(request, _decoder, self._service.settings)
-        model = self._service.model(model_name(wire.model or wire.name))
-        template = model.loaded.template
+        offer = self._service.offer(model_name(wire.model or wire.name))
+        facts = offer.facts
         return _json(
             Shown(
-                modelfile=f"FROM {model.loaded.source}\n",
-                parameters=f"num_ctx {model.limits.max_context}",
-                template="" if template is None else template.source,
-                details=_details(model),
-                model_info=_facts(model.loaded.spec),
-                capabilities=["completion", "embedding", *(["tools"] if template is not None else [])],
-                modified_at=timestamp(model.created),
-                digest=model.loaded.digest,
+                modelfile=f"FROM {facts.source}\n",
+                parameters=f"num_ctx {facts.context_len}",
+                template=facts.template_source or "",
+                details=_details(facts.spec),
+                model_info=_facts(facts.spec),
+                capabilities=["completion", "embedding", *(["tools"] if facts.template_source is not None else [])],
+                modified_at=timestamp(offer.created),
+                digest=facts.digest,
             )
         )
 
@@ -112,19 +113,18 @@ class ModelRoutes:
         return _json(Version(__version__))
 
 
-def _listed(model: ServedModel, name: str) -> Listed:
-    weights_bytes = model.loaded.memory().weights_bytes
-    return Listed(name, name, timestamp(model.created), weights_bytes, model.loaded.digest, _details(model))
+def _listed(offer: Offer, name: str) -> Listed:
+    facts = offer.facts
+    return Listed(name, name, timestamp(offer.created), facts.weights_bytes, facts.digest, _details(facts.spec))
 
 
-def _running(model: ServedModel) -> Running:
-    memory = model.loaded.memory()
-    size = memory.weights_bytes + memory.kv_bytes + memory.activation_bytes
-    return Running(model.name, model.name, size, model.loaded.digest, _details(model), model.limits.max_context)
+def _running(offer: Offer) -> Running:
+    facts = offer.facts
+    size = offer.held_bytes if offer.model is None else offer.model.held_bytes()
+    return Running(offer.name, offer.name, size, facts.digest, _details(facts.spec), facts.context_len)
 
 
-def _details(model: ServedModel) -> Details:
-    spec = model.loaded.spec
+def _details(spec: ModelSpec) -> Details:
     return Details(spec.family, [spec.family], _shown_count(num_parameters(spec)))
 
 

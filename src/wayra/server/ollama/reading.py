@@ -1,5 +1,7 @@
 """From Ollama's structs to the service's calls."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import replace
 
 from wayra.base.errors import InvalidParameter
@@ -10,6 +12,9 @@ from wayra.server.ollama.wire import Asked, ChatRequest, GenerateRequest, Messag
 from wayra.text.structure import GrammarSpec, JsonObject, JsonSchema
 from wayra.text.tools import read_tool_choice, read_tools
 
+UNIT_S: Mapping[str, float] = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
+MAX_KEEP_S = 1e9
+
 DEFAULT_TEMPERATURE = 0.8
 DEFAULT_TOP_K = 40
 DEFAULT_TOP_P = 0.9
@@ -19,6 +24,16 @@ DEFAULT_TOP_P = 0.9
 def model_name(given: str) -> str:
     """The name without the tag that says nothing."""
     return given.removesuffix(":latest")
+
+
+def keep_alive_s(given: float | str | None) -> float | None:
+    """How long a model is to stay loaded; None: until its memory is wanted."""
+    if isinstance(given, str):
+        text = given.lstrip("+-")
+        parts = re.findall(r"([0-9]+(?:\.[0-9]*)?)(ns|us|ms|s|m|h)", text)
+        seconds = sum(float(number) * UNIT_S[unit] for number, unit in parts) if parts else float(text)
+        given = -seconds if given.startswith("-") else seconds
+    return None if given is None or given < 0 else min(given, MAX_KEEP_S)
 
 
 def chat_call(wire: ChatRequest, max_context: int) -> ChatCall:

@@ -1,5 +1,7 @@
 """/api/generate and /api/chat."""
 
+from typing import Literal
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -8,10 +10,11 @@ from wayra.server.body import read_struct_of_program
 from wayra.server.calls import ChatCall
 from wayra.server.door import caller_of, note
 from wayra.server.generation import Generation
-from wayra.server.ollama.answers import AnswerWriter
-from wayra.server.ollama.reading import chat_call, generate_call, model_name
+from wayra.server.ollama.answers import AnswerWriter, Kind, without_text
+from wayra.server.ollama.reading import chat_call, generate_call, keep_alive_s, model_name
 from wayra.server.ollama.wire import Asked, ChatRequest, GenerateRequest
-from wayra.server.service import ServedModel, Service
+from wayra.server.served_model import ServedModel
+from wayra.server.service import Service
 from wayra.server.stream import EventStream, collected, unless_lost
 
 _chat_decoder = msgspec.json.Decoder(ChatRequest)
@@ -28,36 +31,49 @@ class TextRoutes:
         """A conversation."""
         service = self._service
         wire = await read_struct_of_program(request, _chat_decoder, service.settings)
-        model = self._model(wire)
+        if not wire.messages and (gone := self._unloaded(wire, "chat")):
+            return gone
+        model = await self._model(wire, request)
         writer = AnswerWriter("chat", model)
         call = chat_call(wire, model.limits.max_context)
         if not wire.messages:
-            return _loaded(writer, call.streams)
+            return _without_text(wire, "chat", model.name, "load")
         note(request.scope, model=model.name, stream=call.streams)
-        generation = await unless_lost(request, service.chat(call, caller_of(request.scope)))
+        generation = await unless_lost(request, service.chat(model, call, caller_of(request.scope)))
         return await _answered(request, generation, writer, call.streams)
 
     async def generate(self, request: Request) -> Response:
         """One prompt."""
         service = self._service
         wire = await read_struct_of_program(request, _generate_decoder, service.settings)
-        model = self._model(wire)
+        if not wire.prompt and (gone := self._unloaded(wire, "generate")):
+            return gone
+        model = await self._model(wire, request)
         writer = AnswerWriter("generate", model)
         call = generate_call(wire, model.limits.max_context, model.loaded.template is not None)
         if not wire.prompt:
-            return _loaded(writer, call.streams)
+            return _without_text(wire, "generate", model.name, "load")
         note(request.scope, model=model.name, stream=call.streams)
         caller = caller_of(request.scope)
-        starting = service.chat(call, caller) if isinstance(call, ChatCall) else service.complete(call, caller)
+        chats = isinstance(call, ChatCall)
+        starting = service.chat(model, call, caller) if chats else service.complete(model, call, caller)
         return await _answered(request, await unless_lost(request, starting), writer, call.streams)
 
-    def _model(self, wire: Asked) -> ServedModel:
-        wire.model = model_name(wire.model)
-        return self._service.model(wire.model)
+    async def _model(self, wire: Asked, request: Request) -> ServedModel:
+        return await self._service.model(model_name(wire.model), request.scope, keep_alive_s(wire.keep_alive))
+
+    def _unloaded(self, wire: Asked, kind: Kind) -> Response | None:
+        """The answer to who wants a model to be gone, which it is as soon as nobody uses it any more."""
+        if keep_alive_s(wire.keep_alive) != 0 or not self._service.swaps_models:
+            return None
+        offer = self._service.offer(model_name(wire.model))
+        self._service.catalog.keep(offer, 0.0)
+        return _without_text(wire, kind, offer.name, "unload")
 
 
-def _loaded(writer: AnswerWriter, streams: bool) -> Response:
-    return Response(writer.loaded(), media_type=writer.media_type if streams else "application/json")
+def _without_text(wire: Asked, kind: Kind, name: str, reason: Literal["load", "unload"]) -> Response:
+    media_type = AnswerWriter.media_type if wire.stream is not False else "application/json"
+    return Response(without_text(kind, name, reason), media_type=media_type)
 
 
 async def _answered(request: Request, generation: Generation, writer: AnswerWriter, streams: bool) -> Response:

@@ -1,7 +1,7 @@
 """What Ollama's clients send: structs that name every field, those not supported included, so that none is ignored.
 
-A field of type None may only be null, anything else is refused by its name. keep_alive is accepted without effect: what
-is served stays loaded. So are the options that only say how a model is to be loaded.
+A field of type None may only be null, anything else is refused by its name. Options that
+only say how a model is to be loaded are accepted without effect.
 """
 
 from typing import Annotated, Literal
@@ -29,7 +29,10 @@ TopK = Annotated[int, Meta(ge=-(1 << 31), extra_json_schema={"maximum": MAX_TOP_
 """Negative ones switch it off, as 0 does."""
 NumPredict = Annotated[int, Meta(ge=-(1 << 31), extra_json_schema={"maximum": MAX_TOKENS_LIMIT})]
 """0 and negative ones set no limit."""
-KeepAlive = AnyFloat | str
+KeepAlive = (
+    AnyFloat | Annotated[str, Meta(max_length=32, pattern=r"^[-+]?([0-9]+|([0-9]+(\.[0-9]*)?(ns|us|ms|s|m|h))+)$")]
+)
+"""Seconds, or a duration as in 5m or 1h30m; negative ones are without end. Without effect where one model is served."""
 Nothing = Annotated[list[object], Meta(max_length=0)]
 
 

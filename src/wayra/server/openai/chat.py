@@ -18,7 +18,8 @@ from wayra.server.openai.answers import ChatLogprobs, Usage, chat_logprobs, usag
 from wayra.server.openai.calls import CallDeltas, ToolCallAnswer, reason_with_calls, whole_calls
 from wayra.server.openai.reading import chat_call
 from wayra.server.openai.wire import ChatRequest
-from wayra.server.service import ServedModel, Service
+from wayra.server.served_model import ServedModel
+from wayra.server.service import Service
 from wayra.server.stream import EventStream, collected, unless_lost
 
 _decoder = msgspec.json.Decoder(ChatRequest)
@@ -72,9 +73,9 @@ class ChatRoute:
         service = self._service
         wire = await read_struct(request, _decoder, service.settings)
         call = chat_call(wire)
-        model = service.model(call.model)
+        model = await service.model(call.model, request.scope)
         note(request.scope, model=model.name, stream=call.streams)
-        generation = await unless_lost(request, service.chat(call, caller_of(request.scope)))
+        generation = await unless_lost(request, service.chat(model, call, caller_of(request.scope)))
         answer_id = f"chatcmpl-{secrets.token_hex(12)}"
         extras = Extras(
             usage=wire.stream_options is not None and bool(wire.stream_options.include_usage),

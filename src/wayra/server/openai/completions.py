@@ -17,7 +17,8 @@ from wayra.server.generation import Answer, Generation, Piece, Totals
 from wayra.server.openai.answers import CompletionLogprobs, LogprobWriter, TokenNames, Usage, usage_of
 from wayra.server.openai.reading import completion_call
 from wayra.server.openai.wire import CompletionRequest
-from wayra.server.service import ServedModel, Service
+from wayra.server.served_model import ServedModel
+from wayra.server.service import Service
 from wayra.server.stream import EventStream, collected, unless_lost
 
 _decoder = msgspec.json.Decoder(CompletionRequest)
@@ -53,9 +54,9 @@ class CompletionsRoute:
         service = self._service
         wire = await read_struct(request, _decoder, service.settings)
         call = completion_call(wire)
-        model = service.model(call.model)
+        model = await service.model(call.model, request.scope)
         note(request.scope, model=model.name, stream=call.streams)
-        generation = await unless_lost(request, service.complete(call, caller_of(request.scope)))
+        generation = await unless_lost(request, service.complete(model, call, caller_of(request.scope)))
         answer_id = f"cmpl-{secrets.token_hex(12)}"
         names = TokenNames(model.tokenizer, bool(wire.return_tokens_as_token_ids))
         echo = Echo(names, bool(wire.echo), wire.logprobs is not None, bool(wire.return_token_ids))

@@ -62,10 +62,10 @@ class EmbeddingsRoute:
         """Vectors of length 1, in the order of the inputs."""
         service = self._service
         wire = await read_struct(request, _decoder, service.settings)
-        model = service.model(wire.model)
+        model = await service.model(wire.model, request.scope)
         note(request.scope, model=model.name)
         call = EmbeddingCall(wire.model, read_prompts(wire.input, "input"), wire.pooling or "mean")
-        embeddings = await service.embed(call, caller_of(request.scope))
+        embeddings = await service.embed(model, call, caller_of(request.scope))
         vectors = await embedded(embeddings, request)
         note(request.scope, prompt_tokens=embeddings.prompt_tokens)
         data = [Embedding(i, _written(vector, wire.encoding_format == "base64")) for i, vector in enumerate(vectors)]

@@ -7,9 +7,10 @@ from starlette.responses import Response
 
 from wayra.server.body import read_struct
 from wayra.server.errors import ApiError
+from wayra.server.offer import Offer
 from wayra.server.openai.reading import plain_messages
 from wayra.server.openai.wire import DetokenizeRequest, TokenizeRequest
-from wayra.server.service import ServedModel, Service
+from wayra.server.service import Service
 
 _encode = msgspec.json.Encoder().encode
 _tokenize_decoder = msgspec.json.Decoder(TokenizeRequest)
@@ -51,19 +52,19 @@ class ModelRoutes:
 
     async def models(self, request: Request) -> Response:
         """Every name a client may use."""
-        cards = [_card(model, name) for model in self._service.models for name in model.names]
+        cards = [_card(offer, name) for offer in self._service.offers for name in offer.facts.names]
         return _json(ModelList(cards))
 
     async def model(self, request: Request) -> Response:
         """One of them."""
         name = request.path_params["name"]
-        return _json(_card(self._service.model(name), name))
+        return _json(_card(self._service.offer(name), name))
 
     async def tokenize(self, request: Request) -> Response:
         """Text, or a conversation as the model would see it, to token ids."""
         service = self._service
         wire = await read_struct(request, _tokenize_decoder, service.settings)
-        model = service.model(wire.model)
+        model = await service.model(wire.model, request.scope)
         if (wire.prompt is None) == (wire.messages is None):
             raise ApiError(400, "give either prompt or messages", "prompt")
         if wire.messages is not None:
@@ -78,7 +79,7 @@ class ModelRoutes:
     async def detokenize(self, request: Request) -> Response:
         """Token ids to text, control tokens included."""
         wire = await read_struct(request, _detokenize_decoder, self._service.settings)
-        model = self._service.model(wire.model)
+        model = await self._service.model(wire.model, request.scope)
         vocab_size = model.loaded.spec.vocab_size
         if wire.tokens and max(wire.tokens) >= vocab_size:
             raise ApiError(
@@ -87,8 +88,8 @@ class ModelRoutes:
         return _json(Text(model.tokenizer.decode(wire.tokens, skip_special=False)))
 
 
-def _card(model: ServedModel, name: str) -> ModelCard:
-    return ModelCard(name, model.created, model.limits.max_context, model.loaded.source)
+def _card(offer: Offer, name: str) -> ModelCard:
+    return ModelCard(name, offer.created, offer.facts.context_len, offer.facts.source)
 
 
 def _json(value: object) -> Response:

@@ -18,7 +18,7 @@ from wayra.server.openai.responses.answers import (
     usage_of,
 )
 from wayra.server.openai.responses.output import Output, Step
-from wayra.server.service import ServedModel
+from wayra.server.served_model import ServedModel
 
 _encode = msgspec.json.Encoder().encode
 

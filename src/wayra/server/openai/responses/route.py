@@ -17,7 +17,8 @@ from wayra.server.openai.responses.events import ResponseEncoder, ended
 from wayra.server.openai.responses.output import Output
 from wayra.server.openai.responses.reading import chat_call, plain_messages, tool_use
 from wayra.server.openai.responses.wire import CountRequest, ResponsesRequest
-from wayra.server.service import ServedModel, Service
+from wayra.server.served_model import ServedModel
+from wayra.server.service import Service
 from wayra.server.stream import EventStream, collected, unless_lost
 
 _decoder = msgspec.json.Decoder(ResponsesRequest)
@@ -41,9 +42,9 @@ class ResponsesRoutes:
         service = self._service
         wire = await read_struct(request, _decoder, service.settings)
         call = chat_call(wire)
-        model = service.model(call.model)
+        model = await service.model(call.model, request.scope)
         note(request.scope, model=model.name, stream=call.streams)
-        generation = await unless_lost(request, service.chat(call, caller_of(request.scope)))
+        generation = await unless_lost(request, service.chat(model, call, caller_of(request.scope)))
         identity = Identity(f"resp_{secrets.token_hex(12)}", generation.created, model.name)
         answer = begun(identity, wire, call.params)
         if call.streams:
@@ -56,7 +57,7 @@ class ResponsesRoutes:
     async def count(self, request: Request) -> Response:
         """How many tokens a conversation has, tools and instructions included."""
         wire = await read_struct(request, _count_decoder, self._service.settings)
-        model = self._service.model(wire.model)
+        model = await self._service.model(wire.model, request.scope)
         ids = await self._service.chat_ids(model, plain_messages(wire), tool_use(wire))
         return Response(_encode(InputTokens(len(ids))), media_type="application/json")
 
