@@ -130,7 +130,7 @@ def test_a_body_in_crumbs_is_refused_before_it_costs_much(server: LiveServer) ->
     assert b"too many chunks" in seen
     with server.connect() as sock:
         sock.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\n \r\n" * 2000)
-        sock.sendall((b"100\r\n" + b" " * 256 + b"\r\n") * 3000 + b'e\r\n{"prompt": "x"}\r\n0\r\n\r\n')
+        sock.sendall((b"100\r\n" + b" " * 256 + b"\r\n") * 3000 + b'f\r\n{"prompt": "x"}\r\n0\r\n\r\n')
         assert read_to_end(sock).startswith(b"HTTP/1.1 200 ")
 
 
