@@ -63,11 +63,14 @@ def test_metrics_are_what_prometheus_reads(server: LiveServer) -> None:
         ("vllm:kv_cache_usage_perc", "gauge"),
         ("vllm:generation_tokens", "counter"),
         ("vllm:request_success", "counter"),
+        ("vllm:request_queue_time_seconds", "histogram"),
         ("vllm:time_to_first_token_seconds", "histogram"),
         ("vllm:inter_token_latency_seconds", "histogram"),
         ("vllm:e2e_request_latency_seconds", "histogram"),
     ):
         assert families[name].type == kind
+    counts = {s.name: s.value for family in families.values() for s in family.samples if s.name.endswith("_count")}
+    assert counts["vllm:request_queue_time_seconds_count"] >= counts["vllm:time_to_first_token_seconds_count"] >= 1
     ttft = {s.labels.get("le"): s.value for s in families["vllm:time_to_first_token_seconds"].samples}
     assert ttft["+Inf"] >= 1
     assert list(ttft.values())[:-2] == sorted(list(ttft.values())[:-2])

@@ -211,6 +211,7 @@ class Generation:
         """An answer ceased to wait, so by perf_counter; the first one counts."""
         if self.queue_s is None:
             self.queue_s = max(0.0, at_s - self._arrived)
+            self._metrics.admitted(self.queue_s)
 
     def took(self, answer: Answer, piece: Piece, num_tokens: int, stop_engine: bool) -> None:
         """A piece of an answer came."""

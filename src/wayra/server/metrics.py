@@ -45,6 +45,7 @@ class RequestMetrics:
     """What the requests of one model were like. Changed in the event loop only."""
 
     def __init__(self) -> None:
+        self._queue = Histogram(REQUEST_BUCKETS)
         self._ttft = Histogram(TTFT_BUCKETS)
         self._inter_token = Histogram(TOKEN_BUCKETS)
         self._a_token = Histogram(TOKEN_BUCKETS)
@@ -53,6 +54,10 @@ class RequestMetrics:
         self._answer_len = Histogram(LENGTH_BUCKETS)
         self._endings: dict[str, int] = {"stop": 0, "length": 0, "abort": 0, "error": 0}
         self._refused: dict[str, int] = {"queue": 0, "key": 0}
+
+    def admitted(self, seconds: float) -> None:
+        """A request ceased to wait for the engine, so long after its arrival."""
+        self._queue.add(seconds)
 
     def first_token(self, seconds: float) -> None:
         """After arrival, waiting and tokenizing included."""
@@ -88,6 +93,7 @@ class RequestMetrics:
         for reason, count in self._refused.items():
             yield sample("wayra:requests_refused_total", count, {**labels, "reason": reason})
         for name, histogram, what in (
+            ("request_queue_time_seconds", self._queue, "Arrival to the first step that computes it."),
             ("time_to_first_token_seconds", self._ttft, "Arrival to first token."),
             ("inter_token_latency_seconds", self._inter_token, "Between two tokens of an answer."),
             ("request_time_per_output_token_seconds", self._a_token, "Mean time a token after the first, a request."),

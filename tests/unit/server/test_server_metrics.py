@@ -36,6 +36,7 @@ def test_requests_accepted_but_not_yet_known_to_the_engine_are_waiting() -> None
 
 def test_every_sample_follows_the_type_of_its_family() -> None:
     metrics = RequestMetrics()
+    metrics.admitted(0.1)
     metrics.first_token(0.2)
     metrics.ended("stop")
     families: set[str] = set()
