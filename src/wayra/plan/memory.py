@@ -12,15 +12,28 @@ from wayra.plan.stored import Stored
 
 GPU_MEMORY_SHARE = 0.9
 GPU_RUNTIME_BYTES = 2e9
-CPU_RUNTIME_BYTES = 56e6
+CPU_RUNTIME_BYTES = 64e6
 CPU_TOKENIZER_BYTES = 268
-GPU_CHUNK_TOKENS = 8192
-CPU_CHUNK_TOKENS = 512
 GPU_COUNTS = (1, 2, 4, 8, 16, 32, 64, 128)
 MAX_BATCH = 1 << 16
 MAX_CONTEXT = 1 << 30
 _ASSUMED = "assumed: the default of GPU engines"
 _MEASURED = "measured on this engine, 2026-11-21: Python, numpy, native library and tokenizer of two models"
+
+
+@dataclass(frozen=True, slots=True)
+class Buffers:
+    """What an engine sets aside for a step. per_ffn: values of the feed-forward layer it holds a token and width."""
+
+    step_tokens: int
+    value_bytes: int
+    per_ffn: int
+    source: str
+
+
+GPU_BUFFERS = Buffers(8192, 2, 3, _ASSUMED)
+# Gate and up, their product, and its quantised form, which is sized as the product.
+CPU_BUFFERS = Buffers(512, 4, 4, "measured on this engine, 2026-11-21: what it reports for three shapes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,22 +131,23 @@ def kv_bytes(model: Architecture, request: Request, *, block_len: int = 1) -> Qu
     )
 
 
-def activation_bytes(model: Architecture, request: Request, chunk_tokens: int, value_bytes: int) -> Quantity:
+def activation_bytes(model: Architecture, request: Request, buffers: Buffers) -> Quantity:
     """Activations of the largest step: residuals, Q K V, attention, gate and up of the widest layer; logits."""
     moe = model.experts
     width = max(model.ffn_size, moe.used * moe.ffn_size + moe.shared_ffn_size if moe else 0)
     where = f"{model.title}: {model.source}"
-    tokens = min(chunk_tokens, max(request.batch * request.context, 1))
+    tokens = min(buffers.step_tokens, max(request.batch * request.context, 1))
     return derived(
         "activation_bytes",
         "B",
-        "tokens * (3 * hidden + 2 * q_size + 2 * kv_size + 3 * ffn) * value_bytes + batch * vocab * 4",
-        given("tokens", tokens, "tok", f"the largest step reads {chunk_tokens:,} tokens"),
+        "tokens * (3 * hidden + 2 * q_size + 2 * kv_size + ffn_buffers * ffn) * value_bytes + batch * vocab * 4",
+        given("tokens", tokens, "tok", f"the largest step reads {buffers.step_tokens:,} tokens"),
+        given("ffn_buffers", buffers.per_ffn, "", buffers.source),
         given("hidden", model.hidden_size, "", where),
         given("q_size", model.num_heads * model.head_dim, "", where),
         given("kv_size", model.num_kv_heads * model.head_dim, "", where),
         given("ffn", width, "", where),
-        given("value_bytes", value_bytes, "B", "type of activations"),
+        given("value_bytes", buffers.value_bytes, "B", "type of activations"),
         given("batch", request.batch, "", "asked for"),
         given("vocab", model.vocab_size, "", where),
     )
@@ -217,11 +231,11 @@ def _parts(
     model: Architecture, stored: Stored, hardware: Hardware, request: Request, gpus: int
 ) -> tuple[Quantity, Quantity, Quantity, Quantity]:
     is_gpu = hardware.kind == "gpu"
-    chunk, value_bytes = (GPU_CHUNK_TOKENS, 2) if is_gpu else (CPU_CHUNK_TOKENS, 4)
+    buffers = GPU_BUFFERS if is_gpu else CPU_BUFFERS
     return (
         weights_bytes(model, stored),
-        kv_bytes(model, request, block_len=KV_BLOCK_LEN),
-        activation_bytes(model, request, chunk, value_bytes),
+        kv_bytes(model.kept_on(hardware.kind), request, block_len=KV_BLOCK_LEN),
+        activation_bytes(model, request, buffers),
         runtime_bytes(model, hardware, gpus),
     )
 

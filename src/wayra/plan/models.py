@@ -156,6 +156,10 @@ class Architecture:
         """Values one token adds to the KV cache while every layer keeps it."""
         return 2 * self.num_layers * self.num_kv_heads * self.head_dim
 
+    def kept_on(self, kind: str) -> "Architecture":
+        """The model as far as what its KV cache keeps: this engine, on CPUs, reads a window but frees nothing of it."""
+        return replace(self, window=None, window_layers=0) if kind == "cpu" and self.window is not None else self
+
     def kept_tokens(self, context: float) -> float:
         """Tokens a sequence of this length keeps, averaged over the layers: windowed ones keep their window only."""
         if self.window is None:

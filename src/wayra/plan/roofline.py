@@ -9,7 +9,7 @@ A server under a steady number of requests reads one prompt for each answer that
 it spends (batch - 1) / output_len of a prefill besides the step. That is what time per output token measures.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wayra.base.errors import InvalidParameter
 from wayra.plan.hardware import Hardware
@@ -105,7 +105,8 @@ class Speed:
 
 def served_batch(deployment: Deployment, load: Load) -> float:
     """Sequences that run at once: those asked for, or what the KV cache has room for; the others wait."""
-    per_sequence = kv_bytes(deployment, load.input_len + load.output_len / 2)
+    kept = replace(deployment, model=deployment.model.kept_on(deployment.hardware.kind))
+    per_sequence = kv_bytes(kept, load.input_len + load.output_len / 2)
     room = kv_room_bytes(deployment.model, deployment.stored, deployment.hardware, deployment.gpus)
     return max(1.0, min(load.batch, room / per_sequence))
 

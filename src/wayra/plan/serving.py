@@ -80,7 +80,8 @@ def speed_risk(machine: Machine) -> str:
 
 def kv_bytes_per_sequence(machine: Machine, context: float) -> float:
     """Layers with a window keep no more than it."""
-    return machine.shape.kv_values_per_token * KV_BITS / 8 * machine.shape.kept_tokens(context)
+    kept = machine.shape.kept_on(machine.card.kind).kept_tokens(context)
+    return machine.shape.kv_values_per_token * KV_BITS / 8 * kept
 
 
 def memory_gb(machine: Machine, batch: int, context: float) -> Quantity:

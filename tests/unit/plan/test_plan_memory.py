@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from wayra.base.errors import FileFormatError, InvalidParameter, ModelNotFound, UnsupportedModel
+from wayra.plan import serving
 from wayra.plan.hardware import hardware
-from wayra.plan.memory import Request, activation_bytes, fit, kv_bytes, weights_bytes
+from wayra.plan.memory import Buffers, Request, activation_bytes, fit, kv_bytes, weights_bytes
 from wayra.plan.models import architecture, architectures
 from wayra.plan.quantity import explain
 from wayra.plan.reading import describe, from_config
@@ -83,6 +84,17 @@ def test_sliding_window_bounds_the_cache() -> None:
     assert kv_bytes(architecture("mistral-7b"), Request(1, 32_768)).value == 4096 * 131_072
 
 
+def test_this_engine_keeps_what_a_window_has_passed() -> None:
+    # On a CPU all 32 layers of Mistral 7B v0.1 keep 32,768 tokens; cards' engines free what is behind 4,096.
+    asked = Request(1, 32_768)
+    on_cpu = fit(architecture("mistral-7b"), stored_as("q4_0"), hardware("server-zen4"), asked)
+    on_card = fit(architecture("mistral-7b"), stored_as("awq-int4"), hardware("h100"), asked)
+    assert on_cpu.kv.value == 32_768 * 131_072
+    assert on_card.kv.value == 4096 * 131_072
+    machine = serving.Machine(architecture("mistral-7b"), hardware("server-zen4"), 1, stored_as("q4_k_m"))
+    assert serving.kv_bytes_per_sequence(machine, 32_768) == 32_768 * 131_072
+
+
 def test_contexts_are_rounded_up_to_blocks() -> None:
     assert kv_bytes(architecture("llama-3.1-8b"), Request(2, 17), block_len=16).value == 2 * 32 * 131_072
 
@@ -129,7 +141,7 @@ def test_nothing_fits_where_the_weights_do_not() -> None:
 
 def test_activations_of_a_step() -> None:
     # 512 tokens * (3 * 4096 + 2 * 4096 + 2 * 1024 + 3 * 14336) * 4 bytes, and logits 2 * 128256 * 4.
-    found = activation_bytes(architecture("llama-3.1-8b"), Request(2, 8192), 512, 4)
+    found = activation_bytes(architecture("llama-3.1-8b"), Request(2, 8192), Buffers(512, 4, 3, "here"))
     assert found.value == 512 * 65_536 * 4 + 2 * 128_256 * 4
 
 
