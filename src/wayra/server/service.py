@@ -95,7 +95,7 @@ class Service:
         """
         offer = self.offer(name)
         if self.is_draining:
-            raise _draining()
+            raise ApiError(503, "the server is shutting down; ask another one", code="draining")
         lease = await self.catalog.acquire(offer, connection_of(scope))
         when_done(scope, lease.release)
         if self.swaps_models:
@@ -234,9 +234,7 @@ class Service:
         return generation
 
     def _admit(self, model: ServedModel, count: int, caller: Caller) -> None:
-        """Raises ApiError 503 when no request is taken any more, 429 when queue or key has no room for `count`."""
-        if self.is_draining:
-            raise _draining()
+        """Raises ApiError 503 when the engine is dead, 429 when queue or key has no room for `count`."""
         if model.thread.failure is not None:
             raise ApiError(503, "the engine has failed and the server is going down", code="engine_failed")
         try:
@@ -258,10 +256,6 @@ class Service:
 
     async def _aside(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._texts, work)
-
-
-def _draining() -> ApiError:
-    return ApiError(503, "the server is shutting down; ask another one", code="draining")
 
 
 @dataclass(frozen=True, slots=True)
