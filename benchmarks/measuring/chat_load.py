@@ -11,6 +11,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from measuring.http_wire import Address, Stream, stream_request
+
 WORDS = (
     "amber", "basket", "candle", "dragon", "engine", "forest", "garden", "harbour", "island", "jungle", "kitchen",
     "ladder", "mountain", "needle", "ocean", "pepper", "quarry", "river", "silver", "temple", "umbrella", "valley",
@@ -59,69 +61,29 @@ def chat_text(user: int, turn: int, seed: int) -> str:
     return " ".join(rng.choice(WORDS) for _ in range(CHAT_WORDS))
 
 
-class _Exchange(asyncio.Protocol):
-    """One request on a connection of its own. ended: set when the server closes it."""
-
-    def __init__(self, request: bytes) -> None:
-        self._request = request
-        self.sent = 0.0
-        self.parts: list[tuple[float, bytes]] = []
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.sent = time.perf_counter()
-        transport.write(self._request)
-
-    def data_received(self, data: bytes) -> None:
-        self.parts.append((time.perf_counter(), data))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self.ended.done():
-            self.ended.set_result(None)
-
-
-async def run_load(host: str, port: int, users: int, turns: int, max_tokens: int, seed: int) -> LoadResult:
+async def run_load(address: Address, users: int, turns: int, max_tokens: int, seed: int) -> LoadResult:
     """Raises RuntimeError when a request is not answered in full."""
 
-    async def user(number: int) -> list[_Exchange]:
-        exchanges: list[_Exchange] = []
+    async def user(number: int) -> list[Stream]:
+        streams: list[Stream] = []
         for turn in range(turns):
-            request = _request(host, chat_text(number, turn, seed), max_tokens)
-            loop = asyncio.get_running_loop()
-            _, exchange = await loop.create_connection(lambda request=request: _Exchange(request), host, port)
-            await exchange.ended
-            exchanges.append(exchange)
-        return exchanges
+            stream = await Stream.open(address, stream_request(chat_text(number, turn, seed), max_tokens))
+            await stream.ended
+            streams.append(stream)
+        return streams
 
     started = time.perf_counter()
     done = await asyncio.gather(*(user(number) for number in range(users)))
     wall_s = time.perf_counter() - started
-    return LoadResult(tuple(_answered(exchange) for exchanges in done for exchange in exchanges), wall_s)
+    return LoadResult(tuple(answered(stream) for streams in done for stream in streams), wall_s)
 
 
-def _request(host: str, text: str, max_tokens: int) -> bytes:
-    body = json.dumps(
-        {
-            "model": "",
-            "messages": [{"role": "user", "content": text}],
-            "max_tokens": max_tokens,
-            "temperature": 0,
-            "ignore_eos": True,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
-    ).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
-    return f"{head}Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
-
-
-def _answered(exchange: _Exchange) -> Answered:
-    """Read the events. An event arrived when its last byte did."""
+def answered(stream: Stream) -> Answered:
+    """Read the events of a chat that has ended; an event arrived when its last byte did. Raises as `run_load`."""
     arrivals: list[float] = []
     usage: dict[str, int] | None = None
     held = b""
-    for arrived, part in exchange.parts:
+    for arrived, part in stream.parts:
         held += part
         *events, held = held.split(b"\n\n")
         for event in events:
@@ -133,9 +95,9 @@ def _answered(exchange: _Exchange) -> Answered:
                 arrivals.append(arrived)
             usage = chunk.get("usage") or usage
     if usage is None or not arrivals:
-        shown = b"".join(part for _, part in exchange.parts)[:300]
+        shown = b"".join(part for _, part in stream.parts)[:300]
         raise RuntimeError(f"an answer is missing or not whole: {shown!r}")
-    return Answered(exchange.sent, tuple(arrivals), usage["prompt_tokens"], usage["completion_tokens"])
+    return Answered(stream.sent, tuple(arrivals), usage["prompt_tokens"], usage["completion_tokens"])
 
 
 def percentile(values: Sequence[float], share: float) -> float:
