@@ -23,20 +23,18 @@ def keyed(smollm2_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def send(server: LiveServer, key: str, max_tokens: int, name: str = "any") -> socket.socket:
-    body = json.dumps(
-        {"messages": [{"role": "user", "content": "Hi"}], "ignore_eos": True, "max_tokens": max_tokens}
-    ).encode()
+    body = json.dumps({"prompt": "Hi", "ignore_eos": True, "max_tokens": max_tokens}).encode()
     sock = server.connect()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {server.host}\r\nX-Api-Key: {key}\r\n"
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: {server.host}\r\nX-Api-Key: {key}\r\n"
     head += f"X-Request-Id: {name}\r\nConnection: close\r\n"
     sock.sendall(f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
     return sock
 
 
 def names_in_order(server: LiveServer) -> list[str]:
-    """The request ids of the chats that are over, as the server ended them."""
+    """The request ids of the answers that are over, as the server ended them."""
     lines = [json.loads(line) for line in server.log().splitlines()]
-    return [line["id"] for line in lines if line.get("path") == "/v1/chat/completions"]
+    return [line["id"] for line in lines if line.get("path") == "/v1/completions"]
 
 
 def test_a_light_keys_request_is_answered_before_the_heavy_keys_backlog(keyed: LiveServer) -> None:

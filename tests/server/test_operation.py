@@ -4,6 +4,7 @@ import json
 import signal
 import socket
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -268,3 +269,13 @@ assemble.Assembler.push = push
         assert "the test broke it" not in broken.body.decode()
         assert "the test broke it" in live.log()
         assert is_idle(live)
+
+
+def test_clients_that_choose_the_same_request_id_do_not_meet(server: LiveServer) -> None:
+    def ask(word: str) -> int:
+        fields = {"prompt": word, "max_tokens": 24, "ignore_eos": True}
+        answer = server.post("/v1/completions", fields, X_Request_Id="mine")
+        assert (answer.status, answer.headers["x-request-id"]) == (200, "mine")
+        return answer.json["usage"]["completion_tokens"]
+
+    assert together([partial(ask, word) for word in ("one", "two", "three", "four")]) == [24] * 4

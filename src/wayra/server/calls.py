@@ -1,5 +1,6 @@
 """What every API asks of the service, whatever it looks like on the wire."""
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,10 +13,18 @@ Prompt = str | Sequence[int]
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. request_id: for logs and answers. share: of the API key, "" where there is none."""
+    """Who asks. request_id: for logs and answers; a client may have chosen it, and others the same.
+
+    share: of the API key, "" where there is none. nonce: tells this request from all others.
+    """
 
     request_id: str
     share: Share = field(default_factory=Share)
+    nonce: str = field(default_factory=lambda: secrets.token_hex(8))
+
+    def engine_id(self, index: int) -> str:
+        """What the engine calls an answer of this request."""
+        return f"{self.request_id}-{self.nonce}-{index}"
 
     @property
     def salt(self) -> str:

@@ -149,7 +149,7 @@ class Service:
                 found = [ids[: model.limits.max_context] for ids in found]
             params = SamplingParams(max_tokens=0)
             requests += [
-                Request(f"{caller.request_id}-{i}", ids, params, caller.salt, None, call.pooling, caller.share)
+                Request(caller.engine_id(i), ids, params, caller.salt, None, call.pooling, caller.share)
                 for i, ids in enumerate(found)
             ]
             for request in requests:
@@ -296,7 +296,7 @@ def _requests(
             # Answers of one prompt must differ; the first is that of n=1.
             params = wanted.params if seed is None or branch == 0 else replace(wanted.params, seed=_moved(seed, branch))
             constraint = None if grammar is None else grammar.constraint()
-            name = f"{caller.request_id}-{len(requests)}"
+            name = caller.engine_id(len(requests))
             requests.append(Request(name, prompt, params, caller.salt, constraint, share=caller.share))
     return requests
 
