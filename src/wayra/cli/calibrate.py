@@ -1,50 +1,77 @@
-"""`wayra calibrate`: fit the planner's constants to measured runs."""
+"""`wayra calibrate`: fit the planner's constants of speed to measured runs."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 
+from wayra.base.settings import Settings
 from wayra.cli.output import emit, json_option, print_line, printable
 from wayra.llm.memory import available_bytes
 from wayra.plan.calibration import Observation, fit_constants, predict
 from wayra.plan.constants import as_toml, write_constants
 from wayra.plan.hardware import this_machine
-from wayra.plan.measurements import COLUMNS, read_measurements
+from wayra.plan.measurements import COLUMNS, Machine, Setup, observed, read_measurements
 from wayra.plan.roofline import Constants
 
 EPILOG = f"""\b
-Columns: {", ".join(COLUMNS[:4])},
-         {", ".join(COLUMNS[4:])}
+Columns of a CSV: {", ".join(COLUMNS[:4])},
+                  {", ".join(COLUMNS[4:])}
 \b
 Examples:
+  wayra bench smollm2 --concurrency 1,2,3,4,6,8,12,16 && wayra calibrate latest --out mine.toml
   wayra calibrate runs.csv --out mine.toml
-  wayra fit llama3.1:8b --gpu h100 --constants mine.toml
+  wayra calibrate 20261121T101500-bench-a1b2c3 --model llama-3.1-8b --format fp8 --hardware h100
+  wayra plan work.toml --constants mine.toml
 """
 
 
 @click.command(epilog=EPILOG)
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, required=True)
+@click.option("--model", metavar="NAME", help="What a measured server served: a name or a file.")
+@click.option("--format", "fmt", metavar="NAME", help="How its weights were stored.  [default: the file's own]")
+@click.option("--hardware", metavar="NAME", help="What it ran on, e.g. h100; cpu is this machine.  [default: cpu]")
+@click.option("--gpus", type=click.IntRange(1, 1024), default=1, show_default=True, help="How many cards.")
+@click.option("--kv", default="bf16", show_default=True, metavar="TYPE", help="Type of its KV cache.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the constants here, as TOML.")
 @json_option
-def calibrate(runs: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
-    """Fit five constants to measured times of output tokens: RUNS are CSV files, one row a run.
+@click.pass_obj
+def calibrate(settings: Settings, runs: tuple[str, ...], out: Path | None, as_json: bool, **flags: Any) -> None:
+    """Fit five constants to measured times of output tokens.
+
+    RUNS are recorded runs of `wayra bench` (an id, the beginning of one, or latest), or CSV files with one row a run. A
+    run of a model here says itself what it measured; for a server, name the model and the hardware.
 
     Prints the constants, the mean error on these runs, and the interval that holds nine of ten runs left out of a fit.
-    Hardware "cpu" is this machine.
     """
     today = datetime.now(tz=UTC).date()
-    machine = this_machine(available_bytes() or 0, today=today)
-    observations = [item for path in runs for item in read_measurements(path, machine)]
-    source = f"fitted to {len(observations)} runs of {', '.join(path.name for path in runs)}, {today.isoformat()}"
+    machine = cache(lambda: this_machine(available_bytes() or 0, today=today))
+    stated = Setup(flags["model"] or "", flags["fmt"], flags["hardware"] or "", flags["gpus"], flags["kv"])
+    observations = [item for name in runs for item in _observations(settings, name, stated, machine)]
+    source = (
+        f"fitted to {len(observations)} times of {', '.join(Path(name).name for name in runs)}, {today.isoformat()}"
+    )
     found = fit_constants(observations, source=source)
     if out is not None:
         write_constants(out, found)
     error = _mean_error(observations, found)
     document = {**asdict(found), "runs": len(observations), "mean_error": error}
     emit(document, as_json, lambda: _print(found, error, len(observations)))
+
+
+def _observations(settings: Settings, name: str, stated: Setup, machine: Machine) -> list[Observation]:
+    if name.endswith(".csv"):
+        return list(read_measurements(Path(name), machine))
+    from wayra.cli.calibrate_runs import loads_of, setup_of
+    from wayra.lab.runs import RunStore
+
+    run = RunStore(settings).open(name)
+    setup = setup_of(run, settings, stated)
+    return [observed(setup, load, seconds, machine) for load, seconds in loads_of(run)]
 
 
 def _mean_error(observations: list[Observation], found: Constants) -> float:
@@ -55,5 +82,5 @@ def _mean_error(observations: list[Observation], found: Constants) -> float:
 def _print(found: Constants, error: float, count: int) -> None:
     for line in as_toml(found).splitlines():
         print_line(printable(line))
-    print_line(f"mean error on the {count} runs it was fitted to: {error:.1%}")
-    print_line(f"nine of ten runs left out lie within {found.low:.2f} to {found.high:.2f} of the prediction")
+    print_line(f"mean error on the {count} times it was fitted to: {error:.1%}")
+    print_line(f"nine of ten times left out of a fit lie within {found.low:.2f} to {found.high:.2f} of the prediction")

@@ -8,9 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wayra.base.errors import InvalidParameter
+from wayra.plan.constants import default_constants
 from wayra.plan.roofline import LINK_SHARE, Constants, Terms
 
 NUM_CONSTANTS = 5
+SUM_S = 3
+SUMS = 6
 START = (0.7, 0.5, 1e-5, 1e-5, 1e-5)
 MIN_RUNS = 8
 COVERAGE = 0.9
@@ -63,7 +66,10 @@ def fit_constants(observations: Sequence[Observation], *, source: str = "", fold
         found = _minimise(columns[:, ~held], times[~held])
         errors[held] = np.log(times[held] / _seconds(columns[:, held], found))
     low, high = _interval(errors)
-    best = _decode(_minimise(columns, times))
+    best = list(_decode(_minimise(columns, times)))
+    if not columns[SUMS].any():
+        # No run shares a model over cards, so any value fits.
+        best[SUM_S] = default_constants(kinds[0]).sum_s if kinds[0] else 0.0
     return Constants(*best, low=math.exp(min(low, 0.0)), high=math.exp(max(high, 0.0)), source=source, kind=kinds[0])
 
 

@@ -123,6 +123,15 @@ def test_runs_of_several_kinds_of_hardware_are_not_mixed() -> None:
         fit_constants([*made, *(replace(item, kind="cpu") for item in made)])
 
 
+def test_what_no_run_tells_is_not_made_up() -> None:
+    made: list[Observation] = []
+    for batch in (1, 2, 4, 8, 16, 32, 64, 128):
+        terms = decode_terms(on("llama-3.1-8b", "bf16", "h100"), Load(batch, 1024, 256))
+        made.append(Observation(terms, speed(terms, default_constants("gpu")).seconds, "h100", "gpu"))
+    assert fit_constants(made).sum_s == default_constants("gpu").sum_s
+    assert fit_constants([replace(item, kind="") for item in made]).sum_s == 0
+
+
 def test_constants_of_another_kind_are_refused() -> None:
     mine = Constants(0.7, 0.5, 0, 0, 0, kind="cpu")
     assert constants_for(mine, "cpu") == mine
@@ -176,7 +185,7 @@ def test_damaged_constants_are_refused_by_name(line: str, named: str, tmp_path: 
 def test_runs_are_read_from_a_csv(tmp_path: Path) -> None:
     path = tmp_path / "runs.csv"
     path.write_text(",".join(COLUMNS) + "\nllama3.1:8b,bf16,h100,2,16,1024,256,0.0065\n")
-    (found,) = read_measurements(path, hardware("desktop-ddr5"))
+    (found,) = read_measurements(path, lambda: hardware("desktop-ddr5"))
     assert found.terms == decode_terms(on("llama-3.1-8b", "bf16", "h100", 2), Load(16, 1024, 256))
     assert (found.seconds, found.group) == (0.0065, "h100-sxm")
 
@@ -195,7 +204,7 @@ def test_damaged_runs_are_refused_by_line(text: str, named: str, tmp_path: Path)
     path = tmp_path / "runs.csv"
     path.write_text(text)
     with pytest.raises(FileFormatError, match=named):
-        read_measurements(path, hardware("desktop-ddr5"))
+        read_measurements(path, lambda: hardware("desktop-ddr5"))
 
 
 def test_old_rows_warn() -> None:

@@ -1,0 +1,141 @@
+"""wayra calibrate, in this process: recorded benches and CSV files become constants; what cannot be used is said."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from wayra.cli.main import main
+from wayra.lab.latency.record import RequestRecord, line_of
+from wayra.lab.runs import RunFacts, RunStore
+from wayra.plan.constants import read_constants
+from wayra.plan.hardware import hardware
+from wayra.plan.models import architecture
+from wayra.plan.roofline import Constants, Deployment, Load, decode_terms, speed
+from wayra.plan.stored import stored_as
+
+Call = Callable[..., tuple[int, str, str]]
+TRUE = Constants(0.7, 0.5, 2e-5, 0.0, 3e-5)
+SERVED = ("--model", "llama3.1:8b", "--format", "bf16", "--hardware", "h100")
+USERS = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunStore:
+    monkeypatch.setenv("WAYRA_RUNS", str(tmp_path / "runs"))
+    return RunStore(tmp_path / "runs")
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    def run(*args: str) -> tuple[int, str, str]:
+        code = main(["calibrate", *args])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def token_s(users: int, prompt: int, answer: int) -> float:
+    deployment = Deployment(architecture("llama-3.1-8b"), stored_as("bf16"), hardware("h100"))
+    return speed(decode_terms(deployment, Load(users, prompt, answer)), TRUE).seconds
+
+
+def record(stage: str, number: int, times: tuple[float, float], cached: int = 0, prompt: int = 1000) -> RequestRecord:
+    """times: when it is sent, and seconds a token of 101."""
+    sent, each = times
+    arrivals = [sent + each + i * each for i in range(101)]
+    return RequestRecord(
+        key=f"{stage}/{number:06d}", stage=stage, status="ok", sent_s=sent, ended_s=arrivals[-1], event_s=arrivals,
+        event_tokens=[1] * 101, prompt_tokens=prompt, completion_tokens=101, cached_tokens=cached,
+    )  # fmt: skip
+
+
+def bench(store: RunStore, *, target: str = "http://127.0.0.1:8000", cached: int = 0, users: tuple[int, ...] = USERS):
+    """A recorded bench whose answers take exactly what the roofline says under TRUE."""
+    with store.create("bench", {"target": target, "mode": "traffic"}, RunFacts(name="made")) as run:
+        for prompt in (1000, 4000):
+            for count in users:
+                each = token_s(count, prompt, 101)
+                for i in range(count):
+                    run.append(line_of(record(f"p{prompt} c{count}", i, (0.0, each), cached, prompt)))
+        run.finish()
+    return run.id
+
+
+def test_a_recorded_bench_of_a_server_gives_its_constants(call: Call, store: RunStore, tmp_path: Path):
+    bench(store)
+    out = tmp_path / "mine.toml"
+    code, text, err = call("latest", *SERVED, "--out", str(out), "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(text)
+    assert found["runs"] == 16
+    assert found["mean_error"] < 0.02
+    assert found["bandwidth_share"] == pytest.approx(0.7, rel=0.15)
+    written = read_constants(out)
+    assert (written.kind, written.bandwidth_share) == ("gpu", found["bandwidth_share"])
+
+
+def test_a_server_does_not_say_what_it_runs(call: Call, store: RunStore):
+    run_id = bench(store)
+    code, _, err = call(run_id, "--model", "llama3.1:8b")
+    assert code == 2
+    assert "which does not say what it runs; name --model and --hardware" in err
+
+
+def test_stages_whose_prompts_were_cached_are_left_out(call: Call, store: RunStore):
+    run_id = bench(store, cached=900)
+    code, _, err = call(run_id, *SERVED)
+    assert code == 2
+    assert "no stage with times between tokens of answers whose prompts were read" in err
+
+
+def test_too_few_loads_are_refused(call: Call, store: RunStore):
+    run_id = bench(store, users=(1, 2))
+    code, _, err = call(run_id, *SERVED)
+    assert code == 2
+    assert "4 runs to calibrate with; expected 8 or more" in err
+
+
+def test_runs_of_another_kind_are_refused(call: Call, store: RunStore):
+    with store.create("eval", {}) as run:
+        run.finish()
+    code, _, err = call(run.id)
+    assert code == 2
+    assert "is of kind eval; times of tokens are in runs of wayra bench" in err
+
+
+def test_a_run_of_another_machine_is_not_taken_for_one_of_this(
+    call: Call, store: RunStore, monkeypatch: pytest.MonkeyPatch
+):
+    run_id = bench(store, target="smollm2")
+    elsewhere = {"processor": "another one", "cores": 3}
+    monkeypatch.setattr("wayra.cli.calibrate_runs.describe_machine", lambda: elsewhere)
+    code, _, err = call(run_id)
+    assert code == 2
+    assert "this machine is another; calibrate there, or name its --hardware" in err
+
+
+def test_a_run_of_a_model_here_says_itself_what_it_measured(call: Call, store: RunStore, smollm2_path: Path):
+    bench(store, target=str(smollm2_path))
+    code, text, _ = call("latest", "--json")
+    assert code == 0
+    assert json.loads(text)["kind"] == "cpu"
+
+
+def test_a_csv_is_still_read(call: Call, tmp_path: Path):
+    lines = ["model,format,hardware,gpus,batch,input_len,output_len,seconds_per_token"]
+    lines += [f"llama3.1:8b,bf16,h100,1,{n},1000,101,{token_s(n, 1000, 101)}" for n in range(1, 13)]
+    (tmp_path / "runs.csv").write_text("\n".join(lines))
+    code, text, _ = call(str(tmp_path / "runs.csv"), "--json")
+    assert code == 0
+    assert json.loads(text)["runs"] == 12
+
+
+def test_what_is_no_run_is_one_sentence(call: Call, store: RunStore, tmp_path: Path):
+    for name in ("nothing-like-it", str(tmp_path / "none.csv")):
+        code, out, err = call(name)
+        assert code in (1, 2)
+        assert out == ""
+        assert err.count("\n") == 1
