@@ -34,7 +34,7 @@ class Question:
     def messages(self) -> list[Message]:
         """A conversation in which the examples were asked and answered before."""
         found: list[Message] = []
-        described = str(self.item.data.get("description") or "").strip()
+        described = str(self.item.data.get("description") or "")
         if described:
             found.append({"role": "system", "content": described})
         for shot in self.shots:

@@ -1,0 +1,46 @@
+"""Figures of a run of EleutherAI's harness: each task's metrics from its samples, with our intervals."""
+
+from wayra.base.errors import RunError
+from wayra.lab.runs.stored_run import Run
+from wayra.lab.runs.summary import Figure, Summary
+from wayra.lab.statistics import bootstrap_mean, wilson
+
+DEFINITIONS = {"items": "questions judged"}
+
+
+def summarise(run: Run) -> Summary:
+    """Raises RunError naming a damaged record. Metrics that are no mean over samples are the harness's own value."""
+    values: dict[str, dict[str, list[float]]] = {}
+    for number, record in enumerate(run.records(), start=1):
+        metrics, task = record.get("metrics"), record.get("task")
+        if not isinstance(metrics, dict) or not isinstance(task, str):
+            raise RunError(f"record {number} of the run is no sample of the harness")
+        for name, value in metrics.items():
+            label = str(name) if record.get("filter") in (None, "none") else f"{name},{record['filter']}"
+            if isinstance(value, int | float):
+                values.setdefault(task, {}).setdefault(label, []).append(float(value))
+    figures: list[Figure] = []
+    for task, by_name in values.items():
+        for name, found in by_name.items():
+            if all(value in (0.0, 1.0) for value in found):
+                interval = wilson(int(sum(found)), len(found))
+            else:
+                interval = bootstrap_mean(found)
+            figures.append(
+                Figure(name, interval.value, "", interval.low, interval.high, task, len(found), higher_is_better=True)
+            )
+    figures += _own_values(run, values)
+    return Summary(tuple(figures), DEFINITIONS)
+
+
+def _own_values(run: Run, known: dict[str, dict[str, list[float]]]) -> list[Figure]:
+    """What the harness computed otherwise than by averaging (a perplexity of all texts together, a group's mean)."""
+    results = run.header.facts.get("results")
+    figures: list[Figure] = []
+    for task, metrics in results.items() if isinstance(results, dict) else ():
+        for name, value in metrics.items() if isinstance(metrics, dict) else ():
+            label = str(name).removesuffix(",none")
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if is_number and "_stderr" not in label and label not in known.get(task, {}) and label != "sample_len":
+                figures.append(Figure(label, float(value), group=str(task)))
+    return figures
