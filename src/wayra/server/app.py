@@ -15,6 +15,7 @@ from wayra.server.openai.completions import CompletionsRoute
 from wayra.server.openai.embeddings import EmbeddingsRoute
 from wayra.server.openai.models import ModelRoutes
 from wayra.server.openai.responses.route import ResponsesRoutes
+from wayra.server.openai.tokenizer_info import TokenizerInfoRoute
 from wayra.server.openapi import OpenApiRoute
 from wayra.server.page import PageRoute
 from wayra.server.service import Service
@@ -52,6 +53,7 @@ def routes_of(service: Service) -> list[Route]:
         Route("/api/version", ollama.version, methods=["GET"]),
         Route("/tokenize", models.tokenize, methods=["POST"]),
         Route("/detokenize", models.detokenize, methods=["POST"]),
+        Route("/tokenizer_info", TokenizerInfoRoute(service).answer, methods=["GET"]),
         Route("/health", admin.health, methods=["GET"]),
         Route("/ready", admin.ready, methods=["GET"]),
         Route("/metrics", admin.metrics, methods=["GET"]),

@@ -22,7 +22,7 @@ from wayra.server.ollama import answers as ollama_answers
 from wayra.server.ollama import embed as ollama_embed
 from wayra.server.ollama import models as ollama_models
 from wayra.server.ollama import wire as ollama_wire
-from wayra.server.openai import chat, completions, embeddings, models, wire
+from wayra.server.openai import chat, completions, embeddings, models, tokenizer_info, wire
 from wayra.server.openai.responses import answers as responses_answers
 from wayra.server.openai.responses import route as responses_route
 from wayra.server.openai.responses import wire as responses_wire
@@ -106,6 +106,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("post", "/tokenize", "A text or a conversation to token ids", "openai",
               models.Tokens, wire.TokenizeRequest),
     Operation("post", "/detokenize", "Token ids to text", "openai", models.Text, wire.DetokenizeRequest),
+    Operation("get", "/tokenizer_info", "Control tokens and chat template", "openai", tokenizer_info.TokenizerInfo),
     Operation("get", "/health", "200 after a real step of every engine", "wayra", TEXT),
     Operation("get", "/ready", "200 while requests are accepted", "wayra", TEXT),
     Operation("get", "/metrics", "Prometheus' text format", "wayra", TEXT),

@@ -35,6 +35,7 @@ class ChatTemplate:
                 )
         self.source = source
         self.tool_source = tool_source
+        self.eos_token = eos_token
         self._tokens = {"bos_token": bos_token, "eos_token": eos_token}
         self._process = TemplateProcess(limits)
 
