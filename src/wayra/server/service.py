@@ -6,9 +6,7 @@ Routes translate; this file decides. It lives in the event loop and leaves it on
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from starlette.types import Scope
 
@@ -29,12 +27,13 @@ from wayra.server.offer import Offer
 from wayra.server.places import Places
 from wayra.server.served_model import ServedModel
 from wayra.server.settings import ServerSettings
+from wayra.server.text_workers import TextWorkers, chars_of
 from wayra.text.structure import GrammarSpec
-
-T = TypeVar("T")
 
 INLINE_CHARS = 2_000
 """Longer texts are tokenized outside the event loop, which would stand still meanwhile."""
+GRAMMAR_CHARS = 100_000
+"""What compiling a grammar counts for beside texts: about as long, and unknown before."""
 MAX_SCORES = 1 << 20
 """Log-probabilities of prompt tokens and their alternatives in one answer, a hundred bytes each."""
 MAX_EMBEDDED_AT_ONCE = 16
@@ -57,7 +56,7 @@ class Service:
         weights = {key.name: key.weight for key in settings.api_keys}
         self._places = {offer.name: Places(max_running, settings.max_waiting, weights) for offer in self.offers}
         self._quotas = Quotas(settings.api_keys)
-        self._texts = ThreadPoolExecutor(2, "wayra-text")
+        self._texts = TextWorkers(2)
 
     def start(self) -> None:
         """Begin to compute, in the running event loop."""
@@ -65,7 +64,7 @@ class Service:
 
     def close(self) -> None:
         """Stop computing and free the models."""
-        self._texts.shutdown(wait=True, cancel_futures=True)
+        self._texts.close()
         self.catalog.close()
 
     @property
@@ -113,20 +112,24 @@ class Service:
         grammar = call.grammar if calling is None or calling.grammar is None else calling.grammar
         schemas = () if calling is None else calling.schemas
         messages = model.calling.messages(call.messages, call.tool_use)
+        num_chars = chars_of(messages)
 
         def prompts() -> list[tuple[int, ...]]:
             return [tuple(model.reader.chat_ids(messages, schemas or None))]
 
         parser = None if calling is None else calling.parser
         wanted = _Wanted(call.params, call.n, 1, call.streams, grammar, parser)
-        return await self._begin(model, lambda: self._aside(prompts), wanted, caller)
+        return await self._begin(model, lambda: self._texts.run(prompts, caller.share, num_chars), wanted, caller)
 
     async def complete(self, model: ServedModel, call: CompletionCall, caller: Caller) -> Generation:
         """Begin to continue prompts. Raises as `chat`."""
 
         async def prompts() -> list[tuple[int, ...]]:
-            if sum(map(len, call.prompts)) > INLINE_CHARS:
-                return await self._aside(lambda: [model.reader.read(prompt) for prompt in call.prompts])
+            num_chars = sum(map(len, call.prompts))
+            if num_chars > INLINE_CHARS:
+                return await self._texts.run(
+                    lambda: [model.reader.read(prompt) for prompt in call.prompts], caller.share, num_chars
+                )
             return [model.reader.read(prompt) for prompt in call.prompts]
 
         wanted = _Wanted(call.params, call.n, len(call.prompts), call.streams, call.grammar)
@@ -144,7 +147,11 @@ class Service:
             self._quotas.release(caller.share.name, count, sum(len(request.prompt_ids) for request in requests))
 
         try:
-            found = await self._aside(lambda: [model.reader.read(prompt) for prompt in call.prompts])
+            found = await self._texts.run(
+                lambda: [model.reader.read(prompt) for prompt in call.prompts],
+                caller.share,
+                sum(map(len, call.prompts)),
+            )
             if call.truncates:
                 found = [ids[: model.limits.max_context] for ids in found]
             params = SamplingParams(max_tokens=0)
@@ -160,18 +167,22 @@ class Service:
             raise
 
     async def chat_ids(
-        self, model: ServedModel, messages: Conversation, tool_use: ToolUse | None = None
+        self, model: ServedModel, messages: Conversation, caller: Caller, tool_use: ToolUse | None = None
     ) -> tuple[int, ...]:
         """A conversation as the model sees it. Raises TemplateError, InvalidParameter."""
         calling = None if tool_use is None else model.calling.plan(tool_use)
         schemas = None if calling is None else calling.schemas or None
         shown = model.calling.messages(messages, tool_use)
-        return await self._aside(lambda: tuple(model.reader.chat_ids(shown, schemas)))
+        return await self._texts.run(
+            lambda: tuple(model.reader.chat_ids(shown, schemas)), caller.share, chars_of(shown)
+        )
 
-    async def text_ids(self, model: ServedModel, text: str, add_bos: bool) -> list[int]:
+    async def text_ids(self, model: ServedModel, text: str, caller: Caller, add_bos: bool) -> list[int]:
         """Any text, an empty one too; control tokens in it recognised. add_bos: where the model wants one."""
         wished = None if add_bos else False
-        return await self._aside(lambda: model.tokenizer.encode(text, add_bos=wished, parse_special=True))
+        return await self._texts.run(
+            lambda: model.tokenizer.encode(text, add_bos=wished, parse_special=True), caller.share, len(text)
+        )
 
     async def check_health(self) -> None:
         """Return after a step of every loaded engine. Raises BackendError saying which gave none in time, or failed."""
@@ -216,7 +227,7 @@ class Service:
             self._quotas.release(caller.share.name, count, 0 if generation is None else generation.spent_tokens())
 
         try:
-            grammar = await self._compiled(model, wanted.grammar)
+            grammar = await self._compiled(model, wanted.grammar, caller)
             requests = _requests(await prompts(), wanted, caller, grammar)
             _check_scores(requests)
             for request in requests[:: wanted.n]:
@@ -251,11 +262,10 @@ class Service:
             raise
         self._places[model.name].take(caller.share.name, count)
 
-    async def _compiled(self, model: ServedModel, spec: GrammarSpec | None) -> CompiledGrammar | None:
-        return None if spec is None else await self._aside(lambda: model.grammars.compile(spec))
-
-    async def _aside(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._texts, work)
+    async def _compiled(self, model: ServedModel, spec: GrammarSpec | None, caller: Caller) -> CompiledGrammar | None:
+        if spec is None:
+            return None
+        return await self._texts.run(lambda: model.grammars.compile(spec), caller.share, GRAMMAR_CHARS)
 
 
 @dataclass(frozen=True, slots=True)

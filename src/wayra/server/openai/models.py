@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from wayra.server.body import read_struct
+from wayra.server.door import caller_of
 from wayra.server.errors import ApiError
 from wayra.server.offer import Offer
 from wayra.server.openai.reading import plain_messages
@@ -67,10 +68,11 @@ class ModelRoutes:
         model = await service.model(wire.model, request.scope)
         if (wire.prompt is None) == (wire.messages is None):
             raise ApiError(400, "give either prompt or messages", "prompt")
+        caller = caller_of(request.scope)
         if wire.messages is not None:
-            ids = await service.chat_ids(model, plain_messages(wire.messages))
+            ids = await service.chat_ids(model, plain_messages(wire.messages), caller)
         else:
-            ids = await service.text_ids(model, wire.prompt or "", wire.add_special_tokens)
+            ids = await service.text_ids(model, wire.prompt or "", caller, wire.add_special_tokens)
         tokens = Tokens(len(ids), model.limits.max_context, list(ids))
         if wire.return_token_strs:
             tokens.token_strs = [model.tokenizer.decode([i], skip_special=False, is_continuation=True) for i in ids]

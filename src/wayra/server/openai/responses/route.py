@@ -58,7 +58,7 @@ class ResponsesRoutes:
         """How many tokens a conversation has, tools and instructions included."""
         wire = await read_struct(request, _count_decoder, self._service.settings)
         model = await self._service.model(wire.model, request.scope)
-        ids = await self._service.chat_ids(model, plain_messages(wire), tool_use(wire))
+        ids = await self._service.chat_ids(model, plain_messages(wire), caller_of(request.scope), tool_use(wire))
         return Response(_encode(InputTokens(len(ids))), media_type="application/json")
 
 
