@@ -49,6 +49,13 @@ def test_a_stream_gives_the_tokens_of_the_whole(llm: LLM, alone: list[tuple[int,
     assert tuple(i for chunk in llm.stream(PROMPTS[2], GREEDY) for i in chunk.token_ids) == alone[2]
 
 
+def test_weights_left_on_disk_give_the_same_tokens(
+    settings: Settings, smollm2_path: Path, alone: list[tuple[int, ...]]
+) -> None:
+    with LLM(smollm2_path, settings=settings, context_len=512, max_batch=8, map_weights=True) as other:
+        assert [c.token_ids for c in other.generate(PROMPTS, GREEDY)] == alone
+
+
 def test_a_cold_and_a_warm_cache_give_the_same_tokens(llm: LLM, settings: Settings, smollm2_path: Path) -> None:
     with LLM(smollm2_path, settings=settings, context_len=512, prefix_cache=False) as other:
         long_prompt = "The wind blows over the mountains. " * 20

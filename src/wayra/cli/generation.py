@@ -36,6 +36,8 @@ MODEL_OPTIONS = (
                  help="native is fast; numpy the slow specification; null computes nothing."),
     click.option("--kv-dtype", type=click.Choice(["bf16", "f16", "f32"]),
                  help="How keys and values are kept.  [default: bf16 beside quantised weights, else f16]"),
+    click.option("--mmap", is_flag=True,
+                 help="Leave the weights on disk: for a model larger than memory, and slow."),
 )  # fmt: skip
 
 SPECULATION_OPTIONS = (
@@ -52,7 +54,7 @@ SERVER_OPTIONS = (
                  help="Holds the key to send to it.  [default: what WAYRA_API_KEY says]"),
 )  # fmt: skip
 
-LOADING_OPTIONS = ("context", "threads", "backend", "kv_dtype", "speculate", "draft_model")
+LOADING_OPTIONS = ("context", "threads", "backend", "kv_dtype", "mmap", "speculate", "draft_model")
 """What says how to load a model, and so means nothing to a server."""
 MAX_KEY_FILE_BYTES = 64 * 1024
 
@@ -121,6 +123,7 @@ def load_model(settings: Settings, options: Mapping[str, Any], use: "OptionField
         "context_len": options["context"],
         "threads": options["threads"],
         "kv_dtype": options["kv_dtype"],
+        "map_weights": options["mmap"],
         "speculate": options.get("speculate"),
         "draft_model": options.get("draft_model"),
         **use,

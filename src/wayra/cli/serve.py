@@ -171,6 +171,7 @@ def _llm_options(options: Mapping[str, Any]) -> "LLMOptions":
         context_len=options["context"],
         threads=options["threads"],
         kv_dtype=options["kv_dtype"],
+        map_weights=options["mmap"],
         max_batch=options["max_batch"],
         prefix_cache=not options["no_prefix_cache"],
         prepare_chat=True,

@@ -60,7 +60,7 @@ def inspect(name: str, settings: Settings, options: LLMOptions, progress: "Progr
                 template.close()
         weights = load_weights(checkpoint, spec)
         block_bytes = kv_bytes_per_block(spec, options.kv_dtype or kv_dtype_beside(weights))
-        size = weights_bytes(weights, options.backend)
+        size = weights_bytes(weights, options)
         return ModelFacts(local.name, local.source, checkpoint.digest, spec, source, size, block_bytes)
     finally:
         checkpoint.close()

@@ -206,11 +206,11 @@ def _load_models(
     spec = model_spec(checkpoint)
     program = record(spec)
     weights = load_weights(checkpoint, spec)
-    need_bytes = weights_bytes(weights, options.backend)
+    need_bytes = weights_bytes(weights, options)
     kv_dtype = options.kv_dtype or kv_dtype_beside(weights)
     block_bytes = kv_bytes_per_block(spec, kv_dtype)
     if draft is not None:
-        need_bytes += weights_bytes(draft.weights, options.backend)
+        need_bytes += weights_bytes(draft.weights, options)
         block_bytes += kv_bytes_per_block(draft.spec, kv_dtype)
     available = available_bytes()
     plan = plan_kv(spec, options, need_bytes, available if memory_bytes is None else memory_bytes, block_bytes)
@@ -225,6 +225,7 @@ def _load_models(
         kv_dtype=kv_dtype,
         threads=options.threads or settings.threads,
         isa=options.isa or settings.isa,
+        map_weights=options.map_weights,
     )
     model = backend.load(program, weights, backend_options)
     if draft is None:
@@ -244,12 +245,13 @@ def _total(reports: Sequence[MemoryReport]) -> MemoryReport:
     )
 
 
-def weights_bytes(weights: ModelWeights, backend: str) -> int:
-    """Memory the matrices will take: as stored, four bytes a weight in the specification, nothing without maths."""
+def weights_bytes(weights: ModelWeights, options: LLMOptions) -> int:
+    """Memory the matrices cannot do without: as stored, four bytes a weight in the specification, nothing on disk or
+    without maths."""
     parts = [part for weight in weights.matrices.values() for part in weight.parts]
-    if backend == "null":
+    if options.backend == "null" or options.map_weights:
         return 0
-    if backend == "numpy":
+    if options.backend == "numpy":
         return sum(part.rows * part.cols * 4 for part in parts)
     return sum(part.tensor.data.nbytes for part in parts)
 

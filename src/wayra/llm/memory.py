@@ -133,7 +133,8 @@ def plan_kv(
     if left < 0:
         raise OutOfMemory(
             f"the weights take {_gb(weights_bytes)} and {_gb(available)} of memory are available; "
-            "take a smaller model or quantisation, or close other programs"
+            "take a smaller model or quantisation, close other programs, or leave them on disk, which is slow, with "
+            "map_weights (--mmap)"
         )
     if wanted is None:
         fits = left // block_bytes * KV_BLOCK_LEN

@@ -27,6 +27,7 @@ class OptionFields(TypedDict, total=False):
     draft_model: str | None
     draft_tokens: int
     prefix_disk_mb: int | None
+    map_weights: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ class LLMOptions:
     copies from the prompt and the answer so far, "draft" asks draft_model, "off" does neither. None: "draft" when there
     is a draft_model, else "lookup".
     draft_model: name of a smaller model with the same tokenizer. draft_tokens: the most to guess at a time.
+    map_weights: leave the packed weights on disk, for a model larger than memory; every step then reads from there what
+    the system has no room for.
     """
 
     backend: str = "native"
@@ -63,6 +66,7 @@ class LLMOptions:
     draft_model: str | None = None
     draft_tokens: int = 15
     prefix_disk_mb: int | None = None
+    map_weights: bool = False
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
@@ -75,6 +79,8 @@ class LLMOptions:
         _in_range("score_rows", self.score_rows, 1, MAX_BATCH)
         _in_range("prefix_disk_mb", self.prefix_disk_mb, 0, 10**9)
         _in_range("draft_tokens", self.draft_tokens, 1, MAX_DRAFT_TOKENS)
+        if self.map_weights and self.backend != "native":
+            raise InvalidParameter(f'map_weights (--mmap) is for the native backend, not for "{self.backend}"')
         if self.speculate is not None and self.speculate not in SPECULATION:
             raise InvalidParameter(f"speculate is {self.speculate!r}, expected one of {', '.join(SPECULATION)}")
         if self.speculate == "draft" and self.draft_model is None:

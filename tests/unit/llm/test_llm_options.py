@@ -29,6 +29,7 @@ def test_an_unknown_option_is_named_with_those_there_are() -> None:
         ({"speculate": "eagle"}, "speculate is 'eagle', expected one of off, lookup, draft"),
         ({"speculate": "draft"}, 'speculate is "draft" without a draft_model'),
         ({"speculate": "lookup", "draft_model": "x"}, 'speculate is "lookup", which needs no draft_model'),
+        ({"map_weights": True, "backend": "numpy"}, r"map_weights \(--mmap\) is for the native backend"),
         ({"draft_tokens": 32}, "draft_tokens is 32, expected a whole number from 1 to 31"),
     ],
 )
