@@ -29,7 +29,8 @@ class App {
       importFrom: (file) => this.importFrom(file),
       removeAll: () => this.removeAll(),
     });
-    this.keyDialog = new KeyDialog(this.settings, () => this.reconnect());
+    this.failedNode = null;
+    this.keyDialog = new KeyDialog(this.settings, { given: () => this.reconnect(), refused: () => { this.failedNode = null; } });
     this.engine = new EngineView(this.client, () => this.modelOfMetrics(), (error, waitMs) => this.reached(error, waitMs));
   }
 
@@ -317,16 +318,17 @@ class App {
     }
   }
 
-  askForKey(words, node = null) {
+  /** node: the answer that waits for the key. */
+  askForKey(words, node = this.failedNode) {
     this.failedNode = node;
     this.keyDialog.open(words);
   }
 
   /** A key was given, or the server is back: begin anew with it. */
   async reconnect() {
-    const node = this.failedNode;
-    this.failedNode = null;
     if (await this.loadModels()) {
+      const node = this.failedNode;
+      this.failedNode = null;
       this.notice("server", null);
       if (node && this.current?.nodes.includes(node)) this.retry(node);
     }

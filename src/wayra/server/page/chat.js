@@ -71,6 +71,8 @@ class ChatView {
     this.frame = null;
     this.log.addEventListener("scroll", () => this.scrolled(), { passive: true });
     $("latest").addEventListener("click", () => this.toEnd());
+    // What grows below the messages must not hide their end.
+    new ResizeObserver(() => this.follows && this.toEnd()).observe(this.log);
   }
 
   /** Show a conversation, or examples where there is none. runOf: the run that writes a message, or null. */

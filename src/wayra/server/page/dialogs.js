@@ -113,8 +113,8 @@ class SettingsDialog {
 
 /** Asks for the key when the server wants one. */
 class KeyDialog {
-  /** onKey: called when a key was given. */
-  constructor(settings, onKey) {
+  /** actions: given(), refused(). */
+  constructor(settings, actions) {
     this.settings = settings;
     this.dialog = $("key-dialog");
     this.words = make("p");
@@ -122,10 +122,11 @@ class KeyDialog {
     this.problem = make("p", { id: "key-problem", class: "wrong", role: "alert" });
     const form = make(
       "form",
-      { on: { submit: (event) => { event.preventDefault(); this.take(onKey); } } },
+      { on: { submit: (event) => { event.preventDefault(); this.take(actions); } } },
       make("div", { class: "field wide" }, make("label", { for: "key" }, "API key"), this.field, make("p", { class: "note" }, "Kept in this browser, sent to this server alone."), this.problem),
       make("div", { class: "row end" }, make("button", { type: "button", class: "plain", on: { click: () => this.dialog.close() } }, "Not now"), make("button", { class: "strong" }, "Use this key")),
     );
+    this.dialog.addEventListener("close", () => this.dialog.returnValue === "given" || actions.refused());
     this.dialog.append(make("div", { class: "dialog-head" }, make("h2", { id: "key-title" }, "This server needs an API key")), make("div", { class: "dialog-body" }, this.words, form));
   }
 
@@ -133,20 +134,21 @@ class KeyDialog {
     if (this.dialog.open) return;
     this.words.textContent = words;
     this.problem.textContent = "";
+    this.dialog.returnValue = "";
     this.field.value = this.settings.key;
     this.dialog.showModal();
     this.field.select();
   }
 
-  take(onKey) {
+  take(actions) {
     const key = this.field.value.trim();
     if (!KEY.test(key)) {
       this.problem.textContent = "A key has letters, digits and signs only, no spaces.";
       return;
     }
     this.settings.setKey(key);
-    this.dialog.close();
-    onKey();
+    this.dialog.close("given");
+    actions.given();
   }
 }
 

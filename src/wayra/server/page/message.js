@@ -93,7 +93,7 @@ class MessageView {
     const { node } = this;
     const stats = run ? run.stats() : node.stats;
     const parts = [];
-    if (stats?.rate) parts.push(`${stats.rate.toFixed(stats.rate < 100 ? 1 : 0)} tok/s`);
+    if (stats?.rate) parts.push(`${stats.rate < 100 ? stats.rate.toFixed(1) : Math.round(stats.rate).toLocaleString("en")} tok/s`);
     if (stats?.ttftMs !== undefined) parts.push(`first token ${duration(stats.ttftMs)}`);
     if (stats?.tokens) parts.push(count(stats.tokens, "token"));
     if (!run && node.finish === "stopped") parts.push("stopped");
