@@ -1,0 +1,134 @@
+import copy
+import random
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+import pytest
+
+from wayra.base.errors import InvalidParameter
+from wayra.lab.items import Item, Score
+from wayra.lab.sandbox import sandbox_available
+from wayra.lab.tasks import Task, find_task, tasks
+from wayra.lab.tasks.planted import KINDS, PROGRAMS
+
+AVAILABLE = sandbox_available()
+MARKED = [task for task in tasks() if task.mark is not None]
+WITHOUT_PROGRAMS = [task for task in MARKED if not task.needs_sandbox]
+WITH_PROGRAMS = [task for task in MARKED if task.needs_sandbox]
+each = pytest.mark.parametrize("task", tasks(), ids=lambda task: task.name)
+
+
+def _score(task: Task, item: Item, answer: str) -> Score:
+    found = task.score(item, answer)
+    assert found is not None
+    assert 0.0 <= found.value <= 1.0
+    return found
+
+
+def _misjudged(task: Task, items: list[Item]) -> list[tuple[str, str, str]]:
+    """References that do not pass, and wrong answers that do."""
+    cases = [(item, str(item.data["reference"]), True) for item in items]
+    cases += [(item, wrong, False) for item in items for wrong in item.data["wrong"]]  # type: ignore[attr-defined]
+    with ThreadPoolExecutor(4) as pool:
+        scores = list(pool.map(lambda case: _score(task, case[0], case[1]), cases))
+    return [
+        (item.id, score.explanation, answer)
+        for (item, answer, is_right), score in zip(cases, scores, strict=True)
+        if score.passed is not is_right or (score.value == 1.0) is not is_right
+    ]
+
+
+@each
+def test_task_has_thirty_different_items_from_eight_generators(task: Task) -> None:
+    items = task.items(0)
+    assert len(items) >= 30
+    assert len(task.generators) >= 8
+    assert len({item.data["group"] for item in items}) == len(task.generators)
+    assert len({item.id for item in items}) == len({str(item.messages) for item in items}) == len(items)
+    assert {item.suite for item in items} == {task.name}
+
+
+@each
+def test_same_seed_gives_the_same_items_and_another_seed_others(task: Task) -> None:
+    first, again, other = task.items(1), task.items(1), task.items(2)
+    assert first == again
+    assert msgspec.json.encode(first) == msgspec.json.encode(again)
+    assert len({str(item.messages) for item in (*first, *other)}) > 1.5 * len(first)
+
+
+@each
+def test_no_question_gives_its_answer_away(task: Task) -> None:
+    for item in task.items(3):
+        assert str(item.data["reference"]) not in str(item.messages)
+
+
+@pytest.mark.parametrize("task", WITHOUT_PROGRAMS, ids=lambda task: task.name)
+@pytest.mark.parametrize("seed", [0, 1, 2, 7])
+def test_reference_passes_and_wrong_answers_fail(task: Task, seed: int) -> None:
+    assert _misjudged(task, list(task.items(seed))) == []
+
+
+@pytest.mark.skipif(not AVAILABLE.is_available, reason=f"no sandbox here: {AVAILABLE.reason}")
+@pytest.mark.parametrize("task", WITH_PROGRAMS, ids=lambda task: task.name)
+def test_programs_of_reference_pass_and_wrong_ones_fail(task: Task) -> None:
+    items = task.items(0)
+    assert _misjudged(task, list(items[:6])) == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not AVAILABLE.is_available, reason=f"no sandbox here: {AVAILABLE.reason}")
+@pytest.mark.parametrize("task", WITH_PROGRAMS, ids=lambda task: task.name)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_all_programs_of_reference_pass_and_all_wrong_ones_fail(task: Task, seed: int) -> None:
+    assert _misjudged(task, list(task.items(seed))) == []
+
+
+@pytest.mark.parametrize("task", MARKED, ids=lambda task: task.name)
+@pytest.mark.parametrize(
+    "answer", ["", "\0", "```", "Answer:", "Answer: ", "#" * 200_000, "```python\ndef f(:\n```", "Answer: 9e999999"]
+)
+def test_rubbish_scores_nothing_and_breaks_nothing(task: Task, answer: str) -> None:
+    for item in task.items(0)[:: len(task.generators)]:
+        score = _score(task, item, answer)
+        assert score.passed is False
+        assert score.explanation
+
+
+def test_unknown_task_is_refused_with_the_list_of_tasks() -> None:
+    with pytest.raises(InvalidParameter, match=r"no task 'cooking'; there are functions, .*maths"):
+        find_task("cooking")
+
+
+def test_each_planted_bug_stands_on_one_line_and_is_caught_by_the_cases() -> None:
+    rng = random.Random(5)
+    for program in PROGRAMS:
+        for bug in program.bugs:
+            assert program.source.count(bug.old) == 1, (program.name, bug.old)
+            assert "\n" not in bug.old + bug.new
+            assert bug.kind in KINDS
+            scope: dict[str, Callable[..., object]] = {}
+            exec(program.with_bug(bug), scope)
+            cases = [*program.special, *(program.arguments(rng) for _ in range(16))]
+            assert any(_result(scope[program.name], case) != _result(program.function, case) for case in cases), bug
+
+
+def _result(function: Callable[..., object], arguments: tuple[object, ...]) -> object:
+    try:
+        return function(*copy.deepcopy(arguments))
+    except (IndexError, ValueError) as error:
+        return type(error)
+
+
+def test_review_pays_for_lines_and_kinds_and_charges_for_false_alarms() -> None:
+    item = Item(id="1", suite="review", target={"3": "off-by-one", "9": "wrong-operator"})
+
+    def value(answer: str) -> float:
+        return _score(find_task("review"), item, answer).value
+
+    assert value("LINE 3: off-by-one\nLINE 9: wrong-operator") == 1.0
+    assert value("**LINE 3**: off-by-one, since ...\n- Line 9 - wrong operator") == 1.0
+    assert value("LINE 3: off-by-one") == 0.5
+    assert value("LINE 3: missing-case") == 0.25
+    assert value("LINE 3: off-by-one\nLINE 4: off-by-one") == 0.375
+    assert value("\n".join(f"LINE {n}: off-by-one" for n in range(1, 30))) == 0.0
