@@ -186,6 +186,15 @@ load.load = slow
     assert [answer.status for answer in answers] == [200]
 
 
+def test_a_model_is_loaded_too_where_nobody_may_wait_for_one_that_is(paths: list[str]) -> None:
+    with LiveServer(
+        *served(paths[:2]), *TWO_OF_THREE[:-1], "0.1", "--max-waiting", "0", "--load-timeout", "60"
+    ) as live:
+        assert running(live) == paths[:1]
+        answers = together([lambda i=i: complete(live, paths[i % 2]) for i in range(4)])
+        assert [answer.status for answer in answers] == [200] * 4
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [

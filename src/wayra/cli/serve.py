@@ -121,7 +121,7 @@ def serve(settings: Settings, name: str | None, as_json: bool, **options: Any) -
         server=_server_settings(options),
         rules=CatalogRules(
             budget_bytes=None if budget_gb is None else int(budget_gb * 1e9),
-            max_waiting=options["max_waiting"],
+            max_waiting=options["max_batch"] + options["max_waiting"],
             wait_s=options["load_timeout"],
             say=journal.say,
         ),

@@ -1,6 +1,5 @@
 """A loaded model with all that answering needs of it: its text, its tools, its grammars, and its engine's thread."""
 
-import time
 from collections.abc import Callable, Sequence
 
 from wayra.engine.grammar import GrammarCompiler
@@ -22,7 +21,6 @@ class ServedModel:
     ) -> None:
         self.loaded = loaded
         self.names = tuple(names)
-        self.created = int(time.time())
         self.tokenizer = loaded.tokenizer
         self.reader = PromptReader(loaded.tokenizer, loaded.template, loaded.spec.vocab_size)
         self.grammars = GrammarCompiler(loaded.tokenizer, loaded.spec.vocab_size)
