@@ -9,14 +9,13 @@ import click
 
 from wayra.base.errors import InvalidParameter, WayraError
 from wayra.base.settings import Settings
-from wayra.cli.generation import MODEL_OPTIONS, load_model, with_options
+from wayra.cli.generation import MODEL_OPTIONS, with_options
 from wayra.cli.output import emit, json_option, print_line
 
 if TYPE_CHECKING:
-    from wayra.lab.runs import RunStore, RunWriter
+    from wayra.lab.runs import Run, RunStore, RunWriter
     from wayra.lab.scoring.settings import EvalSettings
     from wayra.lab.suites import SuiteItems
-    from wayra.llm import LLM
 
 EPILOG = """\b
 Examples:
@@ -25,6 +24,8 @@ Examples:
   wayra eval llama3.2:1b --suite humaneval --samples 10
   wayra eval smollm2 --suite mmlu --data mmlu=data/mmlu --few-shot 5
   wayra eval http://127.0.0.1:8000 --suite mmlu --method generate
+  wayra eval smollm2 --via lm-eval --suite hellaswag,arc_easy --limit 100
+  wayra eval http://127.0.0.1:8000 --via inspect --suite inspect_evals/swe_bench
   wayra eval --resume latest
 """
 
@@ -60,6 +61,8 @@ SERVER_OPTIONS = (
 @with_options(ANSWER_OPTIONS)
 @with_options(SERVER_OPTIONS)
 @with_options(MODEL_OPTIONS[1:])
+@click.option("--via", type=click.Choice(["lm-eval", "inspect"]),
+              help="Let EleutherAI's harness or Inspect ask; --suite then names their tasks.")  # fmt: skip
 @click.option("--resume", metavar="RUN", help="Go on with an interrupted run.")
 @click.option("--list", "is_list", is_flag=True, help="List the suites, and where their questions come from.")
 @click.option("--definitions", is_flag=True, help="Print what each number means.")
@@ -79,12 +82,12 @@ def eval_verb(settings: Settings, target: str | None, as_json: bool, **options: 
         list_suites(settings, as_json)
         return
     store = RunStore(settings)
-    chosen = _chosen(target, options, store)
-    suites = _suites(settings, chosen)
-    with _open_run(store, chosen, suites, options["resume"]) as run:
-        _ask(settings, chosen, options, (run, suites, not as_json))
-        run.finish()
-    stored = store.open(run.id)
+    if options["via"] is None:
+        stored = _evaluated(settings, store, target, {**options, "as_json": as_json})
+    else:
+        from wayra.cli.eval_via import run_via
+
+        stored = run_via(settings, store, _required(target), {**options, "as_json": as_json})
     summary = summarise(stored)
     if options["output"] is not None:
         write_json(options["output"], stored, summary)
@@ -125,6 +128,21 @@ def _print_suites(settings: Settings, rows: list[dict[str, object]]) -> None:
     make_console(settings).print(table)
 
 
+def _evaluated(settings: Settings, store: "RunStore", target: str | None, options: dict[str, Any]) -> "Run":
+    chosen = _chosen(target, options, store)
+    suites = _suites(settings, chosen)
+    with _open_run(store, chosen, suites, options["resume"]) as run:
+        _ask(settings, chosen, options, (run, suites, not options["as_json"]))
+        run.finish()
+    return store.open(run.id)
+
+
+def _required(target: str | None) -> str:
+    if target is None:
+        raise click.UsageError("name a TARGET: a model, or the URL of a server", click.get_current_context())
+    return target
+
+
 def _chosen(target: str | None, options: dict[str, Any], store: "RunStore") -> "EvalSettings":
     import msgspec
 
@@ -136,8 +154,7 @@ def _chosen(target: str | None, options: dict[str, Any], store: "RunStore") -> "
             return msgspec.convert(run.config, EvalSettings)
         except msgspec.ValidationError as error:
             raise InvalidParameter(f"run {options['resume']} is no eval: {error}") from error
-    if target is None:
-        raise click.UsageError("name a TARGET: a model, or the URL of a server", click.get_current_context())
+    target = _required(target)
     if not options["suites"]:
         raise click.UsageError("name what to ask with --suite; --list lists the suites", click.get_current_context())
     suites: tuple[str, ...] = tuple(name.strip() for name in options["suites"].split(",") if name.strip())
@@ -186,11 +203,12 @@ def _ask(
     shown: "tuple[RunWriter, list[SuiteItems], bool]",
 ) -> None:
     from wayra.cli.eval_report import LiveEval
+    from wayra.cli.eval_via import model_of
     from wayra.lab.scoring.evaluate import Evaluation
     from wayra.lab.scoring.facts import sources_of
 
     run, suites, is_shown = shown
-    with _model(settings, chosen, options) as llm:
+    with model_of(settings, chosen.target, options, chosen.num_at_once) as llm:
         run.set_facts(
             target={"model": llm.name, "source": llm.source, "url": llm.url, "load_s": llm.load_s},
             suites=sources_of(suites),
@@ -203,14 +221,3 @@ def _ask(
             except KeyboardInterrupt:
                 print_line(f"interrupted; go on with `wayra eval --resume {run.id}`")
                 raise
-
-
-def _model(settings: Settings, chosen: "EvalSettings", options: dict[str, Any]) -> "LLM":
-    from wayra.llm import LLM
-
-    if chosen.target.startswith(("http://", "https://")):
-        return LLM(options["served_model"], url=chosen.target, api_key=options["key"], settings=settings)
-    for name in ("served_model", "key"):
-        if options[name] is not None:
-            raise InvalidParameter(f"--{'model' if name == 'served_model' else name} is for servers; TARGET is a model")
-    return load_model(settings, {**options, "model": chosen.target}, {"max_batch": chosen.num_at_once})

@@ -47,6 +47,11 @@ class LiveEval:
         failed = f", {self._failed} failed" if self._failed else ""
         self._bar.update(self._task, completed=self._done, total=total, description=f"{printable(suite)}{failed}")
 
+    def counted(self, done: int, total: int) -> None:
+        """Answers that another harness has, of those it asks for now."""
+        if self._is_shown:
+            self._bar.update(self._task, completed=done, total=total, description="lm-eval")
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:

@@ -32,7 +32,7 @@ def runs() -> None:
 
 
 @runs.command("ls")
-@click.option("--kind", metavar="KIND", help="Only runs of this kind: bench, eval.")
+@click.option("--kind", metavar="KIND", help="Only runs of this kind: bench, eval, lm_eval, inspect.")
 @click.option("--rebuild", is_flag=True, help="Make the index again from the folders first.")
 @json_option
 @click.pass_obj
@@ -74,7 +74,7 @@ def show(settings: Settings, run: str, definitions: bool, as_json: bool) -> None
     from wayra.lab.runs import RunStore, summarise
 
     stored = RunStore(settings).open(run)
-    report = eval_report.report if stored.kind == "eval" else bench_report.report
+    report = bench_report.report if stored.kind == "bench" else eval_report.report
     report(settings, stored, summarise(stored), as_json=as_json, definitions=definitions)
 
 

@@ -44,6 +44,7 @@ SUMMARISERS: Mapping[str, str] = MappingProxyType(
         "bench": "wayra.lab.bench.summary:summarise",
         "eval": "wayra.lab.scoring.summary:summarise",
         "lm_eval": "wayra.lab.harness.summary:summarise",
+        "inspect": "wayra.lab.harness.inspect_run:summarise",
     }
 )
 """Kind of run -> "module:function", a function from Run to Summary; imported when such a run is summarised."""

@@ -1,0 +1,150 @@
+"""Runs a task of Inspect against a server's OpenAI API and keeps its log as a run; or reads a log that is there.
+
+Inspect is a program of its own with sandboxes and agents of its own: it is started, never imported.
+"""
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import msgspec
+
+from wayra.base.errors import DataError, InvalidParameter
+from wayra.base.settings import child_environment
+from wayra.lab.runs import RunWriter
+from wayra.lab.runs.stored_run import Run
+from wayra.lab.runs.summary import Figure, Summary
+from wayra.lab.statistics import bootstrap_mean, wilson
+
+INSTALL = "pip install 'wayra[inspect]'"
+GRADES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
+"""Inspect's letters: correct, partial, incorrect, no answer."""
+MAX_LOG_BYTES = 4 * 1024**3
+DEFINITIONS = {"items": "samples that Inspect scored", "failed": "samples that ended with an error; in no other figure"}
+
+
+@dataclass(frozen=True, slots=True)
+class InspectSettings:
+    """target: as given. tasks: what `inspect eval` takes: a file.py, file.py@task or package/task. limit: samples.
+
+    arguments: for Inspect as they stand (--sandbox local, -T split=lite).
+    """
+
+    target: str
+    tasks: tuple[str, ...]
+    limit: int | None = None
+    arguments: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.tasks:
+            raise InvalidParameter("no task of Inspect is named; give --suite TASK, such as inspect_evals/swe_bench")
+        if any(task.startswith("-") for task in self.tasks):
+            raise InvalidParameter("a task of Inspect begins with a dash; options go after --")
+
+
+def check_installed() -> None:
+    """Raises DataError saying what to install."""
+    if importlib.util.find_spec("inspect_ai") is None:
+        raise DataError(f"--via inspect needs Inspect, which is not installed: {INSTALL}")
+
+
+def command_of(chosen: InspectSettings, url: str, model: str, logs: Path) -> list[str]:
+    """`inspect eval` against the API at url."""
+    limit = [] if chosen.limit is None else ["--limit", str(chosen.limit)]
+    return [
+        sys.executable, "-m", "inspect_ai", "eval", *chosen.tasks, "--model", f"openai-api/wayra/{model}",
+        "--model-base-url", url, "--log-dir", str(logs), "--log-format", "json", *limit, *chosen.arguments,
+    ]  # fmt: skip
+
+
+def run_inspect(chosen: InspectSettings, url: str, model: str, key: str | None, run: RunWriter) -> None:
+    """Ask all tasks; append each sample of Inspect's logs. Inspect writes to this terminal.
+
+    Raises DataError when Inspect ends with an error or leaves no log.
+    """
+    logs = run.path / "inspect"
+    # Its client wants a key, even where the server wants none.
+    environment = child_environment(WAYRA_API_KEY=key or "none")
+    done = subprocess.run(command_of(chosen, url, model, logs), env=environment, stdout=sys.stderr, check=False)
+    found = sorted(logs.glob("*.json")) if logs.is_dir() else []
+    for log in found:
+        append_log(log, run)
+    if done.returncode or not found:
+        raise DataError(f"Inspect ended with exit code {done.returncode} and {len(found)} logs; its words are above")
+
+
+def append_log(path: Path, run: RunWriter) -> None:
+    """Each sample of one of Inspect's JSON logs. Raises DataError when it is none."""
+    try:
+        if path.stat().st_size > MAX_LOG_BYTES:
+            raise DataError(f"{path} has more than {MAX_LOG_BYTES:,} bytes")
+        log = msgspec.json.decode(path.read_bytes(), type=dict[str, object])
+        header = cast(Mapping[str, object], log["eval"])
+        task = str(header["task"])
+        samples = cast(Sequence[Mapping[str, object]], log.get("samples") or [])
+        for sample in samples:
+            run.append(_line(task, sample))
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    except (msgspec.DecodeError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"{path} is no JSON log of Inspect: {type(error).__name__}: {error}") from error
+    results = log.get("results")
+    known = cast(Mapping[str, object], run.header.facts.get("results") or {})
+    run.set_facts(results={**known, task: results}, inspect_status={"task": task, "status": log.get("status")})
+
+
+def _line(task: str, sample: Mapping[str, object]) -> dict[str, object]:
+    scores = cast(Mapping[str, Mapping[str, object]], sample.get("scores") or {})
+    output = cast(Mapping[str, object], sample.get("output") or {})
+    return {
+        "key": f"{task}/{sample['id']}/{sample.get('epoch', 1)}",
+        "task": task,
+        "input": sample.get("input"),
+        "target": sample.get("target"),
+        "text": output.get("completion"),
+        "usage": sample.get("model_usage"),
+        "error": sample.get("error"),
+        "scores": {
+            name: {part: score.get(part) for part in ("value", "answer", "explanation")}
+            for name, score in scores.items()
+        },
+    }
+
+
+def summarise(run: Run) -> Summary:
+    """Each scorer's mean over samples, epochs of one sample averaged first."""
+    values: dict[str, dict[str, dict[str, list[float]]]] = {}
+    failed: dict[str, int] = {}
+    for record in run.records():
+        task, item = str(record.get("task")), str(record.get("key")).rpartition("/")[0]
+        failed[task] = failed.get(task, 0) + (record.get("error") is not None)
+        scores = record.get("scores")
+        for name, score in scores.items() if isinstance(scores, dict) else ():
+            for label, value in _numbers(str(name), score):
+                values.setdefault(task, {}).setdefault(label, {}).setdefault(item, []).append(value)
+    figures: list[Figure] = []
+    for task, by_name in values.items():
+        for name, by_item in by_name.items():
+            means = [sum(found) / len(found) for found in by_item.values()]
+            binary = all(value in (0.0, 1.0) for value in means)
+            found = wilson(int(sum(means)), len(means)) if binary else bootstrap_mean(means)
+            figures.append(
+                Figure(name, found.value, "", found.low, found.high, task, len(means), higher_is_better=True)
+            )
+    figures += [Figure("failed", count, group=task, higher_is_better=False) for task, count in failed.items() if count]
+    return Summary(tuple(figures), DEFINITIONS)
+
+
+def _numbers(name: str, score: object) -> list[tuple[str, float]]:
+    """A score may be a letter, a number, a truth or several of them by name."""
+    value = cast(Mapping[str, object], score).get("value") if isinstance(score, Mapping) else None
+    if isinstance(value, Mapping):
+        parts = cast(Mapping[str, object], value).items()
+        return [pair for part, one in parts for pair in _numbers(f"{name}_{part}", {"value": one})]
+    if isinstance(value, str):
+        return [(name, GRADES[value])] if value in GRADES else []
+    return [(name, float(value))] if isinstance(value, int | float) else []
