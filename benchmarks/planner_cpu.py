@@ -1,124 +1,215 @@
 """How well the planner's roofline predicts this engine on this machine, for what it was not calibrated with.
 
-python benchmarks/planner_cpu.py MODEL [MODEL ...] [--batches 1,2,4,8] [--contexts 128,512,2048] [--threads N]
+python benchmarks/planner_cpu.py [--write] [MODEL ...] [--batches N,..] [--contexts N,..] [--rounds N] [--threads N]
 
-Measures a grid of decode steps in this process with the native backend: each model (files of several sizes and
-formats), batch and context; the median of several steps. The constants are then fitted to all models but one and
-predict that one (with one model: to every other point). Run it on an idle machine. Ends in one JSON line.
+MODEL is a file, or a name as `wayra run` takes it. Without any: the default model, and models with random weights of
+several sizes and formats, which are written to a temporary folder (1 GB; needs wayra[test]).
+
+A point is a decode step of the native backend at one batch and context, every KV block filled; all points are measured
+in turns, several rounds, and a point's time is the median of its rounds. Then, for each model, the constants are fitted
+to the other models and predict it; and for each batch and each context, to the other ones and predict those. --write
+puts the table into docs/plan.md and the constants fitted to all points into the package. Run it on an idle machine: the
+load is printed, and the spread of the rounds. Ends in one JSON line.
 """
 
 import argparse
 import json
 import os
 import statistics
+import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
+from measuring.figures import markdown_table, write_section
+from measuring.machine import describe_machine
+from measuring.random_gguf import Shape, write_random_model
+from measuring.shipped_constants import write_shipped
+from measuring.wayra_batches import WayraBatches
 
-from wayra import LLM
-from wayra.engine.request import SamplingParams
+from wayra.backends.api import KV_BLOCK_LEN
+from wayra.base.settings import from_environment
 from wayra.llm.memory import available_bytes
-from wayra.plan.calibration import Observation, fit_constants, predict
+from wayra.plan.calibration import MIN_RUNS, Observation, fit_constants, predict
 from wayra.plan.hardware import Hardware, this_machine
 from wayra.plan.reading import Described, describe
 from wayra.plan.roofline import Deployment, Load, decode_terms
+from wayra.weights.sources.resolve import resolve
 
-STEPS = 24
-REPEATS = 3
+DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "plan.md"
+DEFAULT_MODEL = "smollm2"
+STEPS = 8
+ROUNDS = 7
 BAR = 0.10
+SHAPES = (
+    Shape("random 0.23B, Q8_0", 12, 1024, 16, 4, 64, 4096, "Q8_0"),
+    Shape("random 0.23B, BF16", 12, 1024, 16, 4, 64, 4096, "BF16"),
+    Shape("random 0.17B, as many KV heads as heads, Q4_0", 16, 768, 12, 12, 64, 3072, "Q4_0"),
+    Shape("random 0.59B, Q4_0", 8, 2048, 32, 8, 64, 8192, "Q4_0"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
+    """seconds: of a step, the median of the rounds. spread: highest by lowest round."""
+
     model: str
     batch: int
     context: int
+    spread: float
     observation: Observation
 
 
-def measure(name: str, batches: list[int], contexts: list[int], threads: int | None, on: Hardware) -> Iterator[Point]:
-    described = describe(name)
-    longest = max(contexts) + 2 * STEPS
-    with LLM(
-        name, threads=threads, context_len=longest, max_batch=max(batches), speculate="off", prefix_cache=False
-    ) as llm:
-        for context in contexts:
-            for batch in batches:
-                seconds = statistics.median(_step_s(llm, batch, context) for _ in range(REPEATS))
-                yield Point(name, batch, context, _observation(described, name, on, batch, context, seconds))
+@dataclass(frozen=True, slots=True)
+class Repeats:
+    threads: int
+    rounds: int
 
 
-def _observation(
-    described: Described, name: str, on: Hardware, batch: int, context: int, seconds: float
-) -> Observation:
+class StepTimer(WayraBatches):
+    """Decode steps at any context without reading a prompt: what a step costs does not depend on what was read."""
+
+    def fill(self, blocks: int) -> None:
+        """Small values in every block, so that each has memory of its own."""
+        one = self._model.read_kv(np.zeros(1, np.int32))
+        noise = (np.arange(one.size, dtype=np.uint16) % 97).astype(np.uint8).reshape(one.shape)
+        for block in range(blocks):
+            self._model.write_kv(np.array([block], np.int32), noise)
+
+    def step_s(self, batch: int, context: int) -> float:
+        """Median seconds of a step that chooses token `context` + 1 of `batch` sequences."""
+        blocks = -(-(context + 1) // KV_BLOCK_LEN)
+        tables = np.arange(batch * blocks, dtype=np.int32).reshape(batch, blocks)
+        tokens = np.arange(10, 10 + batch, dtype=np.int32)[:, None]
+        self._step_many(tokens, context, tables)
+        times: list[float] = []
+        for _ in range(STEPS):
+            begin = time.perf_counter()
+            self._step_many(tokens, context, tables)
+            times.append(time.perf_counter() - begin)
+        return statistics.median(times)
+
+
+def measure(
+    models: Sequence[tuple[str, Path]], grid: Sequence[tuple[int, int]], how: Repeats, on: Hardware
+) -> list[Point]:
+    """grid: (batch, context) of each point."""
+    found: list[Point] = []
+    for name, path in models:
+        described = describe(str(path))
+        room = max(b * (-(-(c + 1) // KV_BLOCK_LEN)) for b, c in grid)
+        timer = StepTimer(str(path), how.threads, room * KV_BLOCK_LEN, max_rows=max(b for b, _ in grid))
+        timer.fill(room)
+        rounds = [[timer.step_s(batch, context) for batch, context in grid] for _ in range(how.rounds)]
+        del timer
+        for i, (batch, context) in enumerate(grid):
+            times = [one[i] for one in rounds]
+            found.append(_point((name, described), on, (batch, context), times))
+            print(f"{name}, batch {batch}, context {context}: {statistics.median(times) * 1e3:.3f} ms", flush=True)
+    return found
+
+
+def _point(model: tuple[str, Described], on: Hardware, at: tuple[int, int], times: Sequence[float]) -> Point:
+    name, described = model
     if described.stored is None:
         raise SystemExit(f"{name} holds no weights; give a GGUF or safetensors file")
     deployment = Deployment(described.model, described.stored, on)
-    # Steps are timed while the context grows from `context` by STEPS.
-    terms = decode_terms(deployment, Load(batch, context, 2 * STEPS), interleaved=False)
-    return Observation(terms, seconds, name)
+    terms = decode_terms(deployment, Load(at[0], at[1], 0), interleaved=False)
+    observation = Observation(terms, statistics.median(times), name, "cpu")
+    return Point(name, *at, max(times) / min(times), observation)
 
 
-def _step_s(llm: LLM, batch: int, context: int) -> float:
-    """Seconds of a decode step: the same prompts with 2 * STEPS and with one token, the difference by step."""
-    prompts = [[(31 * i + 7 * row) % 1000 + 10 for i in range(context)] for row in range(batch)]
-    times: list[float] = []
-    for count in (1, 2 * STEPS + 1):
-        params = SamplingParams(max_tokens=count, temperature=0.0, ignore_eos=True)
-        begin = time.perf_counter()
-        llm.generate(prompts, params)
-        times.append(time.perf_counter() - begin)
-    return max(times[1] - times[0], 1e-6) / (2 * STEPS)
-
-
-def judge(points: list[Point]) -> dict[str, object]:
-    """Errors of each model under the constants of the others."""
-    names = sorted({p.model for p in points})
-    groups = [p.model for p in points] if len(names) > 1 else [str(i % 2) for i in range(len(points))]
-    result: dict[str, object] = {}
-    errors: list[float] = []
-    for held in sorted(set(groups)):
-        kept = [p.observation for p, group in zip(points, groups, strict=True) if group != held]
-        left = [p.observation for p, group in zip(points, groups, strict=True) if group == held]
+def held_out(points: Sequence[Point], what: str, key: Callable[[Point], object]) -> list[dict[str, object]]:
+    """Errors of each group under the constants of the others."""
+    found: list[dict[str, object]] = []
+    for group in sorted({key(p) for p in points}, key=str):
+        kept = [p.observation for p in points if key(p) != group]
+        left = [p.observation for p in points if key(p) == group]
+        if len(kept) < MIN_RUNS:
+            continue
         constants = fit_constants(kept)
         seen, true = predict(left, constants), np.array([item.seconds for item in left])
-        error = np.abs(seen / true - 1)
         inside = (true >= seen * constants.low) & (true <= seen * constants.high)
-        errors += error.tolist()
-        result[held] = {
-            "points": len(left),
-            "mape": round(float(error.mean()), 4),
-            "worst": round(float(error.max()), 4),
-            "covered": round(float(inside.mean()), 4),
-            "constants": asdict(constants),
-        }
-    result["all_held_out"] = {"points": len(errors), "mape": round(sum(errors) / len(errors), 4), "bar": BAR}
-    return result
+        found.append(
+            {
+                "left_out": f"{what} {group}".strip(),
+                "points": len(left),
+                "mape": round(float(np.abs(seen / true - 1).mean()), 4),
+                "median_ratio": round(float(np.median(seen / true)), 4),
+                "covered": round(float(inside.mean()), 4),
+            }
+        )
+    return found
+
+
+def table(rows: Sequence[dict[str, object]]) -> str:
+    head = ("left out of the fit", "points", "MAPE", "median ratio", "within the interval")
+    return markdown_table(
+        head,
+        [
+            (
+                str(row["left_out"]),
+                str(row["points"]),
+                f"{row['mape']:.1%}",
+                f"{row['median_ratio']:.2f}",
+                f"{row['covered']:.0%}",
+            )
+            for row in rows
+        ],
+    )
+
+
+def default_models(folder: Path) -> list[tuple[str, Path]]:
+    default = resolve(DEFAULT_MODEL, from_environment()).path
+    found = [(DEFAULT_MODEL, default)]
+    for i, shape in enumerate(SHAPES):
+        write_random_model(shape, default, folder / f"random-{i}.gguf")
+        found.append((shape.name, folder / f"random-{i}.gguf"))
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="+")
-    parser.add_argument("--batches", default="1,2,4,8")
-    parser.add_argument("--contexts", default="128,512,2048")
-    parser.add_argument("--threads", type=int)
+    parser.add_argument("models", nargs="*")
+    parser.add_argument("--batches", default="1,2,4,8,16")
+    parser.add_argument("--contexts", default="128,1024,4096")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--write", action="store_true", help="write the table and the constants")
     options = parser.parse_args()
     batches = [int(n) for n in options.batches.split(",")]
     contexts = [int(n) for n in options.contexts.split(",")]
+    # The largest batch takes shorter contexts, so that the KV cache stays small beside what a laptop has.
+    grid = [(b, c) for c in contexts for b in batches if b * c <= 2 * max(contexts)]
     on = this_machine(available_bytes() or 0, today=datetime.now(tz=UTC).date())
-    points: list[Point] = []
-    for name in options.models:
-        for point in measure(name, batches, contexts, options.threads, on):
-            points.append(point)
-            print(
-                f"{point.model} batch {point.batch} context {point.context}: {point.observation.seconds * 1e3:.3f} ms"
-            )
-    found = judge(points)
-    machine = {"bytes_per_s": on.bytes_per_s, "flops": dict(on.flops), "load": os.getloadavg()}
-    print(json.dumps({"machine": machine, "found": found}))
+    begun = os.getloadavg()
+    with tempfile.TemporaryDirectory() as folder:
+        named = [(name, resolve(name, from_environment()).path) for name in options.models]
+        how = Repeats(options.threads, options.rounds)
+        points = measure(named or default_models(Path(folder)), grid, how, on)
+    by_model = held_out(points, "", lambda p: p.model)
+    others = held_out(points, "batch", lambda p: p.batch) + held_out(points, "context", lambda p: p.context)
+    rows = [*by_model, *others]
+    print(table(rows))
+    source = f"fitted to {len(points)} decode steps of this engine on {describe_machine()}, {on.as_of}"
+    constants = fit_constants([p.observation for p in points], source=source)
+    if options.write:
+        write_section(DOCUMENT, "planner_cpu", f"Measured on {describe_machine()}.\n\n{table(rows)}")
+        write_shipped("cpu", constants)
+    mape = sum(float(str(r["mape"])) * int(str(r["points"])) for r in by_model) / max(1, len(points))
+    result = {
+        "held_out_models_mape": round(mape, 4),
+        "bar": BAR,
+        "left_out": rows,
+        "spread_of_rounds": round(statistics.median(p.spread for p in points), 3),
+        "load": begun,
+        "machine": {"bytes_per_s": on.bytes_per_s, "flops": dict(on.flops)},
+        "constants": {name: getattr(constants, name) for name in constants.__dataclass_fields__},
+    }
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -24,9 +24,9 @@ from pathlib import Path
 
 import numpy as np
 from measuring.figures import markdown_table, write_section
+from measuring.shipped_constants import write_shipped
 
 from wayra.plan.calibration import Observation, fit_constants, predict
-from wayra.plan.constants import as_toml
 from wayra.plan.hardware import hardware
 from wayra.plan.models import architecture
 from wayra.plan.roofline import Constants, Deployment, Load, decode_terms
@@ -34,7 +34,6 @@ from wayra.plan.stored import stored_as
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "plan.md"
-CONSTANTS = ROOT / "src" / "wayra" / "plan" / "data" / "constants.toml"
 PACKAGE = "aiconfigurator-core 0.12.0"
 BAR = 0.15
 MODELS = {
@@ -182,27 +181,14 @@ def _row(name: str, part: Judged) -> tuple[str, ...]:
     )
 
 
-def write_constants_of(everything: Sequence[Point]) -> Constants:
-    """The package's constants for GPUs, fitted to all points."""
+def constants_of(everything: Sequence[Point]) -> Constants:
+    """Those the package ships for GPUs, fitted to all points."""
     today = datetime.now(tz=UTC).date().isoformat()
     source = (
         f"fitted to {len(everything)} deployments of Llama 3.1 8B and 70B on H100, H200 and B200, in the sample of "
         f"{PACKAGE}, {today}; interval: errors on a GPU left out"
     )
-    fitted = fit_constants([p.observation for p in everything], source=source)
-    text = CONSTANTS.read_text("utf-8")
-    before, _, rest = text.partition("[gpu]\n")
-    _, blank, after = rest.partition("\n\n")
-    CONSTANTS.write_text(f"{before}[gpu]\n{_rounded(fitted)}{blank[1:]}{after}", "utf-8")
-    return fitted
-
-
-def _rounded(constants: Constants) -> str:
-    lines: list[str] = []
-    for line in as_toml(constants).splitlines():
-        name, _, value = line.partition(" = ")
-        lines.append(line if value.startswith('"') else f"{name} = {float(value):.4g}")
-    return "\n".join(lines) + "\n"
+    return fit_constants([p.observation for p in everything], source=source)
 
 
 def main() -> None:
@@ -215,7 +201,7 @@ def main() -> None:
     print(table(found))
     if options.write:
         write_section(DOCUMENT, "planner_speed", table(found))
-        print(write_constants_of(everything))
+        write_shipped("gpu", constants_of(everything))
     result = {system: part.figures() for system, part in found.items()}
     clean = pooled.only([not p.repeated for p in pooled.held])
     print(json.dumps({**result, "all": pooled.figures(), "all_without_repeated": clean.figures(), "bar": BAR}))

@@ -1,28 +1,21 @@
 """Hardware in numbers: memory, bandwidth, peaks by type, links; dated rows with sources, and the machine at hand."""
 
 import difflib
-import os
-import time
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
 from importlib import resources
 from types import MappingProxyType
 
-import numpy as np
-
 from wayra.base.errors import InvalidParameter
 
 STALE_DAYS = 730
 KINDS = ("gpu", "unified", "cpu")
 TYPES = ("bf16", "fp8", "int8", "fp4")
-_COPY_BYTES = 256 << 20
-_SQUARE = 1024
-_REPEATS = 5
-INT8_FACTOR = 4
-"""Products of 8-bit numbers a vector instruction does in the place of one of 32 bits."""
+PROBE_BYTES = 256 << 20
+"""Well beyond what caches hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,40 +92,24 @@ def _shipped() -> tuple[Mapping[str, Hardware], Mapping[str, str]]:
 
 
 def this_machine(memory_bytes: float, *, today: date) -> Hardware:
-    """The machine at hand with so much memory to take; a copy and a product through numpy are timed (a second)."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    bytes_per_s, flops = _copy_bytes_per_s(), _product_flops()
+    """The machine at hand with so much memory to take; its speeds are measured with the engine's own instructions.
+
+    Takes about a second. Raises BackendError where the engine's native code does not run, OutOfMemory.
+    """
+    from wayra.backends.native.isa import choose_threads
+    from wayra.backends.native.peaks import measure_peaks
+
+    cores = choose_threads(None)
+    peaks = measure_peaks(PROBE_BYTES)
     return Hardware(
         "cpu",
         f"this machine, {cores} cores",
         "cpu",
         memory_bytes,
-        bytes_per_s,
-        MappingProxyType({"bf16": flops, "int8": INT8_FACTOR * flops}),
-        source="memory free now; speeds measured through numpy",
+        peaks.read_gb_s * 1e9,
+        MappingProxyType({"bf16": max(peaks.bf16_gop_s, peaks.f32_gop_s) * 1e9, "int8": peaks.int8_gop_s * 1e9}),
+        source="memory free now; speeds measured by reading memory and computing as the kernels do",
         as_of=today.isoformat(),
         cores=cores,
         measured=True,
     )
-
-
-def _copy_bytes_per_s() -> float:
-    """Best of several copies; each reads and writes."""
-    source = np.ones(_COPY_BYTES // 8)
-    target = np.empty_like(source)
-    return 2 * _COPY_BYTES / _best_s(lambda: np.copyto(target, source))
-
-
-def _product_flops() -> float:
-    square = np.ones((_SQUARE, _SQUARE), np.float32)
-    out = np.empty_like(square)
-    return 2 * _SQUARE**3 / _best_s(lambda: np.matmul(square, square, out=out))
-
-
-def _best_s(work: Callable[[], object]) -> float:
-    times: list[float] = []
-    for _ in range(_REPEATS):
-        begin = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - begin)
-    return min(times)
