@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wayra.base.errors import InvalidParameter, TemplateError
+from wayra.text.child_watch import ChildWatch
 from wayra.text.template_worker import encode_frame, read_frame
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateLimits:
-    """fuel: instructions of the renderer. seconds: wall time of one rendering, the start of the process included.
+    """fuel: instructions of the renderer. seconds: processor time of one rendering (see ChildWatch).
 
     memory_bytes: address space of the process. max_output_chars, max_source_chars: of the result and of the template.
     """
@@ -77,9 +78,7 @@ class TemplateProcess:
         child = self._running_child()
         if child.stdin is None or child.stdout is None:
             raise TemplateError("the template process has no pipes; this is a bug")
-        timer = threading.Timer(self._limits.seconds, child.kill)
-        timer.daemon = True
-        timer.start()
+        watch = ChildWatch(child, self._limits.seconds)
         answer: Mapping[str, str] | None = None
         try:
             child.stdin.write(frame)
@@ -89,7 +88,7 @@ class TemplateProcess:
         except OSError:
             answer = None  # the process ended; the cause is named below
         finally:
-            timer.cancel()
+            watch.end()
             if answer is None:
                 self._drop_child()
         if answer is None:
