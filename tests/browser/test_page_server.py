@@ -19,7 +19,7 @@ def test_a_server_with_keys_lets_the_page_in_and_the_page_asks_for_one(
 ) -> None:
     keys = tmp_path / "keys.txt"
     keys.write_text(f"{KEY}\n")
-    with LiveServer(str(smollm2_path), "--backend", "null", "--api-key-file", str(keys)) as live:
+    with LiveServer(str(smollm2_path), "--backend", "null", "--context", "512", "--api-key-file", str(keys)) as live:
         chat = new_page(live.url)
         chat.expected.append("status of 401")
         chat.page.goto(live.url)
@@ -119,7 +119,7 @@ def test_a_server_that_goes_is_missed_and_found_again(
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
     # The later of two --port counts.
-    args = (str(smollm2_path), "--backend", "null", "--port", str(port))
+    args = (str(smollm2_path), "--backend", "null", "--context", "512", "--port", str(port))
     with LiveServer(*args) as live:
         chat = new_page(live.url).open()
         chat.expected += ["Failed to load resource", "ERR_"]

@@ -59,6 +59,7 @@ const EXAMPLES = [
   ["Compare", "Compare tea and coffee in a table: taste, caffeine, preparation."],
 ];
 const NEAR_END_PX = 60;
+const MAX_REST_MS = 500;
 
 class ChatView {
   /** actions: those of MessageView, and ask(text). */
@@ -69,6 +70,7 @@ class ChatView {
     this.views = new Map();
     this.follows = true;
     this.frame = null;
+    this.restMs = 0;
     this.log.addEventListener("scroll", () => this.scrolled(), { passive: true });
     $("latest").addEventListener("click", () => this.toEnd());
     // What grows below the messages must not hide their end.
@@ -100,18 +102,21 @@ class ChatView {
     );
   }
 
-  /** A message has changed: show it with the next frame. */
+  /** A message has changed: show it with the next frame, or later where showing takes long, so that reading goes on. */
   changed(node) {
     this.dirty = node;
-    this.frame ??= requestAnimationFrame(() => this.paint());
+    if (this.frame !== null) return;
+    this.frame = setTimeout(() => requestAnimationFrame(() => this.paint()), Math.min(MAX_REST_MS, this.restMs));
   }
 
   paint() {
-    cancelAnimationFrame(this.frame);
+    clearTimeout(this.frame);
     this.frame = null;
+    const began = performance.now();
     const node = this.dirty;
     this.views.get(node?.id)?.update(this.runOf(node));
     if (this.follows) this.toEnd();
+    this.restMs = 2 * (performance.now() - began);
   }
 
   scrolled() {
