@@ -1,20 +1,25 @@
 """`wayra fit`: whether a model fits a card or this machine, what takes the memory, and how fast it would be."""
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
+from wayra.base.errors import InvalidParameter, WayraError
+from wayra.base.settings import Settings
 from wayra.cli.output import emit, json_option, print_line, printable
 from wayra.llm.memory import available_bytes
 from wayra.plan.constants import constants_for, default_constants, read_constants
 from wayra.plan.hardware import hardware, this_machine
 from wayra.plan.memory import Fit, Request, fit
 from wayra.plan.quantity import Quantity, explain, number
-from wayra.plan.reading import describe
+from wayra.plan.reading import Described, describe
 from wayra.plan.roofline import Constants, Deployment, Load, Speed, decode_terms, prefill_terms, speed
-from wayra.plan.stored import kv_bits, stored_as
+from wayra.plan.stored import FORMATS, Stored, kv_bits, stored_as
+from wayra.weights.sources.aliases import ALIASES
+from wayra.weights.sources.resolve import resolve
 
 EPILOG = """\b
 Examples:
@@ -54,18 +59,20 @@ class TokenCount(click.ParamType):
 @click.option("--constants", type=click.Path(path_type=Path), metavar="FILE", help="What `wayra calibrate` wrote.")
 @click.option("--explain", "with_steps", is_flag=True, help="Show the formula and the sources of every number.")
 @json_option
-def fit_verb(model: str, as_json: bool, **flags: Any) -> None:
+@click.pass_obj
+def fit_verb(settings: Settings, model: str, as_json: bool, **flags: Any) -> None:
     """Say what a model takes of a card's memory or of this machine's, and the largest context and batch that fit.
 
-    MODEL is a name (llama3.1:8b, mixtral-8x7b, llama-4-scout), a config.json or a GGUF file.
+    MODEL is a name (llama3.1:8b, mixtral-8x7b, llama-4-scout), a config.json, a GGUF or safetensors file, or any model
+    that has been pulled. On --cpu, a model that has been pulled is weighed in its own format.
     """
     gpu, fmt, constants = flags["gpu"], flags["fmt"], flags["constants"]
     if flags["cpu"] == (gpu is not None):
         raise click.UsageError("give --gpu NAME or --cpu, one of them")
     today = datetime.now(tz=UTC).date()
     machine = this_machine(available_bytes() or 0, today=today) if gpu is None else hardware(gpu)
-    described = describe(model)
-    stored = stored_as(fmt) if fmt is not None else described.stored or stored_as("bf16")
+    described = _described(model, settings, prefer_file=flags["cpu"])
+    stored = stored_as(fmt) if fmt is not None else described.stored or _usual(model, on_cpu=flags["cpu"])
     request = Request(flags["batch"], flags["context"], kv_bits(flags["kv"]))
     found = fit(described.model, stored, machine, request, flags["gpus"])
     chosen = default_constants(machine.kind)
@@ -80,6 +87,35 @@ def fit_verb(model: str, as_json: bool, **flags: Any) -> None:
         "notes": [text for text in notes if text],
     }
     emit(document, as_json, lambda: _print(document, found, flags["with_steps"]))
+
+
+def _described(model: str, settings: Settings, *, prefer_file: bool) -> Described:
+    """By its file where there is one, else by the table of shapes. Raises what the table raises, with what to do."""
+    if Path(model).expanduser().exists():
+        return describe(model)
+    if prefer_file and (path := _pulled(model, settings)) is not None:
+        return describe(str(path))
+    try:
+        return describe(model)
+    except InvalidParameter as error:
+        if (path := _pulled(model, settings)) is not None:
+            return describe(str(path))
+        raise InvalidParameter(f"{error}, or pull it first (wayra pull {model[:80]})") from None
+
+
+def _pulled(model: str, settings: Settings) -> Path | None:
+    try:
+        return resolve(model, settings, offline=True).path
+    except WayraError:
+        return None
+
+
+def _usual(model: str, *, on_cpu: bool) -> Stored:
+    """How this engine's short names are stored; 16 bits for all else, and on cards."""
+    target = ALIASES[model].target if on_cpu and model in ALIASES else ""
+    # "org/repo:Q4_K_M", or a file whose name ends in its format.
+    named = re.split(r"[:.]", target.removesuffix(".gguf"))[-1].lower()
+    return stored_as(named if named in FORMATS else "bf16")
 
 
 def _speeds(deployment: Deployment, request: Request, constants: Constants) -> dict[str, Speed]:

@@ -252,11 +252,9 @@ def _shipped() -> tuple[Mapping[str, Architecture], Mapping[str, str]]:
     aliases: dict[str, str] = {}
     for row in document["architecture"]:
         given = {key: value for key, value in row.items() if key in known and key != "experts"}
-        if "like" in row:
-            made = replace(table[row["like"]], **given)
-        else:
-            moe = Experts(**row["experts"]) if "experts" in row else None
-            made = Architecture(**given, experts=moe)
+        if "experts" in row:
+            given["experts"] = Experts(**row["experts"])
+        made = replace(table[row["like"]], **given) if "like" in row else Architecture(**given)
         table[made.name] = made
         aliases.update(dict.fromkeys(row.get("aliases", ()), made.name))
     return MappingProxyType(table), MappingProxyType(aliases)

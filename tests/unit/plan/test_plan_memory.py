@@ -14,6 +14,7 @@ from wayra.plan.models import architecture, architectures
 from wayra.plan.quantity import explain
 from wayra.plan.reading import describe, from_config
 from wayra.plan.stored import kv_bits, stored_as
+from wayra.weights.sources.aliases import ALIASES
 
 LLAMA_8B = {
     "architectures": ["LlamaForCausalLM"], "num_hidden_layers": 32, "hidden_size": 4096, "num_attention_heads": 32,
@@ -82,6 +83,20 @@ def test_chunked_layers_keep_one_chunk() -> None:
 def test_sliding_window_bounds_the_cache() -> None:
     # All 32 layers of Mistral 7B v0.1 keep 4,096 tokens: 2 * 32 * 8 * 128 * 2 bytes each.
     assert kv_bytes(architecture("mistral-7b"), Request(1, 32_768)).value == 4096 * 131_072
+
+
+def test_every_short_name_of_the_engine_is_a_shape_of_its_size() -> None:
+    for name, alias in ALIASES.items():
+        assert describe(name).model.parameters == alias.parameters, name
+
+
+def test_the_hypothetical_model_of_an_article_is_what_it_says() -> None:
+    # Llama 3.1 405B with its MLPs of 53,248 cut into 64 experts of 832, 4 at work, and routers of 126 * 64 * 16384.
+    model = architecture("llama-4-405b")
+    assert model.parameters == architecture("llama-3.1-405b").parameters + 126 * 64 * 16384
+    # Attention 126 * 570,425,344, a sixteenth of the MLPs' 126 * 2,617,245,696, tables, norms and routers.
+    mlps = 126 * 2_617_245_696 // 16
+    assert model.active_parameters == 126 * 570_425_344 + mlps + 2 * 2_101_346_304 + 4_145_152 + 126 * 64 * 16384
 
 
 def test_this_engine_keeps_what_a_window_has_passed() -> None:
