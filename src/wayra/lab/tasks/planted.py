@@ -203,8 +203,7 @@ PROGRAMS = (
     Program(find_first, "finds by bisection the index of the first occurrence of `wanted` in ascending values, or -1", (
         Bug("values[middle] < wanted", "values[middle] <= wanted", "wrong-operator", "values that are there are not "
             "found"),
-        Bug("high = 0, len(values)", "high = 0, len(values) - 1", "off-by-one", "the last value is sometimes not "
-            "found"),
+        Bug("return low if", "return low + 1 if", "off-by-one", "the index is that of the next value"),
         Bug("values[low] == wanted else -1", "values[low] == wanted else 0", "wrong-constant",
             "index 0 comes back for values that are not there"),
     ), lambda rng: (sorted(_list(rng, 1)), rng.randint(-2, 8)), (([1, 3], 3), ([2, 2, 2], 2), ([], 1), ([4], 9))),
@@ -217,7 +216,7 @@ PROGRAMS = (
             "the discount is too small when there are several lines"),
     ), lambda rng: ([[rng.randint(100, 999), rng.randint(1, 5), rng.random() < 0.6] for _ in range(3)],
                     rng.choice((0, 5, 10, 25))), (([[100, 2, True], [300, 3, False]], 10),)),
-    Program(overlapping, "returns the index pairs of bookings [start, end] that overlap; touching ends do not overlap", (
+    Program(overlapping, "returns the index pairs of bookings [start, end] that overlap; touching ends do not", (
         Bug("start < end", "start <= end", "wrong-operator", "bookings that only touch are reported"),
         Bug("range(first + 1, len(bookings))", "range(first, len(bookings))", "off-by-one",
             "every booking is said to overlap with itself"),
