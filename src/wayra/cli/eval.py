@@ -1,7 +1,9 @@
 """`wayra eval`: ask a model here or a server's the questions of suites, and keep the run."""
 
 import asyncio
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,18 +18,22 @@ if TYPE_CHECKING:
     from wayra.lab.runs import Run, RunStore, RunWriter
     from wayra.lab.scoring.settings import EvalSettings
     from wayra.lab.suites import SuiteItems
+    from wayra.lab.tasks import Judge
 
 EPILOG = """\b
 Examples:
   wayra eval --list
   wayra eval smollm2 --suite gsm8k,hellaswag --limit 50
   wayra eval llama3.2:1b --suite humaneval --samples 10
+  wayra eval smollm2 --suite tasks
   wayra eval smollm2 --suite mmlu --data mmlu=data/mmlu --few-shot 5
   wayra eval http://127.0.0.1:8000 --suite mmlu --method generate
   wayra eval smollm2 --via lm-eval --suite hellaswag,arc_easy --limit 100
   wayra eval http://127.0.0.1:8000 --via inspect --suite inspect_evals/swe_bench
   wayra eval --resume latest
 """
+
+JUDGE_TOKENS = 1024
 
 SUITE_OPTIONS = (
     click.option("-s", "--suite", "suites", metavar="NAME,...", help="What to ask; see --list."),
@@ -47,6 +53,7 @@ ANSWER_OPTIONS = (
     click.option("-t", "--temperature", type=float, help="0 with one sample, 0.8 with several."),
     click.option("--top-p", type=float, metavar="P", help="Only the likeliest tokens that add up to P (1)."),
     click.option("--max-tokens", type=int, metavar="N", help="Longest answer; default: the suite's."),
+    click.option("--judge", metavar="TARGET", help="Model or URL that judges what no program can; default: nobody."),
     click.option("--concurrency", "num_at_once", type=int, metavar="N", help="Questions under way (16)."),
 )
 SERVER_OPTIONS = (
@@ -98,9 +105,10 @@ def list_suites(settings: Settings, as_json: bool) -> None:
     """Every suite with its source and whether it can be asked here."""
     from wayra.lab.suites import SUITES
     from wayra.lab.suites.packages import installed
+    from wayra.lab.suites.task_suites import expanded, task_suite
 
     rows: list[dict[str, object]] = []
-    for suite in SUITES.values():
+    for suite in (*SUITES.values(), *(task_suite(name) for name in expanded(["tasks"]))):
         version = None if suite.package is None else installed(suite.package)
         if suite.write is not None:
             source, is_here = "written for wayra", True
@@ -137,6 +145,20 @@ def _evaluated(settings: Settings, store: "RunStore", target: str | None, option
     return store.open(run.id)
 
 
+@contextlib.contextmanager
+def _judge(settings: Settings, chosen: "EvalSettings") -> "Iterator[Judge | None]":
+    """A model that answers one question at a time; None when there is none."""
+    from wayra.llm import LLM, SamplingParams
+
+    if chosen.judge is None:
+        yield None
+        return
+    is_url = chosen.judge.startswith(("http://", "https://"))
+    params = SamplingParams(temperature=0.0, max_tokens=JUDGE_TOKENS)
+    with LLM(None if is_url else chosen.judge, url=chosen.judge if is_url else None, settings=settings) as llm:
+        yield lambda question: llm.chat([{"role": "user", "content": question}], params).text
+
+
 def _required(target: str | None) -> str:
     if target is None:
         raise click.UsageError("name a TARGET: a model, or the URL of a server", click.get_current_context())
@@ -157,7 +179,9 @@ def _chosen(target: str | None, options: dict[str, Any], store: "RunStore") -> "
     target = _required(target)
     if not options["suites"]:
         raise click.UsageError("name what to ask with --suite; --list lists the suites", click.get_current_context())
-    suites: tuple[str, ...] = tuple(name.strip() for name in options["suites"].split(",") if name.strip())
+    from wayra.lab.suites.task_suites import expanded
+
+    suites = expanded([name.strip() for name in options["suites"].split(",") if name.strip()])
     fields = {field.name for field in dataclasses.fields(EvalSettings)} - {"suites", "data"}
     given = {name: value for name, value in options.items() if name in fields and value is not None}
     return EvalSettings(target=target, suites=suites, data=_data(options["data"], suites), **given)
@@ -208,14 +232,14 @@ def _ask(
     from wayra.lab.scoring.facts import sources_of
 
     run, suites, is_shown = shown
-    with model_of(settings, chosen.target, options, chosen.num_at_once) as llm:
+    with model_of(settings, chosen.target, options, chosen.num_at_once) as llm, _judge(settings, chosen) as judge:
         run.set_facts(
             target={"model": llm.name, "source": llm.source, "url": llm.url, "load_s": llm.load_s},
             suites=sources_of(suites),
         )
         with LiveEval(settings, is_shown) as progress:
             try:
-                asyncio.run(Evaluation(llm, chosen, run, progress.told).run(suites))
+                asyncio.run(Evaluation(llm, chosen, run, progress.told, judge=judge).run(suites))
             except WayraError as error:
                 raise type(error)(f"{error} (go on with `wayra eval --resume {run.id}`)") from error
             except KeyboardInterrupt:

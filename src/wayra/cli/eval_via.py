@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from wayra.llm import LLM
 
 START_WITHIN_S = 300.0
-NOT_TAKEN = ("samples", "temperature", "top_p", "max_tokens", "num_at_once", "method", "resume")
+NOT_TAKEN = ("judge", "samples", "temperature", "top_p", "max_tokens", "num_at_once", "method", "resume")
 
 
 def run_via(settings: Settings, store: "RunStore", target: str, options: dict[str, Any]) -> "Run":

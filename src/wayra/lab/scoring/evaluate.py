@@ -26,12 +26,14 @@ from wayra.lab.items import Item
 from wayra.lab.runs import RunWriter
 from wayra.lab.runs.jsonl import read_lines
 from wayra.lab.runs.writer import RECORDS_NAME
-from wayra.lab.scoring.execution import RunProgram, check_sandbox, executions, run_in_sandbox
+from wayra.lab.scoring.execution import RunProgram, check_sandbox, executions, run_in_sandbox, task_executions
 from wayra.lab.scoring.loglikelihood import Likelihood, Pair, encoder_of, likelihoods, pair_of
 from wayra.lab.scoring.prompts import Message, Question, drawn, questions_of, with_letters
 from wayra.lab.scoring.record import EvalRecord, key_of, line_of, record_from
 from wayra.lab.scoring.settings import EvalSettings
 from wayra.lab.suites import SuiteItems
+from wayra.lab.suites.task_suites import task_of
+from wayra.lab.tasks import Judge
 from wayra.llm import LLM, SamplingParams
 
 FATAL = (AccessDenied, BackendError, InvalidParameter, ModelNotFound, OutOfMemory, TemplateError)
@@ -65,13 +67,15 @@ class Evaluation:
         run: RunWriter,
         on_progress: OnProgress,
         program: RunProgram | None = None,
+        judge: Judge | None = None,
     ) -> None:
-        """program: runs answers that are programs; None: the sandbox."""
+        """program: runs answers that are programs; None: the sandbox. judge: for answers that no program judges."""
         self._llm = llm
         self._settings = settings
         self._run = run
         self._on_progress = on_progress
         self._program = program or run_in_sandbox
+        self._judge = judge
         self._is_sandboxed = program is None
         self._origin_s = time.perf_counter()
         self._answered = _answered(run)
@@ -90,7 +94,7 @@ class Evaluation:
             self._check_same(found)
         for found, asked in plans:
             waiting = [one for one in asked if one.key not in self._answered]
-            if any(one.how == "code" for one in waiting) and self._is_sandboxed:
+            if waiting and self._runs_programs(found):
                 check_sandbox()
             for problem in found.problems[:20]:
                 self._run.note(f"{found.suite.name}: {problem}")
@@ -126,6 +130,11 @@ class Evaluation:
             for question in questions
             for sample in range(samples)
         ]
+
+    def _runs_programs(self, found: SuiteItems) -> bool:
+        if found.suite.how == "task":
+            return task_of(found.suite.name).needs_sandbox
+        return found.suite.how == "code" and self._is_sandboxed
 
     def _check_same(self, found: SuiteItems) -> None:
         before = self._run.header.hashes.get(f"{found.suite.name} items")
@@ -237,6 +246,11 @@ class Evaluation:
         record.text, record.finish_reason = completion.text, completion.finish_reason
         record.prompt_tokens = completion.usage.prompt_tokens
         record.completion_tokens = completion.usage.completion_tokens
+        if asked.how == "task":
+            async with self._cores:
+                record.executions = await asyncio.to_thread(
+                    task_executions, record.suite, item, record.text, self._judge
+                )
         if asked.how == "code":
             async with self._cores:
                 record.executions = await asyncio.to_thread(executions, record.text, prompt, item.data, self._program)

@@ -5,8 +5,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from wayra.base.errors import BackendError
+from wayra.lab.items import Item
+from wayra.lab.scoring.extract import visible
 from wayra.lab.scoring.programs import program, readings
 from wayra.lab.scoring.record import Execution
+from wayra.lab.tasks import Judge
 
 MAX_WHY_CHARS = 300
 
@@ -55,6 +58,28 @@ def _executed(reading: str, code: str, data: Mapping[str, object], run: RunProgr
     passed = ran.stdout.rstrip().endswith(last_word) and not ran.why
     why = "" if passed else ran.why or "it ended before its tests did"
     return Execution(reading=reading, value=float(passed), why=why[-MAX_WHY_CHARS:])
+
+
+def task_executions(suite: str, item: Item, answer: str, judge: Judge | None) -> list[Execution]:
+    """A task's score of an answer and its constraints apart from it; none where only a judge could say.
+
+    Raises BackendError where a program would have to be run and no sandbox can be made.
+    """
+    from wayra.lab.suites.task_suites import task_of
+
+    task = task_of(suite)
+    visible_answer = visible(answer)
+    found: list[Execution] = []
+    score = task.score(item, visible_answer, judge)
+    if score is not None:
+        why = score.explanation[:MAX_WHY_CHARS]
+        found.append(Execution(reading="score", value=score.value, why=why, extracted=score.extracted))
+    checks = () if task.checks is None else task.checks(item, visible_answer)
+    if checks:
+        share = sum(check.is_obeyed for check in checks) / len(checks)
+        broken = "; ".join(check.constraint for check in checks if not check.is_obeyed)
+        found.append(Execution(reading="checks", value=share, why=broken[:MAX_WHY_CHARS]))
+    return found
 
 
 def check_sandbox() -> None:

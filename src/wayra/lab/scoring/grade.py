@@ -23,6 +23,7 @@ DEFINITIONS: Mapping[str, str] = MappingProxyType(
         "instruction_strict": "share of single instructions obeyed as the answer stands",
         "instruction_loose": "share of single instructions obeyed, leaving the same out",
         "score": "mean score of the answers, 0 to 1, by the task's own scorer",
+        "checks": "share of a task's constraints that its answers obey, apart from their score",
         "macro": "mean over the groups (subjects) of their shares, each group counting the same",
         "items": "questions judged",
         "failed": "questions without an answer (the server failed, the prompt did not fit); in no other figure",

