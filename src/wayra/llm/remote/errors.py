@@ -28,7 +28,8 @@ class Refusal:
         words, code = error_message(self.content), error_code(self.content)
         if self.status in (401, 403):
             return AccessDenied(f"the server at {self.source} refuses access ({words}); give it an API key it knows")
-        if self.status == 404 and (code == "model_not_found" or "model" in words.lower()):
+        is_about_model = code == "model_not_found" or ("model" in words.lower() and self.path not in words)
+        if self.status == 404 and is_about_model:
             return ModelNotFound(words)
         if self.status in (404, 405):
             return ServerError(f"the server at {self.source} does not offer {self.path} ({words})")
