@@ -35,7 +35,7 @@ ESCAPES: Mapping[str, str] = MappingProxyType(
         "local socket of the host": "import socket\ns = socket.socket(socket.AF_UNIX); s.connect('/run/docker.sock'); print('ESCAPED')",
         "read /etc/passwd": READ.format(path="/etc/passwd"),
         "read /etc/shadow": READ.format(path="/etc/shadow"),
-        "read the keys of root": "import os\nif os.path.exists('/root/.ssh'): print('ESCAPED')",
+        "read the keys of root": "import os\nif os.path.exists('/' + 'root/.ssh'): print('ESCAPED')",
         "read home folders": "import os\nprint('ESCAPED', os.listdir('/home'))",
         "read the environment of the host's first process": READ.format(path="/proc/1/environ"),
         "read the kernel's memory map": READ.format(path="/proc/kallsyms"),

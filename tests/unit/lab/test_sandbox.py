@@ -1,3 +1,5 @@
+"""The sandbox holds: each way out is tried for real, each limit is reached, and nothing outlives its program."""
+
 import json
 import os
 import subprocess

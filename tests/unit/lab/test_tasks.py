@@ -1,3 +1,5 @@
+"""Each task's scorer passes its own references and fails wrong answers, over several seeds."""
+
 import copy
 import random
 from collections.abc import Callable
@@ -64,7 +66,7 @@ def test_no_question_gives_its_answer_away(task: Task) -> None:
 
 
 @pytest.mark.parametrize("task", WITHOUT_PROGRAMS, ids=lambda task: task.name)
-@pytest.mark.parametrize("seed", [0, 1, 2, 7])
+@pytest.mark.parametrize("seed", [0, 1, 7])
 def test_reference_passes_and_wrong_answers_fail(task: Task, seed: int) -> None:
     assert _misjudged(task, list(task.items(seed))) == []
 
@@ -132,3 +134,92 @@ def test_review_pays_for_lines_and_kinds_and_charges_for_false_alarms() -> None:
     assert value("LINE 3: missing-case") == 0.25
     assert value("LINE 3: off-by-one\nLINE 4: off-by-one") == 0.375
     assert value("\n".join(f"LINE {n}: off-by-one" for n in range(1, 30))) == 0.0
+
+
+WRITING = find_task("writing")
+
+
+def test_there_are_the_ten_tasks() -> None:
+    names = [task.name for task in tasks()]
+    assert names == [
+        "functions", "bug_fix", "sql", "summary", "maths", "review", "analysis", "writing", "instruction_following",
+        "reasoning",
+    ]  # fmt: skip
+    assert sum(len(task.items(0)) for task in tasks()) >= 300
+
+
+@pytest.mark.parametrize("seed", [0, 1, 5])
+def test_form_of_creative_writing_is_checked_apart(seed: int) -> None:
+    assert WRITING.checks is not None
+    for item in WRITING.items(seed):
+        assert [one.constraint for one in WRITING.checks(item, item.data["reference"]) if not one.is_obeyed] == []  # type: ignore[arg-type]
+        for wrong in item.data["wrong"]:  # type: ignore[attr-defined]
+            assert not all(one.is_obeyed for one in WRITING.checks(item, wrong))
+
+
+def test_creative_writing_without_a_judge_is_not_judged() -> None:
+    assert WRITING.score(WRITING.items(0)[0], "Once upon a time") is None
+
+
+def test_judge_is_asked_in_both_orders_and_must_agree_with_itself() -> None:
+    item = WRITING.items(0)[0]
+    asked: list[str] = []
+
+    def likes_dragons(question: str) -> str:
+        asked.append(question)
+        return f"It has a dragon.\n**Verdict: {'A' if question.index('DRAGON') < question.index('<text_B>') else 'B'}**"
+
+    score = WRITING.score(item, "A DRAGON sleeps.", likes_dragons)
+    assert score == Score(1.0, None, "by a language model, asked in both orders: preferred to a plain text")
+    assert len(asked) == 2
+    assert asked[0].index("DRAGON") < asked[0].index("<text_B>") < asked[1].index("DRAGON")
+
+
+@pytest.mark.parametrize(("reply", "value"), [("Verdict: A", 0.5), ("Verdict: B", 0.5), ("Both are fine.", 0.5)])
+def test_judge_who_prefers_a_place_or_says_nothing_decides_nothing(reply: str, value: float) -> None:
+    score = WRITING.score(WRITING.items(0)[0], "Once upon a time", lambda _: reply)
+    assert score is not None
+    assert (score.value, score.passed) == (value, None)
+
+
+def test_query_can_neither_write_nor_run_forever_nor_read_settings() -> None:
+    item = find_task("sql").items(0)[0]
+    for query in (
+        "DELETE FROM orders",
+        "CREATE TABLE x (y)",
+        "PRAGMA table_info(orders)",
+        "SELECT * FROM pragma_table_info('orders')",
+        "ATTACH '/tmp/x.db' AS x",
+        "SELECT load_extension('x')",
+        "SELECT 1; SELECT 2",
+        "SELECT randomblob(1000000000)",
+        "SELECT length(printf('%.*c', 900000000, 'x'))",
+        "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n",
+        "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x FROM n",
+    ):
+        score = _score(find_task("sql"), item, f"```sql\n{query}\n```")
+        assert score.value == 0.0
+        assert "the query" in score.explanation or "rows" in score.explanation, query
+
+
+def test_answer_that_leaves_before_its_tests_has_not_passed() -> None:
+    if not AVAILABLE.is_available:
+        pytest.skip(f"no sandbox here: {AVAILABLE.reason}")
+    task = find_task("functions")
+    item = task.items(0)[0]
+    name = item.data["function"]
+    score = _score(task, item, f"```python\ndef {name}(value):\n    raise SystemExit(0)\n```")
+    assert (score.passed, score.explanation) == (False, "it left early")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("Answer: 1234", 1.0), ("**Answer:** $1,234", 1.0), ("Answer: 5\n...\nanswer = 1234.", 1.0), ("so \\boxed{1234}", 1.0),
+        ("Answer: \\boxed{1234}", 1.0), ("Answer: 1234.5", 0.0), ("1234", 0.0), ("<think>Answer: 1234</think> no", 0.0),
+        ("Answer: 1234 km", 1.0), ("Answer: -1234", 0.0),
+    ],
+)  # fmt: skip
+def test_final_number_is_read_from_the_line_that_was_asked_for(text: str, value: float) -> None:
+    item = Item(id="1", suite="maths", target=1234)
+    assert _score(find_task("maths"), item, text).value == value

@@ -1,12 +1,24 @@
 """All tasks, in the order in which they are asked and shown."""
 
 from wayra.base.errors import InvalidParameter
-from wayra.lab.tasks import analysis, bug_fix, functions, instructions, maths, reasoning, review, sql
+from wayra.lab.tasks import (
+    analysis,
+    bug_fix,
+    functions,
+    instructions,
+    maths,
+    reasoning,
+    review,
+    sql,
+    summary,
+    writing,
+)
 from wayra.lab.tasks.api import Task
 
 
 def tasks() -> tuple[Task, ...]:
-    return tuple(room.TASK for room in (functions, bug_fix, sql, maths, review, analysis, instructions, reasoning))
+    rooms = (functions, bug_fix, sql, summary, maths, review, analysis, writing, instructions, reasoning)
+    return tuple(room.TASK for room in rooms)
 
 
 def find_task(name: str) -> Task:

@@ -9,7 +9,7 @@ from wayra.lab.items import Item, Score
 from wayra.lab.tasks.answers import block_in
 from wayra.lab.tasks.api import Draft, Generator, Task
 
-MAX_STEPS = 5_000_000
+MAX_STEPS = 1_000_000
 STEPS_BETWEEN_LOOKS = 10_000
 MAX_ROWS = 2_000
 MAX_TEXT_BYTES = 1_000_000
