@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,11 @@ WORK = Workload("test", Traffic(800, 200, 100_000))
 
 def plan(**changes: object) -> Plan:
     return make_plan(replace(WORK, **changes), MARKET)  # pyright: ignore[reportArgumentType]
+
+
+@lru_cache(maxsize=4)
+def of_scenario(name: str) -> Plan:
+    return make_plan(scenario(name), MARKET)
 
 
 def failed(option: Option) -> set[str]:
@@ -173,7 +179,7 @@ def test_a_route_nothing_meets_is_explained():
 
 
 def test_training_on_premises_happens_on_the_machines_own_cards():
-    made = make_plan(scenario("hipaa-on-premises"), MARKET)
+    made = of_scenario("hipaa-on-premises")
     best = made.options[0]
     assert best.kind == "owned"
     assert best.training is not None
@@ -183,7 +189,7 @@ def test_training_on_premises_happens_on_the_machines_own_cards():
 
 @pytest.mark.parametrize("name", ["startup-chatbot", "hipaa-on-premises", "research-lab"])
 def test_every_scenario_has_an_answer(name: str):
-    made = make_plan(scenario(name), MARKET)
+    made = of_scenario(name)
     assert made.options
     assert made.conflict is None
     assert made.rejected
