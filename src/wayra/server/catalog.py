@@ -60,6 +60,8 @@ class Catalog:
         self._timers: dict[Offer, asyncio.TimerHandle] = {}
         self._executor = ThreadPoolExecutor(1, "wayra-load")
         self._unclaimed: ServedModel | None = None
+        # No offer has it any more, and its end has not begun.
+        self._leaving: ServedModel | None = None
         self._is_closed = False
         self._load_s = 1.0
 
@@ -77,8 +79,9 @@ class Catalog:
         """Stop computing and free the models, one that is just being loaded too. The event loop is over."""
         self._is_closed = True
         self._executor.shutdown(wait=True, cancel_futures=True)
-        if self._unclaimed is not None:
-            self._unclaimed.close()
+        for model in (self._unclaimed, self._leaving):
+            if model is not None:
+                model.close()
         for offer in self.offers:
             if offer.model is not None:
                 offer.forget_model().close()
@@ -272,15 +275,20 @@ class Catalog:
     def _unload(self, offer: Offer, why: str) -> None:
         # At once, so that nobody is granted it any more.
         offer.state = "unloading"
-        self._begin(self._unloading(offer, offer.forget_model(), why))
+        self._leaving = offer.forget_model()
+        self._begin(self._unloading(offer, self._leaving, why))
 
     async def _unloading(self, offer: Offer, model: ServedModel, why: str) -> None:
         began = time.perf_counter()
-        if not await asyncio.get_running_loop().run_in_executor(self._executor, model.close):
+        if not await asyncio.get_running_loop().run_in_executor(self._executor, self._end, model):
             self._on_stuck(BackendError(f"the engine of {offer.name} does not end its step"))
             return
         offer.state = "cold"
         self._rules.say("model_unloaded", model=offer.name, why=why, seconds=round(time.perf_counter() - began, 3))
+
+    def _end(self, model: ServedModel) -> bool:
+        self._leaving = None
+        return model.close()
 
     def _retry(self, least_s: float = 0.0) -> dict[str, str]:
         wait_ms = int(min(MOST_RETRY_MS, max(LEAST_RETRY_MS, 1000 * self._load_s, 1000 * least_s)))
