@@ -69,6 +69,7 @@ class ChatPage:
         """Playwright's assertions, which wait a while."""
         from playwright.sync_api import expect
 
+        expect.set_options(timeout=60_000)
         return expect(locator)
 
     @property

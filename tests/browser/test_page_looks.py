@@ -123,18 +123,17 @@ def test_on_a_phone_enter_begins_a_line(new_page: Callable[..., Any]) -> None:
 
 def test_the_theme_follows_the_system_until_one_is_chosen(new_page: Callable[..., Any]) -> None:
     chat = new_page(color_scheme="dark").open()
-    ground = "getComputedStyle(document.body).backgroundColor"
-    dark = chat.page.evaluate(ground)
+    body, dark, light = chat.page.locator("body"), "rgb(22, 24, 28)", "rgb(255, 255, 255)"
+    chat.expect(body).to_have_css("background-color", dark)
     chat.page.emulate_media(color_scheme="light")
-    light = chat.page.evaluate(ground)
-    assert (dark, light) == ("rgb(22, 24, 28)", "rgb(255, 255, 255)")
+    chat.expect(body).to_have_css("background-color", light)
     chat.page.get_by_role("button", name="Use the dark theme").click()
-    assert chat.page.evaluate(ground) == dark
+    chat.expect(body).to_have_css("background-color", dark)
     chat.page.reload()
     chat.page.get_by_role("button", name="Use the light theme").wait_for()
-    assert chat.page.evaluate(ground) == dark
+    chat.expect(body).to_have_css("background-color", dark)
     chat.open_settings().get_by_label("As the system").check()
-    assert chat.page.evaluate(ground) == light
+    chat.expect(body).to_have_css("background-color", light)
 
 
 def test_everything_is_reached_by_the_keyboard_in_order(chat: Any) -> None:
