@@ -54,7 +54,8 @@ class Fuzzed:
         """The status of the answer, which is checked."""
         answer = case.call(base_url=self.live.url, session=self.session, timeout=ANSWER_S)
         self.statuses[answer.status_code] = self.statuses.get(answer.status_code, 0) + 1
-        case.validate_response(answer, checks=checks)
+        # A body too large is refused for that, whatever it holds; the check of negative data does not know the status.
+        case.validate_response(answer, checks=CONFORMS if answer.status_code == 413 else checks)
         return answer.status_code
 
 
