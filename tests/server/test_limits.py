@@ -82,3 +82,15 @@ def test_a_client_that_takes_nothing_of_its_answer_is_given_up(small: LiveServer
     assert small.settles(lambda: small.metric("vllm:num_requests_running") == 1)
     assert small.settles(lambda: is_idle(small), 60)
     sock.close()
+
+
+def test_a_text_that_cannot_fit_is_refused_before_it_is_tokenized(small: LiveServer) -> None:
+    text = "a " * 400_000
+    asked = [("/v1/completions", {"prompt": text}), ("/v1/embeddings", {"input": text})]
+    asked.append(("/v1/chat/completions", {"messages": [{"role": "user", "content": text}]}))
+    for path, body in asked:
+        answer = small.post(path, body)
+        assert (answer.status, answer.error["code"]) == (400, "context_length_exceeded")
+        assert "tokens, limit is 4,096" in answer.error["message"]
+    counted = small.post("/tokenize", {"prompt": "a " * 100_000})
+    assert counted.json["count"] >= 100_000

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypeGuard
 
-from wayra.base.errors import InvalidParameter, TemplateError
+from wayra.base.errors import ContextOverflow, InvalidParameter, TemplateError
 from wayra.engine.request import SamplingParams
 from wayra.text.tokenizer import Tokenizer
 
@@ -28,16 +28,19 @@ class PromptReader:
         self._template = template
         self._vocab_size = vocab_size
 
-    def read(self, prompt: Prompt | Conversation) -> tuple[int, ...]:
+    def read(self, prompt: Prompt | Conversation, max_len: int | None = None) -> tuple[int, ...]:
         """Text is encoded as the model file says, control tokens written in it recognised; conversations are rendered,
         and control tokens written in their messages are plain text.
 
-        Raises InvalidParameter for anything else, an empty prompt or ids outside the vocabulary, TemplateError.
+        max_len: refuse a text at once that must have more tokens. Others may also have more.
+        Raises InvalidParameter for anything else, an empty prompt or ids outside the vocabulary, TemplateError,
+        ContextOverflow.
         """
         if isinstance(prompt, str):
+            self._check_len(len(prompt), max_len)
             ids = self._tokenizer.encode(prompt, parse_special=True)
         elif is_conversation(prompt):
-            ids = self.chat_ids(prompt)
+            ids = self.chat_ids(prompt, max_len=max_len)
         else:
             ids = self._checked(prompt)
         if not ids:
@@ -50,14 +53,34 @@ class PromptReader:
             raise TemplateError(NO_TEMPLATE)
         return self._template.render(messages)
 
-    def chat_ids(self, messages: Conversation, tools: Sequence[Mapping[str, object]] | None = None) -> list[int]:
-        """The ids of a conversation; tools are for the template. Raises TemplateError, InvalidParameter."""
+    def chat_ids(
+        self,
+        messages: Conversation,
+        tools: Sequence[Mapping[str, object]] | None = None,
+        max_len: int | None = None,
+    ) -> list[int]:
+        """The ids of a conversation; tools are for the template, max_len is as for `read`.
+
+        Raises TemplateError, InvalidParameter, ContextOverflow.
+        """
         if self._template is None:
             raise TemplateError(NO_TEMPLATE)
         (guarded, guarded_tools), mark = self._tokenizer.guard.protect((messages, tools))
         text = self._template.render(guarded, tools=guarded_tools)
+        self._check_len(len(text) - (text.count(mark) * len(mark) if mark else 0), max_len)
         # The template writes BOS itself where the model wants one.
         return self._tokenizer.encode_guarded(text, mark)
+
+    def _check_len(self, num_chars: int, max_len: int | None) -> None:
+        # To find out how many it has would take seconds and a gigabyte for a few megabytes of text.
+        if max_len is None or num_chars <= max_len:
+            return
+        least = -(-num_chars // self._tokenizer.longest_token_bytes)
+        if least > max_len:
+            raise ContextOverflow(
+                f"prompt has {num_chars:,} characters, which are at least {least:,} tokens, limit is {max_len:,}; "
+                "shorten it"
+            )
 
     def _checked(self, prompt: object) -> list[int]:
         if not isinstance(prompt, Sequence) or isinstance(prompt, bytes | bytearray):

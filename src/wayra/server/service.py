@@ -115,7 +115,7 @@ class Service:
         num_chars = chars_of(messages)
 
         def prompts() -> list[tuple[int, ...]]:
-            return [tuple(model.reader.chat_ids(messages, schemas or None))]
+            return [tuple(model.reader.chat_ids(messages, schemas or None, model.limits.max_context))]
 
         parser = None if calling is None else calling.parser
         wanted = _Wanted(call.params, call.n, 1, call.streams, grammar, parser)
@@ -123,14 +123,15 @@ class Service:
 
     async def complete(self, model: ServedModel, call: CompletionCall, caller: Caller) -> Generation:
         """Begin to continue prompts. Raises as `chat`."""
+        max_len = model.limits.max_context
 
         async def prompts() -> list[tuple[int, ...]]:
             num_chars = sum(map(len, call.prompts))
             if num_chars > INLINE_CHARS:
                 return await self._texts.run(
-                    lambda: [model.reader.read(prompt) for prompt in call.prompts], caller.share, num_chars
+                    lambda: [model.reader.read(prompt, max_len) for prompt in call.prompts], caller.share, num_chars
                 )
-            return [model.reader.read(prompt) for prompt in call.prompts]
+            return [model.reader.read(prompt, max_len) for prompt in call.prompts]
 
         wanted = _Wanted(call.params, call.n, len(call.prompts), call.streams, call.grammar)
         return await self._begin(model, prompts, wanted, caller)
@@ -139,6 +140,7 @@ class Service:
         """Begin to compute the vectors of prompts. The result must be collected. Raises as `chat`."""
         arrived = time.perf_counter()
         count = min(len(call.prompts), MAX_EMBEDDED_AT_ONCE, model.limits.max_running)
+        max_len = None if call.truncates else model.limits.max_context
         requests: list[Request] = []
         self._admit(model, count, caller)
 
@@ -148,7 +150,7 @@ class Service:
 
         try:
             found = await self._texts.run(
-                lambda: [model.reader.read(prompt) for prompt in call.prompts],
+                lambda: [model.reader.read(prompt, max_len) for prompt in call.prompts],
                 caller.share,
                 sum(map(len, call.prompts)),
             )

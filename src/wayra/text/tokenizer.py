@@ -125,6 +125,11 @@ class Tokenizer:
         piece = self._repeated.get(index) or self._backend.id_to_token(index)
         return piece_bytes(piece, self._kind) if piece else b""
 
+    @functools.cached_property
+    def longest_token_bytes(self) -> int:
+        """So much text, at most, becomes one token."""
+        return max((len(self.token_bytes(i)) for i in range(self.vocab_size)), default=1) or 1
+
     def is_special(self, token_id: int) -> bool:
         """Whether the id is a control token."""
         added = self._added.get(token_id)
