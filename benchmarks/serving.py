@@ -1,8 +1,10 @@
-"""What serving costs: streaming chats over HTTP beside the same requests in the engine alone, alternating.
+"""What serving costs: streaming chats over HTTP, the same requests in the engine alone, and llama-server, in turn.
 
-python benchmarks/serving.py
+python benchmarks/serving.py --llama-server PATH
 
-Server, client and engine share this machine's processors, as they do in use. Rates count generated tokens. TTFT is from
+Server, client and engine share this machine's processors, as they do in use; who is not measured waits. llama-server
+reads the same file with the same threads and as many slots, each with the context that the load needs; without the
+option it is looked for on the path and, if it is nowhere, left out. Rates count generated tokens. TTFT is from
 the request's last byte written to the first text read, ITL between events that carry text. Prints what the machine and
 the load were, then a table, and one line of JSON at the end.
 """
@@ -12,53 +14,79 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from measuring.chat_load import LoadResult, chat_text, percentile, run_load
 from measuring.figures import Spread, markdown_table, paired_ratios, spread, write_section
+from measuring.http_wire import Address, ask
 from measuring.machine import LoadMeter, describe_commit, describe_machine, wait_for_quiet
+from measuring.server_process import ServerProcess
 
 from wayra.base.settings import from_environment
 from wayra.engine.request import Request, SamplingParams
 from wayra.llm.load import Loaded, load
 from wayra.llm.options import LLMOptions
 from wayra.llm.prompts import PromptReader
+from wayra.weights.sources import resolve
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
-START = "from wayra.cli.entry import main; import sys; sys.exit(main())"
 GOAL = 0.85
+PROMPT_ROOM = 256
+"""Tokens of a prompt, at most."""
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
-    """A running server: where, and its process."""
+class Places:
+    """Where the servers listen, and their processes. peer: llama-server."""
 
-    host: str
-    port: int
-    pid: int
+    wayra: Address
+    pids: tuple[int, ...]
+    peer: Address | None = None
 
 
 @contextmanager
-def running_server(model: str, max_batch: int, threads: int) -> Iterator[Server]:
-    args = ["serve", model, "--port", "0", "--max-batch", str(max_batch), "--threads", str(threads), "--quiet"]
-    process = subprocess.Popen([sys.executable, "-c", START, *args], stdout=subprocess.PIPE, text=True)
-    try:
-        line = process.stdout.readline() if process.stdout is not None else ""
-        found = re.search(r"http://([\d.]+):(\d+)", line)
-        if found is None:
-            raise SystemExit(f"serving: the server did not start: {line!r}")
-        yield Server(found[1], int(found[2]), process.pid)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
+def llama_server(path: str, model: Path, users: int, args: argparse.Namespace) -> Iterator[tuple[Address, int]]:
+    """A running llama-server: where, and its process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context_len = users * (PROMPT_ROOM + args.max_tokens)
+    command = [path, "--model", str(model), "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--threads", str(args.threads), "--threads-batch", str(args.threads)]
+    command += ["--parallel", str(users), "--ctx-size", str(context_len)]
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            address = Address("127.0.0.1", port)
+            asyncio.run(_await_ready(address, process))
+            yield address, process.pid
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+async def _await_ready(address: Address, process: "subprocess.Popen[bytes]") -> None:
+    for _ in range(600):
+        if process.poll() is not None:
+            raise SystemExit(f"serving: llama-server ended with {process.returncode}")
+        try:
+            if (await ask(address, "GET", "/health", limit_s=10)).status == 200:
+                return
+        except (OSError, EOFError, TimeoutError):
+            pass
+        await asyncio.sleep(0.1)
+    raise SystemExit("serving: llama-server was not ready within a minute")
 
 
 def engine_tokens_per_s(loaded: Loaded, users: int, turns: int, max_tokens: int, seed: int) -> float:
@@ -94,56 +122,81 @@ class Found:
 
     served: list[LoadResult] = field(default_factory=list)
     engine: list[float] = field(default_factory=list)
+    peer: list[LoadResult] = field(default_factory=list)
     foreign_cores: list[float] = field(default_factory=list)
 
-    def rates(self) -> list[float]:
-        return [result.tokens_per_s for result in self.served]
-
     def ratio(self) -> Spread:
-        return paired_ratios(self.rates(), self.engine)
+        return paired_ratios(rates(self.served), self.engine)
 
-    def ttft_ms(self, share: float) -> float:
-        return 1000 * percentile([a.ttft_s for result in self.served for a in result.answers], share)
-
-    def itl_ms(self, share: float) -> float:
-        return 1000 * percentile([g for result in self.served for a in result.answers for g in a.gaps_s], share)
+    def peer_ratio(self) -> Spread:
+        return paired_ratios(rates(self.served), rates(self.peer))
 
 
-def measure(loaded: Loaded, server: Server, users: int, args: argparse.Namespace) -> Found:
+def rates(results: list[LoadResult]) -> list[float]:
+    return [result.tokens_per_s for result in results]
+
+
+def ttft_ms(results: list[LoadResult], share: float) -> float:
+    return 1000 * percentile([a.ttft_s for result in results for a in result.answers], share)
+
+
+def itl_ms(results: list[LoadResult], share: float) -> float:
+    return 1000 * percentile([g for result in results for a in result.answers for g in a.gaps_s], share)
+
+
+def measure(loaded: Loaded, places: Places, users: int, args: argparse.Namespace) -> Found:
+    """Each round: the engine, wayra's server, llama-server; with prompts that nobody has seen before."""
     found = Found()
     for repeat in range(args.repeats + 1):
         wait_for_quiet(args.patience)
-        meter = LoadMeter((server.pid,))
-        engine = engine_tokens_per_s(loaded, users, args.turns, args.max_tokens, seed=2 * repeat)
-        loop = run_load(server.host, server.port, users, args.turns, args.max_tokens, seed=2 * repeat + 1)
-        served = asyncio.run(loop)
+        meter = LoadMeter(places.pids)
+        engine = engine_tokens_per_s(loaded, users, args.turns, args.max_tokens, seed=3 * repeat)
+        served = asyncio.run(run_load(places.wayra, users, args.turns, args.max_tokens, seed=3 * repeat + 1))
+        peer = None
+        if places.peer is not None:
+            peer = asyncio.run(run_load(places.peer, users, args.turns, args.max_tokens, seed=3 * repeat + 2))
         load = meter.read()
         if repeat == 0:
             continue  # the first of each warms up
         found.engine.append(engine)
         found.served.append(served)
+        found.peer += [peer] if peer is not None else []
         found.foreign_cores.append(load.foreign_cores + load.steal_cores)
     return found
 
 
 def row_of(users: int, found: Found) -> tuple[list[str], dict[str, object]]:
-    served, engine, ratio = spread(found.rates()), spread(found.engine), found.ratio()
+    served, engine, ratio = spread(rates(found.served)), spread(found.engine), found.ratio()
     cells = [
-        str(users), served.shown(), engine.shown(), ratio.shown(2),
-        f"{found.ttft_ms(0.5):,.0f} / {found.ttft_ms(0.95):,.0f}",
-        f"{found.itl_ms(0.5):.1f} / {found.itl_ms(0.95):.1f}",
-        f"{max(found.foreign_cores):.2f}",
+        str(users), served.shown(), engine.shown(), ratio.shown(2), _times(found.served, ttft_ms, 0),
+        _times(found.served, itl_ms, 1),
     ]  # fmt: skip
     answers = found.served[0].answers
-    return cells, {
+    facts: dict[str, object] = {
         "users": users,
         "served_tokens_per_s": served.as_json(),
         "engine_tokens_per_s": engine.as_json(),
         "ratio": ratio.as_json(),
-        "ttft_ms": {"p50": round(found.ttft_ms(0.5), 1), "p95": round(found.ttft_ms(0.95), 1)},
-        "itl_ms": {"p50": round(found.itl_ms(0.5), 2), "p95": round(found.itl_ms(0.95), 2)},
+        **_times_json(found.served),
         "prompt_tokens": round(sum(a.prompt_tokens for a in answers) / len(answers), 1),
         "foreign_cores": round(max(found.foreign_cores), 3),
+    }
+    if found.peer:
+        peer, peer_ratio = spread(rates(found.peer)), found.peer_ratio()
+        cells += [peer.shown(), peer_ratio.shown(2), _times(found.peer, ttft_ms, 0), _times(found.peer, itl_ms, 1)]
+        theirs = {"tokens_per_s": peer.as_json(), **_times_json(found.peer)}
+        facts |= {"llama_server": theirs, "ratio_to_llama_server": peer_ratio.as_json()}
+    return [*cells, f"{max(found.foreign_cores):.2f}"], facts
+
+
+def _times(results: list[LoadResult], of: Callable[[list[LoadResult], float], float], digits: int) -> str:
+    return f"{of(results, 0.5):,.{digits}f} / {of(results, 0.95):,.{digits}f}"
+
+
+def _times_json(results: list[LoadResult]) -> dict[str, object]:
+    return {
+        "ttft_ms": {"p50": round(ttft_ms(results, 0.5), 1), "p95": round(ttft_ms(results, 0.95), 1)},
+        "itl_ms": {"p50": round(itl_ms(results, 0.5), 2), "p95": round(itl_ms(results, 0.95), 2)},
     }
 
 
@@ -151,10 +204,12 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--model", default="smollm2", help="any name wayra takes")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--users", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--users", type=int, nargs="+", default=[1, 32])
     parser.add_argument("--turns", type=int, default=2, help="requests of each user")
     parser.add_argument("--max-tokens", type=int, default=128, help="of each answer")
     parser.add_argument("--repeats", type=int, default=3, help="pairs measured of each number of users")
+    parser.add_argument("--llama-server", metavar="PATH", default=shutil.which("llama-server"),
+                        help="the program; by default the one on the path")  # fmt: skip
     parser.add_argument("--patience", type=float, default=0, metavar="SECONDS",
                         help="wait so long for a quiet machine before each pair")  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the JSON line there")
@@ -164,31 +219,54 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    # As an exception, so that no server is left behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     max_batch = max(args.users)
+    model = resolve(args.model, from_environment()).path
     options = LLMOptions(max_batch=max_batch, threads=args.threads)
-    loaded = load(args.model, from_environment(), options)
+    loaded = load(str(model), from_environment(), options)
     rows: list[tuple[list[str], dict[str, object]]] = []
-    with running_server(args.model, max_batch, args.threads) as server:
+    server_args = [str(model), "--max-batch", str(max_batch), "--threads", str(args.threads)]
+    with ExitStack() as running:
+        server = running.enter_context(ServerProcess([*server_args, "--prefix-disk", "0"]))
+        places = Places(server.address, (server.pid,))
+        if args.llama_server:
+            peer, pid = running.enter_context(llama_server(args.llama_server, model, max_batch, args))
+            places = Places(server.address, (server.pid, pid), peer)
         for users in args.users:
-            rows.append(row_of(users, measure(loaded, server, users, args)))
+            rows.append(row_of(users, measure(loaded, places, users, args)))
     loaded.release()
+    report(args, rows)
+
+
+def report(args: argparse.Namespace, rows: list[tuple[list[str], dict[str, object]]]) -> None:
     head = {
         "machine": describe_machine(),
-        "wayra": f"commit {describe_commit(ROOT)}, {args.threads} threads, batch of {max_batch}",
+        "wayra": f"commit {describe_commit(ROOT)}, {args.threads} threads, batch of {max(args.users)}",
         "load": f"{args.turns} chats a user one after another, {rows[0][1]['prompt_tokens']} tokens in, "
         f"{args.max_tokens} out, no beginning shared",
         "goal": f"served tokens/s at least {GOAL:.0%} of the engine's",
     }
+    if args.llama_server:
+        head["llama-server"] = f"{version_of(args.llama_server)}, the same threads, {max(args.users)} slots"
     columns = ["users", f"served tokens/s, median of {args.repeats}", "engine alone", "ratio of pairs",
-               "TTFT P50 / P95 ms", "ITL P50 / P95 ms", "foreign cores"]  # fmt: skip
-    table = markdown_table(columns, [cells for cells, _ in rows])
+               "TTFT P50 / P95 ms", "ITL P50 / P95 ms"]  # fmt: skip
+    if args.llama_server:
+        columns += ["llama-server tokens/s", "ratio of pairs", "its TTFT", "its ITL"]
+    table = markdown_table([*columns, "foreign cores"], [cells for cells, _ in rows])
     json_line = json.dumps({"benchmark": "serving", **head, "repeats": args.repeats, "rows": [row for _, row in rows]})
-    print("\n".join(f"{name:<8} {value}" for name, value in head.items()), "", table, "", json_line, sep="\n")
+    print("\n".join(f"{name:<12} {value}" for name, value in head.items()), "", table, "", json_line, sep="\n")
     if args.json:
         args.json.write_text(json_line + "\n")
     if args.write_docs:
         told = "\n".join(f"- {name}: {value}" for name, value in head.items())
         write_section(DOCUMENT, "serving", f"Measured by `python benchmarks/serving.py`.\n\n{told}\n\n{table}")
+
+
+def version_of(program: str) -> str:
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    found = re.search(r"version: (.*)", done.stdout + done.stderr)
+    return found[1].strip() if found else "of an unknown version"
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -79,6 +80,8 @@ def run(
     if add_options is not None:
         add_options(parser)
     args = parser.parse_args()
+    # As an exception, so that no server is left behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     print(f"{script}: {(about or '').partition(chr(10))[0]}", flush=True)
     verdict, meter, began = Verdict(), LoadMeter(), time.perf_counter()
     measure(args, verdict)
