@@ -13,7 +13,7 @@ from typing import Literal
 from wayra.lab.items import Item, Score
 from wayra.lab.tasks.answers import visible
 from wayra.lab.tasks.api import Draft, Generator, Judge, Task
-from wayra.lab.tasks.constraints import Constraint, check, constraint
+from wayra.lab.tasks.constraints import check, constraint
 
 Preference = Literal["first", "second", "undecided"]
 VERDICT = re.compile(r"^[\s>*_]*verdict\s*[*_]*\s*:\s*[*_\s]*([AB])\b", re.IGNORECASE | re.MULTILINE)
@@ -39,8 +39,10 @@ class Form:
 
 FORMS = (
     Form("short_story", "Write a {mood} short story about {hero} who finds a {thing} at the {place}.", least=120),
-    Form("free_verse", "Write a {mood} poem without rhymes in which {hero} waits at the {place} with a {thing}.", lines=10),
-    Form("diary", "Write a {mood} diary entry of {hero} on the day the {thing} disappeared from the {place}.", least=100,
+    Form("free_verse", "Write a {mood} poem without rhymes in which {hero} waits at the {place} with a {thing}.",
+         lines=10),
+    Form("diary", "Write a {mood} diary entry of {hero} on the day the {thing} disappeared from the {place}.",
+         least=100,
          opening="Tonight"),
     Form("dialogue", "Write a {mood} scene, mostly dialogue, in which {hero} and a stranger quarrel over a {thing} "
         "at the "
@@ -48,11 +50,13 @@ FORMS = (
     Form("fable", "Write a {mood} fable with animals about a {thing} left at the {place}; {hero} appears only at "
         "the end.",
          least=100, opening="Long ago"),
-    Form("letter", "Write a {mood} letter that {hero} never sends, about the {thing} and the {place}.", least=90, opening="Dear"),
+    Form("letter", "Write a {mood} letter that {hero} never sends, about the {thing} and the {place}.",
+         least=90, opening="Dear"),
     Form("ballad", "Write a {mood} ballad about {hero}, a {thing} and the {place}.", lines=12),
     Form("opening_of_a_novel", "Write the {mood} beginning of a novel: {hero}, the {place}, and a {thing} nobody owns.",
          least=120),
-    Form("monologue", "Write a {mood} monologue spoken by a {thing} that has been at the {place} longer than {hero}.", least=90,
+    Form("monologue",
+         "Write a {mood} monologue spoken by a {thing} that has been at the {place} longer than {hero}.", least=90,
          opening="I"),
 )  # fmt: skip
 
