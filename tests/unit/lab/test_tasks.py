@@ -215,7 +215,8 @@ def test_answer_that_leaves_before_its_tests_has_not_passed() -> None:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("Answer: 1234", 1.0), ("**Answer:** $1,234", 1.0), ("Answer: 5\n...\nanswer = 1234.", 1.0), ("so \\boxed{1234}", 1.0),
+        ("Answer: 1234", 1.0), ("**Answer:** $1,234", 1.0), ("Answer: 5\n...\nanswer = 1234.", 1.0),
+        ("so \\boxed{1234}", 1.0),
         ("Answer: \\boxed{1234}", 1.0), ("Answer: 1234.5", 0.0), ("1234", 0.0), ("<think>Answer: 1234</think> no", 0.0),
         ("Answer: 1234 km", 1.0), ("Answer: -1234", 0.0),
     ],
