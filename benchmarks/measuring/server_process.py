@@ -64,14 +64,14 @@ class ServerProcess:
         return self._log.read()
 
     def bugs(self) -> list[str]:
-        """What the server itself calls a bug or a failure, from its log."""
+        """What the server itself calls a bug or a failure, from its log. A 503 is none: it says what is so."""
         found: list[str] = []
         for line in self.log().splitlines():
             try:
                 entry: dict[str, Any] = json.loads(line)
             except ValueError:
                 continue
-            if entry.get("event") in ("bug", "engine_failed", "error") or entry.get("status", 0) >= 500:
+            if entry.get("event") in ("bug", "engine_failed", "error") or entry.get("status", 0) == 500:
                 found.append(line)
         return found
 
