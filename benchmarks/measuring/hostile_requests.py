@@ -90,7 +90,10 @@ def _wide_schema() -> dict[str, Any]:
 
 def attacks() -> dict[str, Attack]:
     """By name."""
-    many = [{"role": "user" if i % 2 == 0 else "assistant", "content": "{{ 1 }}{% for x in y %}"} for i in range(9_999)]
+    return _malformed() | _huge() | _costly()
+
+
+def _malformed() -> dict[str, Attack]:
     return {
         "header of 256 MB": _repeated(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Bomb: ", CHUNK, 256 << 20),
         "256 MB of headers": _repeated(b"GET / HTTP/1.1\r\nHost: localhost\r\n", b"X-Bomb: 1\r\n" * 5000, 256 << 20),
@@ -112,6 +115,12 @@ def attacks() -> dict[str, Attack]:
         "an integer of a million digits": _posted(b'{"messages":[],"seed":' + b"9" * 1_000_000 + b"}"),
         "a float of a million digits": _posted(b'{"messages":[],"temperature":0.' + b"9" * 1_000_000 + b"}"),
         "a million empty messages": _posted(b'{"messages":[' + b",".join([b"{}"] * 1_000_000) + b"]}"),
+    }  # fmt: skip
+
+
+def _huge() -> dict[str, Attack]:
+    many = [{"role": "user" if i % 2 == 0 else "assistant", "content": "{{ 1 }}{% for x in y %}"} for i in range(9_999)]
+    return {
         "n of 1e9": _asked(n=10**9),
         "n of 1e300": _asked(n=1e300),
         "logprobs of 1e9": _asked(logprobs=True, top_logprobs=10**9),
@@ -132,6 +141,12 @@ def attacks() -> dict[str, Attack]:
             tools=[{"type": "function", "function": {"name": "f", "description": "x" * 3_000_000}}]),
         "an image by URL": _asked(messages=[{"role": "user", "content": [
             {"type": "image_url", "image_url": {"url": "http://169.254.169.254/"}}]}]),
+    }  # fmt: skip
+
+
+def _costly() -> dict[str, Attack]:
+    """Grammars and schemas."""
+    return {
         "a regex that counts": _may_be_taken(structured_outputs={"regex": "((a{1,1000}){1,1000}){1,1000}"}),
         "a regex of alternatives": _may_be_taken(
             structured_outputs={"regex": "(" + "|".join(["a?" * 50] * 500) + ")*"}),
