@@ -49,6 +49,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "perplexity": Verb("wayra.cli.perplexity:perplexity", "Measure a model on a text."),
         "eval": Verb("wayra.cli.eval:eval_verb", "Ask a model or a server the questions of benchmarks."),
         "bench": Verb("wayra.cli.bench:bench", "Measure the speed of a model or a server."),
+        "compare": Verb("wayra.cli.compare:compare", "Compare models: size, speed, memory, cost, answers."),
         "profile": Verb("wayra.cli.profile:profile", "Show where the time of a step goes, by operation and thread."),
         "runs": Verb("wayra.cli.runs:runs", "List, show, compare and export recorded runs."),
     }

@@ -43,6 +43,7 @@ SUMMARISERS: Mapping[str, str] = MappingProxyType(
     {
         "bench": "wayra.lab.bench.summary:summarise",
         "eval": "wayra.lab.scoring.summary:summarise",
+        "compare": "wayra.lab.compare.recorded:summarise",
         "lm_eval": "wayra.lab.harness.summary:summarise",
         "inspect": "wayra.lab.harness.inspect_run:summarise",
     }
