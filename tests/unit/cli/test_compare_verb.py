@@ -76,6 +76,19 @@ def test_a_server_is_compared_with_a_model_here_and_the_key_is_in_no_record(
     assert all("sk-secret" not in path.read_text() for path in (tmp_path / "runs").rglob("*.json*"))
 
 
+def test_runs_that_asked_different_questions_are_not_compared_and_say_so(call: Call, smollm2_path: Path) -> None:
+    ids: list[str] = []
+    for suite in ("task:maths", "task:reasoning"):
+        given = ("--suite", suite, "--limit", "1", "--max-tokens", "4", "--backend", "null", "--context", "1024")
+        code, out, err = call("eval", str(smollm2_path), *given, "--json")
+        assert code == 0, err
+        ids.append(json.loads(out)["run"])
+    code, out, err = call("compare", "--runs", ",".join(ids))
+    assert code == 0, err
+    assert "A and B are not compared in their answers" in out
+    assert "nothing is said of which answers better" in out
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [

@@ -65,10 +65,14 @@ class Comparison:
 
 
 def compared(sides: Sequence[Side]) -> Comparison:
-    """Raises RunError when runs of two models asked different questions, or there are fewer than two models."""
+    """What two runs cannot be compared in (other questions, none answered by both) is a note.
+
+    Raises RunError when there are fewer than two models.
+    """
     if len(sides) < 2:
         raise RunError("there is one model in these runs; a comparison needs runs of two")
-    tested = judged(_asked(sides))
+    asked, problems = _asked(sides)
+    tested = judged(asked)
     figures = [_figures(side) for side in sides]
     tables = {
         "Specification": _specification(sides),
@@ -78,17 +82,22 @@ def compared(sides: Sequence[Side]) -> Comparison:
     }
     names = {side.label: _name(side) for side in sides}
     kept = {title: rows for title, rows in tables.items() if rows}
-    return Comparison(names, kept, tuple(tested), tuple(_verdict(tested)), tuple(_notes(sides, tested)))
+    return Comparison(names, kept, tuple(tested), tuple(_verdict(tested)), (*problems, *_notes(sides, tested)))
 
 
-def _asked(sides: Sequence[Side]) -> list[Asked]:
+def _asked(sides: Sequence[Side]) -> tuple[list[Asked], list[str]]:
+    """The benchmarks of every two models, and why there are none of some."""
     evals = [(side.label, [run for run in side.runs if run.kind == "eval"]) for side in sides]
-    return [
-        Asked(first, second, scores)
-        for (first, ones), (second, others) in combinations(evals, 2)
-        if ones and others
-        for scores in primary(paired(ones[-1], others[-1]))
-    ]
+    asked: list[Asked] = []
+    problems: list[str] = []
+    for (first, ones), (second, others) in combinations(evals, 2):
+        if not (ones and others):
+            continue
+        try:
+            asked += [Asked(first, second, scores) for scores in primary(paired(ones[-1], others[-1]))]
+        except RunError as error:
+            problems.append(f"{first} and {second} are not compared in their answers: {error}")
+    return asked, problems
 
 
 def _figures(side: Side) -> dict[tuple[str, str], Figure]:
