@@ -10,6 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
 
 from measuring.chat_load import CHAT_WORDS, Answered, chat_text, percentile, run_load
+from measuring.http_wire import Address
 
 
 def event(**fields: object) -> bytes:
@@ -45,7 +46,7 @@ def load_of(stream: bytes, piece_len: int, users: int = 2, turns: int = 2) -> li
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         async with server:
             port = server.sockets[0].getsockname()[1]
-            return list((await run_load("127.0.0.1", port, users, turns, 3, seed=0)).answers)
+            return list((await run_load(Address("127.0.0.1", port), users, turns, 3, seed=0)).answers)
 
     return asyncio.run(run())
 
