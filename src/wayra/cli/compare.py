@@ -41,7 +41,7 @@ Examples:
     help="What to ask all of them; `wayra eval --list` lists the suites.",
 )
 @click.option("--limit", type=int, metavar="N", help="Questions of each suite, drawn by the seed (12).")
-@click.option("--max-tokens", type=int, metavar="N", help="Longest answer; default: the suite's.")
+@click.option("--max-tokens", type=int, metavar="N", help="Longest answer (384).")
 @click.option("--seed", type=int, metavar="N", help="Of drawing, prompts and sampling (0).")
 @click.option("--model", "served_models", multiple=True, metavar="B=NAME", help="A server's model; default: its first.")
 @click.option("--key", envvar="WAYRA_TARGET_KEY", metavar="KEY", help="Sent to servers as a bearer token; unrecorded.")
@@ -58,8 +58,9 @@ Examples:
 def compare(settings: Settings, targets: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Compare TARGETS (models here, quantisations of one, URLs), called A, B, ...: size, speed, memory, cost, answers.
 
-    The defaults ask 12 questions of each of ten tasks and are bounded for a small model on two cores; more questions
-    (--limit) settle more. The verdict says only what is significant after correction for all tests.
+    The defaults (12 questions of each of ten tasks, answers of 384 tokens) are bounded for a small model on two cores:
+    more questions settle more, and models that think need longer answers. The verdict says only what is significant
+    after correction for all tests.
     """
     from wayra.cli.compare_report import as_document, markdown, print_comparison
     from wayra.lab.compare.report import compared

@@ -36,6 +36,7 @@ def test_a_model_against_itself_is_measured_once_and_shows_no_difference(
     (tested,) = found["tested"]
     assert (tested["suite"], tested["count"], tested["difference"]) == ("task:maths", 3, 0.0)
     assert not tested["is_significant"]
+    assert any("A: 3 answers reached the limit" in text for text in found["notes"])
     spec = {row["name"]: [cell["value"] for cell in row["cells"]] for row in found["tables"]["Specification"]}
     assert spec["layers"] == [30, 30]
     assert spec["parameters"] == [134_515_008, 134_515_008]

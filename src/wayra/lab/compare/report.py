@@ -234,6 +234,13 @@ def _open(one: Tested) -> str:
 
 def _notes(sides: Sequence[Side], tested: Sequence[Tested]) -> list[str]:
     notes = [f"{side.label}, run {run.id}: {note}" for side in sides for run in side.runs for note in run.header.notes]
+    for side in sides:
+        figures = [f for run in side.runs if run.kind == "eval" for f in summarise(run).figures]
+        cut = sum(int(f.value or 0) for f in figures if f.name == "cut")
+        if cut:
+            notes.append(
+                f"{side.label}: {cut:,} answers reached the limit of their length and were judged as they were."
+            )
     if tested:
         notes.append(
             f"Tests: McNemar's exact one for right and wrong, sign flips for graded answers; {len(tested)} tests, "

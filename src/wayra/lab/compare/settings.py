@@ -11,6 +11,7 @@ LABELS = "ABCDEFGH"
 @dataclass(frozen=True, slots=True)
 class CompareSettings:
     """targets: models here or URLs, called A, B, ... in order. suites: what all are asked; limit: questions of each.
+    max_tokens: of an answer; a bound that small models, which seldom end, run into.
 
     pp, tg, repeats: lengths to prefill and decode, and how often, of models here. concurrency, num_requests: closed
     loops, and requests of each. served_models: a server's name for its model, by label. prices: USD of a million prompt
@@ -21,7 +22,7 @@ class CompareSettings:
     suites: tuple[str, ...]
     limit: int = 12
     seed: int = 0
-    max_tokens: int | None = None
+    max_tokens: int = 384
     pp: tuple[int, ...] = (128, 512)
     tg: tuple[int, ...] = (64,)
     repeats: int = 5
