@@ -13,7 +13,8 @@ LONG = {"ignore_eos": True, "max_tokens": 1500}
 
 
 def test_words_are_shown_before_the_answer_is_over_and_figures_stand_under_it(chat: Any) -> None:
-    chat.change_requests(ignore_eos=True, max_tokens=120)
+    # Long enough that it is still being written when it is looked at a second time.
+    chat.change_requests(ignore_eos=True, max_tokens=900)
     chat.ask("Tell me a story.")
     busy = chat.page.locator("article.assistant[aria-busy=true] .markdown:not(:empty)")
     busy.wait_for()
@@ -24,7 +25,7 @@ def test_words_are_shown_before_the_answer_is_over_and_figures_stand_under_it(ch
     whole = chat.answers.locator(".markdown").inner_text()
     assert len(whole) > len(early)
     figures = chat.answers.locator(".figures").inner_text()
-    assert re.fullmatch(r"[\d.,]+ tok/s · first token [\d.]+ m?s · 120 tokens · cut at the limit of tokens", figures), (
+    assert re.fullmatch(r"[\d.,]+ tok/s · first token [\d.]+ m?s · 900 tokens · cut at the limit of tokens", figures), (
         figures
     )
     assert re.fullmatch(r"\d+ of 2,048 tokens used", chat.page.locator("#context").inner_text())
