@@ -269,7 +269,7 @@ def test_who_reads_above_is_not_pulled_down(chat: Any) -> None:
     chat.wait_answered()
     log = chat.page.locator("#log")
     assert log.evaluate("node => node.scrollHeight - node.scrollTop - node.clientHeight") < 5
-    chat.change_requests(ignore_eos=True, max_tokens=150)
+    chat.change_requests(ignore_eos=True, max_tokens=900)
     chat.ask("More.")
     chat.page.locator("article.assistant[aria-busy=true] .markdown:not(:empty)").wait_for()
     log.evaluate("node => node.scrollTop = 0")
