@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from wayra.plan import cost, memory, serving, training
 from wayra.plan.catalogue import Candidate
@@ -28,48 +28,94 @@ LEAST_BATCH = 8
 UNSTATED_CONTEXT = 4
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What every option of a model shares. failures: those of the model, wherever it runs."""
+
+    candidate: Candidate
+    shape: Architecture
+    workload: Workload
+    market: Market
+    standard: Standard
+    failures: tuple[Failure, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """An option in bare numbers, to be compared with others of its place; only the nearest is written out.
+
+    most: the pace with the highest rate within the limits; carried: that of its share of the busiest minutes; None
+    when the model does not fit.
+    """
+
+    kind: Kind
+    machine: serving.Machine
+    count: int
+    most: serving.Pace | None
+    carried: serving.Pace | None
+    cost: "_Cost"
+    trained: Quantity | None
+    failures: tuple[Failure, ...]
+
+    def nearest_first(self) -> tuple[int, bool, float]:
+        """Fewest failures; of equals rather one that holds the model, for its cost and latency mean something."""
+        does_not_fit = any(failure.constraint == "memory" for failure in self.failures)
+        return len(self.failures), does_not_fit, self.cost.monthly.value
+
+
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """where: it stands. monthly: with training runs. setup: what the hardware costs at once."""
+
+    where: str
+    monthly: Quantity
+    setup: Quantity | None
+
+
 def hardware_options(candidate: Candidate, workload: Workload, market: Market, standard: Standard) -> Iterator[Option]:
     shape = shape_of(candidate)
     if shape is None:
         return
+    wanted = _Wanted(candidate, shape, workload, market, standard, model_failures(candidate, workload, standard))
     for found in market.hardware():
         named = found is market.here or found.name in workload.gpus or found.name in workload.have
         if workload.gpus and not named:
             continue
-        if not _kinds(found, workload, market):
+        kinds = _kinds(found, workload, market)
+        if not kinds:
             continue
         for fmt in serving.formats_on(found):
-            yield from _on_card(candidate, workload, market, standard, (found, fmt))
+            yield from _on_card(wanted, kinds, found, fmt)
 
 
 def shape_of(candidate: Candidate) -> Architecture | None:
     return next((found for found in architectures() if found.name == candidate.id), None)
 
 
-def _on_card(
-    candidate: Candidate,
-    workload: Workload,
-    market: Market,
-    standard: Standard,
-    place: tuple[Hardware, Stored],
-) -> Iterator[Option]:
+def machine_of(option: Option, market: Market) -> serving.Machine | None:
+    """The machine an option runs on; None for what runs on none, or is not held by it."""
+    place = option.place
+    if place is None:
+        return None
+    shape = next(found for found in architectures() if found.name == place.model)
+    card = next(found for found in market.hardware() if found.name == place.hardware)
+    fmt = next(found for found in serving.formats_on(card) if found.name == place.format)
+    return serving.Machine(shape, card, place.gpus, fmt, market.constants.get(card.kind))
+
+
+def _on_card(wanted: _Wanted, kinds: tuple[Kind, ...], card: Hardware, fmt: Stored) -> Iterator[Option]:
     """One option a kind: the cheapest number of cards that meets every limit, else the one that comes nearest."""
-    shape = shape_of(candidate)
-    assert shape is not None
-    kinds = _kinds(place[0], workload, market)
-    made: dict[Kind, list[Option]] = {kind: [] for kind in kinds}
+    drafts: dict[Kind, list[_Draft]] = {kind: [] for kind in kinds}
     for gpus in GPU_COUNTS:
-        machine = serving.Machine(shape, place[0], gpus, place[1], market.constants.get(place[0].kind))
+        machine = serving.Machine(wanted.shape, card, gpus, fmt, wanted.market.constants.get(card.kind))
         if not machine.possible():
             continue
-        load = serving.best_load(
-            machine, workload.traffic, workload.longest, workload.latency_p95_s, workload.ttft_p95_s
-        )
+        most = serving.best_pace(machine, wanted.workload)
         for kind in kinds:
-            made[kind].append(_machine_option(candidate, workload, market, standard, (kind, machine, load)))
-    for options in made.values():
-        if options:
-            yield min(options, key=_nearest_first)
+            drafts[kind].append(_draft(wanted, kind, machine, most))
+    for made in drafts.values():
+        if made:
+            yield _option(wanted, min(made, key=_Draft.nearest_first))
 
 
 def _kinds(found: Hardware, workload: Workload, market: Market) -> tuple[Kind, ...]:
@@ -83,29 +129,35 @@ def _kinds(found: Hardware, workload: Workload, market: Market) -> tuple[Kind, .
     return tuple(kinds)
 
 
-def _machine_option(
-    candidate: Candidate,
-    workload: Workload,
-    market: Market,
-    standard: Standard,
-    place: tuple[Kind, serving.Machine, serving.Load | None],
-) -> Option:
-    kind, machine, most = place
-    count, load = _sized(machine, workload, most)
-    failures = [*model_failures(candidate, workload, standard), *place_failures(kind, workload)]
-    gpus = serving.total_gpus(machine, count)
-    where, monthly, setup = _machine_cost(kind, machine, gpus, workload, market)
-    if load is None:
+def _draft(wanted: _Wanted, kind: Kind, machine: serving.Machine, most: serving.Pace | None) -> _Draft:
+    workload = wanted.workload
+    count, carried = _sized(machine, workload, most)
+    failures = [*wanted.failures, *place_failures(kind, workload)]
+    if carried is None:
         failures.append(_does_not_fit(machine, workload))
     else:
-        failures += time_failures(workload, load.latency_s, load.ttft_s)
-    failures += _hardware_failures(kind, machine, gpus, workload)
-    failures += money_failures(workload, monthly, setup)
+        failures += time_failures(workload, carried.latency_s, carried.ttft_s)
+    failures += _hardware_failures(kind, machine, count * machine.gpus, workload)
     trained = None
     if workload.fine_tuning is not None:
-        trained, missing = _trained(kind, machine, workload.fine_tuning, market)
+        trained, missing = _trained(kind, machine, workload.fine_tuning, wanted.market)
         if missing:
             failures.append(Failure("fine-tuning", missing))
+    cost = _machine_cost(kind, machine, count * machine.gpus, workload, wanted.market)
+    if kind == "rented":
+        cost = replace(cost, monthly=_with_training(cost.monthly, trained, workload))
+    failures += money_failures(workload, cost.monthly, cost.setup)
+    return _Draft(kind, machine, count, most, carried, cost, trained, once(failures))
+
+
+def _option(wanted: _Wanted, draft: _Draft) -> Option:
+    """The draft with the reasons of its numbers."""
+    workload, machine, kind, candidate = wanted.workload, draft.machine, draft.kind, wanted.candidate
+    most = None if draft.most is None else serving.load_at(machine, workload.traffic, draft.most.batch)
+    load = None if draft.carried is None else serving.load_at(machine, workload.traffic, draft.carried.batch)
+    count = given("machines", 1, "", "at least one")
+    if most is not None:
+        count = serving.machines(most, workload.peak_requests_per_s)
     risks = [
         serving.speed_risk(machine),
         serving.FORMAT_RISK.get(machine.fmt.name, ""),
@@ -115,22 +167,22 @@ def _machine_option(
     ]
     return Option(
         kind=kind,
-        label=f"{candidate.title}, {machine.fmt.name}, {_cards(machine, count)}, {where}",
+        label=f"{candidate.title}, {machine.fmt.name}, {_cards(machine, count)}, {draft.cost.where}",
         model=candidate.id,
-        usd_per_month=monthly if kind != "rented" else _with_training(monthly, trained, workload),
-        usd_per_mtok=per_mtok(monthly, workload),
-        setup_usd=setup,
+        usd_per_month=draft.cost.monthly,
+        usd_per_mtok=per_mtok(draft.cost.monthly, workload),
+        setup_usd=draft.cost.setup,
         memory_gb=_memory(machine, workload, load),
         machines=count,
         latency_s=load.latency_s if load else None,
         ttft_s=load.ttft_s if load else None,
         tok_per_s=load.tok_per_s if load else None,
         capacity_mtok=_capacity(most, workload),
-        training=trained,
-        evidence=evidence_for(candidate, standard),
+        training=draft.trained,
+        evidence=evidence_for(candidate, wanted.standard),
         risks=tuple(risk for risk in risks if risk),
-        failures=once(failures),
-        stale=_stale(kind, machine.card.name, market),
+        failures=draft.failures,
+        stale=_stale(kind, machine.card.name, wanted.market),
         place=_placed(candidate, machine, workload, count, load),
     )
 
@@ -174,15 +226,15 @@ def _context_of(average: float, most: int) -> int:
     return max(int(average), min(most, math.ceil(UNSTATED_CONTEXT * average / 1024) * 1024))
 
 
-def _hardware_failures(kind: Kind, machine: serving.Machine, gpus: Quantity, workload: Workload) -> list[Failure]:
+def _hardware_failures(kind: Kind, machine: serving.Machine, gpus: int, workload: Workload) -> list[Failure]:
     found: list[Failure] = []
     if machine.card.kind == "cpu" and machine.shape.experts is not None:
         found.append(Failure("hardware", "this engine, which CPUs are planned with, runs no mixtures of experts yet"))
     # The machine at hand is in no list and is there once.
     have = workload.have.get(machine.card.name, 1)
-    if kind == "have" and gpus.value > have:
+    if kind == "have" and gpus > have:
         noun = "cards" if machine.card.kind == "gpu" else "machines"
-        found.append(Failure("hardware", f"{gpus.value:.0f} {noun} are needed for the peak, {have} are there"))
+        found.append(Failure("hardware", f"{gpus:,} {noun} are needed for the peak, {have} are there"))
     return found
 
 
@@ -201,15 +253,12 @@ _OWN_RISK: Mapping[Kind, str] = {
 }
 
 
-def _sized(
-    machine: serving.Machine, workload: Workload, most: serving.Load | None
-) -> tuple[Quantity, serving.Load | None]:
+def _sized(machine: serving.Machine, workload: Workload, most: serving.Pace | None) -> tuple[int, serving.Pace | None]:
     """How many machines carry the busiest minutes, and what each does then."""
     if most is None:
-        return given("machines", 1, "", "at least one"), None
-    count = serving.machines(most, workload.peak_requests_per_s)
-    each = workload.peak_requests_per_s / count.value
-    return count, serving.load_of(machine, workload.traffic, workload.longest, each, most)
+        return 1, None
+    count = serving.num_machines(most, workload.peak_requests_per_s)
+    return count, serving.pace_of(machine, workload, workload.peak_requests_per_s / count, most)
 
 
 def _capacity(load: serving.Load | None, workload: Workload) -> Quantity | None:
@@ -230,21 +279,17 @@ def _does_not_fit(machine: serving.Machine, workload: Workload) -> Failure:
     )
 
 
-def _machine_cost(
-    kind: Kind, machine: serving.Machine, gpus: Quantity, workload: Workload, market: Market
-) -> tuple[str, Quantity, Quantity | None]:
-    """Where it stands, what a month costs, what the hardware costs at once."""
-    count = int(gpus.value)
+def _machine_cost(kind: Kind, machine: serving.Machine, gpus: int, workload: Workload, market: Market) -> _Cost:
     if kind == "rented":
         rent = market.table.cheapest_rent(machine.card.name)
-        return f"rented at {rent.provider}", cost.rent_usd_per_month(rent.quantity(), count), None
+        return _Cost(f"rented at {rent.provider}", cost.rent_usd_per_month(rent.quantity(), gpus), None)
     owning = replace(workload.ownership, power_w=machine.card.watts)
     if kind == "owned":
         price = market.table.purchase(machine.card.name).quantity()
-        paid = cost.hardware_usd(price, count, count // machine.gpus, owning)
-        return "owned", cost.owned_usd_per_month(paid, count, owning), paid
+        paid = cost.hardware_usd(price, gpus, gpus // machine.gpus, owning)
+        return _Cost("owned", cost.owned_usd_per_month(paid, gpus, owning), paid)
     nothing = given("hardware_usd", 0.0, "USD", "already there")
-    return "already there", cost.owned_usd_per_month(nothing, count, owning), None
+    return _Cost("already there", cost.owned_usd_per_month(nothing, gpus, owning), None)
 
 
 def _with_training(monthly: Quantity, trained: Quantity | None, workload: Workload) -> Quantity:
@@ -258,12 +303,6 @@ def _with_training(monthly: Quantity, trained: Quantity | None, workload: Worklo
         trained,
         given("runs_per_year", workload.fine_tuning.runs_per_year, "1/year", cost.STATED),
     )
-
-
-def _nearest_first(option: Option) -> tuple[int, bool, float]:
-    """Fewest failures; of equals rather one that holds the model, for its cost and latency mean something."""
-    does_not_fit = any(failure.constraint == "memory" for failure in option.failures)
-    return len(option.failures), does_not_fit, option.usd_per_month.value
 
 
 def _stale(kind: Kind, gpu: str, market: Market) -> tuple[str, ...]:

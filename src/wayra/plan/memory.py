@@ -153,6 +153,11 @@ def activation_bytes(model: Architecture, request: Request, buffers: Buffers) ->
     )
 
 
+def buffers_of(hardware: Hardware) -> Buffers:
+    """What engines on this kind of hardware set aside for a step."""
+    return GPU_BUFFERS if hardware.kind == "gpu" else CPU_BUFFERS
+
+
 def runtime_bytes(model: Architecture, hardware: Hardware, gpus: int) -> Quantity:
     """What the engine takes besides the model."""
     if hardware.kind == "gpu":
@@ -230,12 +235,10 @@ def _answer(model: Architecture, stored: Stored, hardware: Hardware, request: Re
 def _parts(
     model: Architecture, stored: Stored, hardware: Hardware, request: Request, gpus: int
 ) -> tuple[Quantity, Quantity, Quantity, Quantity]:
-    is_gpu = hardware.kind == "gpu"
-    buffers = GPU_BUFFERS if is_gpu else CPU_BUFFERS
     return (
         weights_bytes(model, stored),
         kv_bytes(model.kept_on(hardware.kind), request, block_len=KV_BLOCK_LEN),
-        activation_bytes(model, request, buffers),
+        activation_bytes(model, request, buffers_of(hardware)),
         runtime_bytes(model, hardware, gpus),
     )
 

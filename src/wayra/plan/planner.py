@@ -151,9 +151,14 @@ def _hybrids(workload: Workload, market: Market) -> tuple[list[Option], list[str
     warnings: list[str] = []
     for route in workload.routes:
         standard = Standard({**workload.quality, **route.quality}, market.own_scores)
-        weighed, more = _weigh(_part(workload, route), market, standard)
-        warnings += more
+        part = _part(workload, route)
+        # Most models fall out by themselves wherever they run; these are weighed only where the reason is asked for.
+        able = [row.id for row in candidates(part.models) if not model_failures(row, part, standard)]
+        weighed, more = _weigh(replace(part, models=tuple(able)), market, standard) if able else ([], [])
         feasible = [option for option in weighed if option.feasible]
+        if not feasible:
+            weighed, more = _weigh(part, market, standard)
+        warnings += more
         if not feasible:
             conflict = find_conflict(weighed)
             why = conflict.explanation if conflict else "nothing was weighed"

@@ -82,15 +82,13 @@ def money_failures(workload: Workload, usd_per_month: Quantity, setup_usd: Quant
     return tuple(found)
 
 
-def time_failures(workload: Workload, latency_s: Quantity, ttft_s: Quantity) -> tuple[Failure, ...]:
+def time_failures(workload: Workload, latency_s: float, ttft_s: float) -> tuple[Failure, ...]:
     found: list[Failure] = []
-    if workload.latency_p95_s is not None and latency_s.value > workload.latency_p95_s:
-        found.append(Failure("latency", f"{latency_s.value:.2f} s an answer, {workload.latency_p95_s:g} s are allowed"))
-    if workload.ttft_p95_s is not None and ttft_s.value > workload.ttft_p95_s:
+    if workload.latency_p95_s is not None and latency_s > workload.latency_p95_s:
+        found.append(Failure("latency", f"{latency_s:.2f} s an answer, {workload.latency_p95_s:g} s are allowed"))
+    if workload.ttft_p95_s is not None and ttft_s > workload.ttft_p95_s:
         found.append(
-            Failure(
-                "time to first token", f"{ttft_s.value:.2f} s to the first token, {workload.ttft_p95_s:g} s are allowed"
-            )
+            Failure("time to first token", f"{ttft_s:.2f} s to the first token, {workload.ttft_p95_s:g} s are allowed")
         )
     return tuple(found)
 

@@ -134,18 +134,24 @@ def prefill_flops(model: Architecture, tokens: float) -> float:
 
 def decode_terms(deployment: Deployment, load: Load, *, interleaved: bool = True) -> Terms:
     """The terms of one step of decoding. interleaved: with the prefills of requests that take the place of others."""
-    model, hardware, gpus = deployment.model, deployment.hardware, deployment.gpus
     batch = served_batch(deployment, load)
-    peak = gpus * hardware.peak(deployment.stored.maths)
-    context = load.input_len + load.output_len / 2
     prefills = (batch - 1) / load.output_len if interleaved and load.output_len else 0.0
-    tokens = batch + prefills * load.input_len
+    step = step_terms(deployment, batch, load.input_len + load.output_len / 2)
+    if not prefills:
+        return step
+    read_s = prefill_flops(deployment.model, load.input_len) / _peak(deployment)
+    return replace(step, prefill_s=prefills * read_s, link_s=_link_s(deployment, batch + prefills * load.input_len))
+
+
+def step_terms(deployment: Deployment, batch: float, context: float) -> Terms:
+    """The terms of a step of decoding by itself: `batch` sequences, for which there is room, of so many tokens each."""
+    model, hardware, gpus = deployment.model, deployment.hardware, deployment.gpus
     return Terms(
         weights_s=weight_bytes_read(model, deployment.stored, batch) / (gpus * hardware.bytes_per_s),
         kv_s=batch * kv_bytes(deployment, context) / (gpus * hardware.bytes_per_s),
-        compute_s=2 * (model.active_linear + model.embedding) * batch / peak,
-        prefill_s=prefills * prefill_flops(model, load.input_len) / peak,
-        link_s=_link_s(deployment, tokens),
+        compute_s=2 * (model.active_linear + model.embedding) * batch / _peak(deployment),
+        prefill_s=0.0,
+        link_s=_link_s(deployment, batch),
         layers=model.num_layers,
         sums=SUMS_PER_LAYER * model.num_layers if gpus > 1 else 0,
         sequences=batch,
@@ -158,13 +164,17 @@ def prefill_terms(deployment: Deployment, tokens: float) -> Terms:
     return Terms(
         weights_s=weight_bytes_read(model, deployment.stored, tokens) / (gpus * hardware.bytes_per_s),
         kv_s=0.0,
-        compute_s=prefill_flops(model, tokens) / (gpus * hardware.peak(deployment.stored.maths)),
+        compute_s=prefill_flops(model, tokens) / _peak(deployment),
         prefill_s=0.0,
         link_s=_link_s(deployment, tokens),
         layers=model.num_layers,
         sums=SUMS_PER_LAYER * model.num_layers if gpus > 1 else 0,
         sequences=1,
     )
+
+
+def _peak(deployment: Deployment) -> float:
+    return deployment.gpus * deployment.hardware.peak(deployment.stored.maths)
 
 
 def _link_s(deployment: Deployment, tokens: float) -> float:

@@ -18,10 +18,19 @@ from wayra.plan.hardware import Hardware
 from wayra.plan.models import Architecture
 from wayra.plan.quantity import Quantity, computed, derived, given, with_interval
 from wayra.plan.stored import Stored, stored_as
+from wayra.plan.workload import Workload
 
 KV_BITS = 16
 Z95 = 1.645
 MEAN_BATCH = "max(((sqrt(z * z + 4 * batch) - z) / 2) ** 2, 0.1)"
+SECONDS = (
+    "max((weights_s + kv_s) / bandwidth_share, compute_s / compute_share)"
+    " + layers * layer_s + link_s / link_share + sums * sum_s + sequences * sequence_s"
+)
+LATENCY = "output_tok * step_s + batch * prefill_s"
+TTFT = "2 * prefill_s + step_s"
+RATE = "mean_batch / latency_s"
+MACHINES = "max(1, ceil(peak_requests_per_s / requests_per_s))"
 MAX_BATCH = 512
 
 GPU_FORMATS: tuple[Stored, ...] = (stored_as("bf16"), stored_as("fp8"), stored_as("awq-int4"))
@@ -85,11 +94,11 @@ def kv_bytes_per_sequence(machine: Machine, context: float) -> float:
 
 
 def memory_gb(machine: Machine, batch: int, context: float) -> Quantity:
-    """Weights, KV cache of `batch` sequences of `context` tokens, runtime."""
+    """Weights, KV cache of `batch` sequences of `context` tokens, the largest step's activations, runtime."""
     return derived(
         "memory_gb",
         "GB",
-        "(weights_bytes + batch * kv_bytes_per_sequence + runtime_bytes) / 1e9",
+        "(weights_bytes + batch * kv_bytes_per_sequence + activation_bytes + runtime_bytes) / 1e9",
         memory.weights_bytes(machine.shape, machine.fmt),
         given("batch", batch, "", "sequences at once"),
         computed(
@@ -99,8 +108,15 @@ def memory_gb(machine: Machine, batch: int, context: float) -> Quantity:
             f"{context:,.0f} tokens, in layers with a window no more than it",
             memory.kv_bytes_per_token(machine.shape, KV_BITS),
         ),
+        activation_bytes(machine, batch),
         memory.runtime_bytes(machine.shape, machine.card, machine.gpus),
     )
+
+
+def activation_bytes(machine: Machine, batch: int) -> Quantity:
+    """Of a step as large as the engine makes them, whatever the prompts: buffers are set aside for it."""
+    buffers = memory.buffers_of(machine.card)
+    return memory.activation_bytes(machine.shape, memory.Request(batch, buffers.step_tokens, KV_BITS), buffers)
 
 
 def usable_gb(machine: Machine) -> float:
@@ -110,8 +126,7 @@ def usable_gb(machine: Machine) -> float:
 
 def step_s(machine: Machine, batch: int, context: float) -> Quantity:
     """Seconds of a decode step of `batch` sequences with `context` tokens each."""
-    load = roofline.Load(batch, context, 0)
-    return _seconds("step_s", machine, roofline.decode_terms(machine.deployment(), load, interleaved=False))
+    return _seconds("step_s", machine, roofline.step_terms(machine.deployment(), batch, context))
 
 
 def prefill_s(machine: Machine, tokens: float) -> Quantity:
@@ -123,27 +138,41 @@ def _seconds(name: str, machine: Machine, terms: roofline.Terms) -> Quantity:
     """The roofline's sum with its parts; `roofline.speed` says in words which part is the largest."""
     constants = machine.constants()
     at_limit = "at the limits of the hardware"
-    made = derived(
-        name,
-        "s",
-        "max((weights_s + kv_s) / bandwidth_share, compute_s / compute_share)"
-        " + layers * layer_s + link_s / link_share + sums * sum_s + sequences * sequence_s",
-        given("weights_s", terms.weights_s, "s", at_limit),
-        given("kv_s", terms.kv_s, "s", at_limit),
-        given("bandwidth_share", constants.bandwidth_share, "", constants.source),
-        given("compute_s", terms.compute_s, "s", at_limit),
-        given("compute_share", constants.compute_share, "", constants.source),
-        given("layers", terms.layers, "", machine.shape.title),
-        given("layer_s", constants.layer_s, "s", constants.source),
-        given("link_s", terms.link_s, "s", at_limit),
-        given("link_share", roofline.LINK_SHARE, "", constants.source),
-        given("sums", terms.sums, "", "two a layer over several cards"),
-        given("sum_s", constants.sum_s, "s", constants.source),
-        given("sequences", terms.sequences, "", "sequences at once"),
-        given("sequence_s", constants.sequence_s, "s", constants.source),
-        note=f"bounded by {roofline.speed(terms, constants).bounded_by}",
+    source = {
+        "weights_s": at_limit,
+        "kv_s": at_limit,
+        "compute_s": at_limit,
+        "link_s": at_limit,
+        "layers": machine.shape.title,
+        "sums": "two a layer over several cards",
+        "sequences": "sequences at once",
+    }
+    inputs = (
+        given(of, value, "s" if of.endswith("_s") else "", source.get(of, constants.source))
+        for of, value in _values(terms, constants).items()
     )
+    bound = roofline.speed(terms, constants).bounded_by
+    made = derived(name, "s", SECONDS, *inputs, note=f"bounded by {bound}")
     return with_interval(made, made.value * constants.low, made.value * constants.high)
+
+
+def _values(terms: roofline.Terms, constants: roofline.Constants) -> dict[str, float]:
+    """What the formula SECONDS names."""
+    return {
+        "weights_s": terms.weights_s,
+        "kv_s": terms.kv_s,
+        "bandwidth_share": constants.bandwidth_share,
+        "compute_s": terms.compute_s,
+        "compute_share": constants.compute_share,
+        "layers": float(terms.layers),
+        "layer_s": constants.layer_s,
+        "link_s": terms.link_s,
+        "link_share": roofline.LINK_SHARE,
+        "sums": float(terms.sums),
+        "sum_s": constants.sum_s,
+        "sequences": float(terms.sequences),
+        "sequence_s": constants.sequence_s,
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,27 +190,48 @@ class Load:
     requests_per_s: Quantity
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """The numbers of a `Load` without their reasons: thousands are compared for each one that is shown."""
+
+    batch: int
+    latency_s: float
+    ttft_s: float
+    requests_per_s: float
+
+
 def max_batch(machine: Machine, traffic: Traffic, longest: int) -> int:
     """Sequences of average length that fit the KV cache; 0 when the longest one does not."""
     room = memory.kv_room_bytes(machine.shape, machine.fmt, machine.card, machine.gpus)
-    if room < kv_bytes_per_sequence(machine, longest):
+    if room <= 0:
         return 0
-    return min(MAX_BATCH, int(room / kv_bytes_per_sequence(machine, traffic.input_tokens + traffic.output_tokens)))
+    one, two = activation_bytes(machine, 1).value, activation_bytes(machine, 2).value
+    room -= 2 * one - two
+    kept, each = kv_bytes_per_sequence(machine, longest), two - one
+    if room < kept + each:
+        return 0
+    average = kv_bytes_per_sequence(machine, traffic.input_tokens + traffic.output_tokens)
+    return min(MAX_BATCH, int(room / (average + each)))
 
 
 def load_at(machine: Machine, traffic: Traffic, batch: int) -> Load:
-    """What the machine does with `batch` sequences at once, by Little's law.
+    """What the machine does with `batch` sequences at once, by Little's law, each number with its reasons.
 
     While an answer of n tokens is written, every one of the batch's prompts is read once: its time is n steps and
     `batch` prefills. Occupancy under random arrivals is a Poisson number; its 95th percentile is the batch.
     """
-    context = traffic.input_tokens + traffic.output_tokens / 2
-    step = step_s(machine, batch, context)
+    # The number of requests changes nothing of what a batch takes.
+    return _load_at(machine, replace(traffic, requests_per_month=1.0), batch)
+
+
+@lru_cache(maxsize=2048)
+def _load_at(machine: Machine, traffic: Traffic, batch: int) -> Load:
+    step = step_s(machine, batch, traffic.input_tokens + traffic.output_tokens / 2)
     prefill = prefill_s(machine, traffic.input_tokens * (1 - traffic.cached_share))
     size = given("batch", batch, "", "sequences at once")
     answer = given("output_tok", traffic.output_tokens, "tok", "the workload")
-    latency = derived("latency_s", "s", "output_tok * step_s + batch * prefill_s", answer, step, size, prefill)
-    ttft = derived("ttft_s", "s", "2 * prefill_s + step_s", prefill, step, note="behind one other prompt")
+    latency = derived("latency_s", "s", LATENCY, answer, step, size, prefill)
+    ttft = derived("ttft_s", "s", TTFT, prefill, step, note="behind one other prompt")
     stream = derived("tok_per_s", "tok/s", "output_tok / latency_s", answer, latency)
     under_way = derived(
         "mean_batch",
@@ -190,47 +240,58 @@ def load_at(machine: Machine, traffic: Traffic, batch: int) -> Load:
         given("z", Z95, "", "95th percentile of a Poisson number: mean + z * sqrt(mean)"),
         size,
     )
-    rate = derived("requests_per_s", "1/s", "mean_batch / latency_s", under_way, latency)
+    rate = derived("requests_per_s", "1/s", RATE, under_way, latency)
     return Load(batch, latency, ttft, stream, rate)
 
 
+@lru_cache(maxsize=16_384)
+def paces(machine: Machine, traffic: Traffic, longest: int) -> tuple[Pace, ...]:
+    """The machine at every batch worth trying, smallest first; none when the model does not fit.
+
+    Computed from the formulas that `load_at` explains.
+    """
+    largest = max_batch(machine, traffic, longest)
+    sizes = sorted({1, 2, 4, 8, 16, 32, 64, 128, 256, MAX_BATCH, largest} & set(range(1, largest + 1)))
+    if not sizes:
+        return ()
+    context = traffic.input_tokens + traffic.output_tokens / 2
+    deployment, constants = machine.deployment(), machine.constants()
+    prompt = max(traffic.input_tokens * (1 - traffic.cached_share), 1.0)
+    prefill = evaluate(SECONDS, _values(roofline.prefill_terms(deployment, prompt), constants))
+    found: list[Pace] = []
+    for size in sizes:
+        step = evaluate(SECONDS, _values(roofline.step_terms(deployment, size, context), constants))
+        named = {"output_tok": traffic.output_tokens, "step_s": step, "batch": float(size), "prefill_s": prefill}
+        latency = evaluate(LATENCY, named)
+        rate = evaluate(RATE, {"mean_batch": mean_batch(size), "latency_s": latency})
+        found.append(Pace(size, latency, evaluate(TTFT, named), rate))
+    return tuple(found)
+
+
+@lru_cache(maxsize=1024)
 def mean_batch(batch: int) -> float:
     """Sequences under way on average, when 95 % of the time there are at most `batch`."""
     return evaluate(MEAN_BATCH, {"z": Z95, "batch": float(batch)})
 
 
-def best_load(
-    machine: Machine, traffic: Traffic, longest: int, latency_limit_s: float | None, ttft_limit_s: float | None
-) -> Load | None:
-    """The load with the highest rate within the limits. None when the model does not fit.
+def best_pace(machine: Machine, workload: Workload) -> Pace | None:
+    """The pace with the highest rate within the limits. None when the model does not fit.
 
-    When not even one sequence keeps the limits, that load is returned: its latency tells by how much.
+    When not even one sequence keeps the limits, that pace is returned: its latency tells by how much.
     """
-    # Neither the number of requests nor a limit changes what a batch takes.
-    loads = _loads(machine, replace(traffic, requests_per_month=1.0), longest)
-    if not loads:
-        return None
-    fitting = [
-        load
-        for load in loads
-        if load.latency_s.value <= (latency_limit_s or math.inf) and load.ttft_s.value <= (ttft_limit_s or math.inf)
-    ]
-    return max(fitting, key=lambda load: load.requests_per_s.value) if fitting else loads[0]
+    tried = paces(machine, replace(workload.traffic, requests_per_month=1.0), workload.longest)
+    latency_limit_s, ttft_limit_s = workload.latency_p95_s or math.inf, workload.ttft_p95_s or math.inf
+    fitting = [pace for pace in tried if pace.latency_s <= latency_limit_s and pace.ttft_s <= ttft_limit_s]
+    if fitting:
+        return max(fitting, key=lambda pace: pace.requests_per_s)
+    return tried[0] if tried else None
 
 
-def load_of(machine: Machine, traffic: Traffic, longest: int, requests_per_s: float, most: Load) -> Load:
-    """What one machine does at a given rate: the smallest batch that carries it, at most the load `most`."""
-    loads = _loads(machine, replace(traffic, requests_per_month=1.0), longest)
-    carrying = (load for load in loads if load.requests_per_s.value >= requests_per_s and load.batch <= most.batch)
+def pace_of(machine: Machine, workload: Workload, requests_per_s: float, most: Pace) -> Pace:
+    """What one machine does at a given rate: the smallest batch that carries it, at most the pace `most`."""
+    tried = paces(machine, replace(workload.traffic, requests_per_month=1.0), workload.longest)
+    carrying = (pace for pace in tried if pace.requests_per_s >= requests_per_s and pace.batch <= most.batch)
     return next(carrying, most)
-
-
-@lru_cache(maxsize=8192)
-def _loads(machine: Machine, traffic: Traffic, longest: int) -> tuple[Load, ...]:
-    """The machine at every batch worth trying, smallest first."""
-    largest = max_batch(machine, traffic, longest)
-    sizes = sorted({1, 2, 4, 8, 16, 32, 64, 128, 256, MAX_BATCH, largest} & set(range(1, largest + 1)))
-    return tuple(load_at(machine, traffic, size) for size in sizes)
 
 
 def machines(load: Load, peak_requests_per_s: float) -> Quantity:
@@ -238,7 +299,7 @@ def machines(load: Load, peak_requests_per_s: float) -> Quantity:
     return derived(
         "machines",
         "",
-        "max(1, ceil(peak_requests_per_s / requests_per_s))",
+        MACHINES,
         given("peak_requests_per_s", peak_requests_per_s, "1/s", "the workload's mean rate times its peak factor"),
         load.requests_per_s,
     )
@@ -258,5 +319,6 @@ def capacity_mtok_per_month(load: Load, traffic: Traffic, peak_factor: float) ->
     )
 
 
-def total_gpus(machine: Machine, count: Quantity) -> Quantity:
-    return computed("gpus", count.value * machine.gpus, "", "machines times GPUs of each", count)
+def num_machines(pace: Pace, peak_requests_per_s: float) -> int:
+    """The value of `machines`."""
+    return int(evaluate(MACHINES, {"peak_requests_per_s": peak_requests_per_s, "requests_per_s": pace.requests_per_s}))

@@ -19,7 +19,7 @@ from wayra.plan.options import Option
 from wayra.plan.planner import Plan, make_plan
 from wayra.plan.prices.table import shipped_prices, stated_rent
 from wayra.plan.stored import stored_as
-from wayra.plan.workload import Route, Workload, scenario
+from wayra.plan.workload import FineTuning, Route, Workload, scenario
 
 pytest.importorskip("genai_prices")
 
@@ -110,6 +110,19 @@ def test_more_cards_than_there_are_is_a_constraint():
     made = make_plan(busy, MARKET)
     have = [option for option in made.rejected if option.kind == "have"]
     assert all("hardware" in failed(option) for option in have)
+
+
+def test_training_runs_count_against_the_budget():
+    kept: dict[str, object] = {"models": ("llama-3.1-8b",), "gpus": ("l40s",), "privacy": "no-third-party"}
+    # One card is 0.79 * 730 = 576.70 USD a month; runs of 100 million tokens every day come on top.
+    tuned = FineTuning(100_000, 1000, 365)
+    assert any(option.kind == "rented" for option in plan(**kept, budget_usd_per_month=600.0).options)
+    made = plan(**kept, budget_usd_per_month=600.0, fine_tuning=tuned)
+    rented = [option for option in made.rejected if option.kind == "rented"]
+    assert rented
+    for option in rented:
+        assert option.usd_per_month.value > 600
+        assert "monthly budget" in failed(option)
 
 
 def test_a_stated_rent_replaces_the_table():
@@ -314,12 +327,20 @@ class TestServing:
     CONSTANTS = roofline.Constants(0.7, 0.5, 50e-6, 20e-6, 10e-6, 0.8, 1.25)
     ONE = serving.Machine(architecture("llama-3.1-8b"), hardware("h100-sxm"), 1, stored_as("bf16"), CONSTANTS)
 
-    def test_one_sequence_of_8b_takes_its_weights_its_kv_cache_and_the_runtime(self):
-        # 8.030e9 * 2 = 16.06 GB; 1,000 tokens * 131,072 B = 0.131 GB; 2 GB
-        assert serving.memory_gb(self.ONE, 1, 1000).value == pytest.approx(18.19, abs=0.005)
+    def test_one_sequence_of_8b_takes_its_weights_its_kv_cache_the_activations_and_the_runtime(self):
+        # 8.030e9 * 2 = 16.06 GB; 1,000 tokens * 131,072 B = 0.131 GB; 2 GB; a step of 8,192 tokens:
+        # 8,192 * (5 * 4,096 + 2 * 1,024 + 3 * 14,336) * 2 = 1.074 GB, logits 128,256 * 4
+        assert serving.memory_gb(self.ONE, 1, 1000).value == pytest.approx(19.266, abs=0.005)
         # 6.98e9 weights of the layers at 4.15625 bits, 1.05e9 of embedding and head at 16: 3.63 + 2.10
         four = replace(self.ONE, fmt=stored_as("awq-int4"))
-        assert serving.memory_gb(four, 1, 1000).value == pytest.approx(5.73 + 2.13, abs=0.01)
+        assert serving.memory_gb(four, 1, 1000).value == pytest.approx(5.73 + 2.13 + 1.07, abs=0.01)
+
+    def test_the_largest_batch_is_the_last_that_fits(self):
+        traffic = Traffic(3000, 1000, 1)
+        most = serving.max_batch(self.ONE, traffic, 4000)
+        assert 64 < most < serving.MAX_BATCH
+        assert serving.memory_gb(self.ONE, most, 4000).value <= serving.usable_gb(self.ONE)
+        assert serving.memory_gb(self.ONE, most + 1, 4000).value > serving.usable_gb(self.ONE)
 
     def test_a_step_reads_its_bytes_at_seven_tenths_of_the_bandwidth(self):
         # (7.505e9 * 2 + 1,000 * 131,072) / (0.7 * 3,350e9) = 6.46 ms, 32 layers of 50 us = 1.6 ms
@@ -362,16 +383,29 @@ class TestServing:
     def test_a_model_that_does_not_fit_carries_nothing(self):
         small = serving.Machine(architecture("llama-3.1-70b"), hardware("rtx4090"), 1, stored_as("bf16"))
         assert serving.max_batch(small, Traffic(1000, 100, 1), 1100) == 0
-        assert serving.best_load(small, Traffic(1000, 100, 1), 1100, None, None) is None
+        assert serving.best_pace(small, Workload("w", Traffic(1000, 100, 1))) is None
+
+    @pytest.mark.parametrize("card", ["h100-sxm", "server-zen4"])
+    def test_the_numbers_compared_are_those_explained(self, card: str):
+        found = hardware(card)
+        machine = serving.Machine(architecture("llama-3.1-8b"), found, 1, serving.formats_on(found)[0])
+        traffic = Traffic(900, 150, 1, cached_share=0.25)
+        tried = serving.paces(machine, traffic, 1050)
+        assert len(tried) > 4
+        for pace in tried:
+            load = serving.load_at(machine, traffic, pace.batch)
+            explained = (load.latency_s.value, load.ttft_s.value, load.requests_per_s.value)
+            assert (pace.latency_s, pace.ttft_s, pace.requests_per_s) == explained
+            assert serving.num_machines(pace, 12.5) == serving.machines(load, 12.5).value
 
     def test_limits_cost_throughput(self):
-        traffic = Traffic(1000, 200, 1)
-        free = serving.best_load(self.ONE, traffic, 1200, None, None)
-        tight = serving.best_load(self.ONE, traffic, 1200, 3.0, None)
+        work = Workload("w", Traffic(1000, 200, 1))
+        free = serving.best_pace(self.ONE, work)
+        tight = serving.best_pace(self.ONE, replace(work, latency_p95_s=3.0))
         assert free is not None
         assert tight is not None
-        assert tight.latency_s.value <= 3.0 < free.latency_s.value
-        assert tight.requests_per_s.value < free.requests_per_s.value
+        assert tight.latency_s <= 3.0 < free.latency_s
+        assert tight.requests_per_s < free.requests_per_s
 
     @pytest.mark.parametrize(("at_once", "measured"), [(32, 680), (64, 1112)])
     def test_throughput_of_70b_is_within_a_fifth_of_what_others_measured(self, at_once: int, measured: float):
@@ -383,14 +417,14 @@ class TestServing:
         assert per_gpu == pytest.approx(measured, rel=0.2)
 
     def test_a_quiet_machine_answers_sooner_than_a_full_one(self):
-        traffic = Traffic(1000, 200, 1)
-        full = serving.best_load(self.ONE, traffic, 1200, None, None)
+        work = Workload("w", Traffic(1000, 200, 1))
+        full = serving.best_pace(self.ONE, work)
         assert full is not None
-        quiet = serving.load_of(self.ONE, traffic, 1200, full.requests_per_s.value / 10, full)
+        quiet = serving.pace_of(self.ONE, work, full.requests_per_s / 10, full)
         assert quiet.batch < full.batch
-        assert quiet.latency_s.value < full.latency_s.value
-        assert quiet.requests_per_s.value >= full.requests_per_s.value / 10
-        assert serving.load_of(self.ONE, traffic, 1200, full.requests_per_s.value * 10, full) is full
+        assert quiet.latency_s < full.latency_s
+        assert quiet.requests_per_s >= full.requests_per_s / 10
+        assert serving.pace_of(self.ONE, work, full.requests_per_s * 10, full) is full
 
     def test_fp8_needs_cards_that_have_it_and_heads_must_divide(self):
         assert not serving.Machine(

@@ -57,6 +57,14 @@ def providers() -> tuple[str, ...]:
     return tuple(entry.id for entry in _list().providers)
 
 
+def provider_of(url: str) -> str | None:
+    """The provider whose API answers at `url`; None when the list knows none. Raises SourceError as above."""
+    for entry in _list().providers:
+        if re.match(entry.api_pattern, url.lower()):
+            return entry.id
+    return None
+
+
 def list_version() -> str:
     return importlib.metadata.version("genai-prices")
 
