@@ -1,6 +1,7 @@
 """The only place that reads environment variables. Values are resolved once, by `from_environment`."""
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ class Settings:
     4 GiB, or a twentieth of the free disk if that is less.
     api_key: what is sent to a server that is asked by its address (WAYRA_API_KEY).
     has_otel_endpoint: whether traces are to be sent somewhere (OTEL_EXPORTER_OTLP_ENDPOINT, or that of traces alone).
+    has_display: whether a browser's window can be shown (DISPLAY or WAYLAND_DISPLAY; always on Windows and macOS).
     runs_dir: where measurements are recorded (WAYRA_RUNS); None: the folder "runs" of the cache.
     """
 
@@ -37,14 +39,15 @@ class Settings:
     prefix_disk_bytes: int | None = None
     api_key: str | None = field(default=None, repr=False)
     has_otel_endpoint: bool = False
+    has_display: bool = False
 
 
 def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
     """Resolve settings from the environment.
 
     Reads WAYRA_CACHE, WAYRA_RUNS, WAYRA_PREFIX_DISK_MB, XDG_CACHE_HOME, HF_HUB_OFFLINE, WAYRA_ISA, WAYRA_THREADS,
-    WAYRA_DEBUG, WAYRA_API_KEY, NO_COLOR, OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_TRACES_ENDPOINT. Raises
-    InvalidParameter on a number that is none.
+    WAYRA_DEBUG, WAYRA_API_KEY, NO_COLOR, DISPLAY, WAYLAND_DISPLAY, OTEL_EXPORTER_OTLP_ENDPOINT and
+    OTEL_EXPORTER_OTLP_TRACES_ENDPOINT. Raises InvalidParameter on a number that is none.
     """
     env = os.environ if environ is None else environ
     if explicit := env.get("WAYRA_CACHE"):
@@ -62,6 +65,7 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
         prefix_disk_bytes=_disk_bytes(env.get("WAYRA_PREFIX_DISK_MB", "")),
         api_key=env.get("WAYRA_API_KEY") or None,
         has_otel_endpoint=bool(env.get("OTEL_EXPORTER_OTLP_ENDPOINT") or env.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")),
+        has_display=sys.platform in ("win32", "darwin") or bool(env.get("DISPLAY") or env.get("WAYLAND_DISPLAY")),
         runs_dir=Path(env["WAYRA_RUNS"]).expanduser() if env.get("WAYRA_RUNS") else None,
     )
 
@@ -89,3 +93,8 @@ def _disk_bytes(text: str) -> int | None:
 def child_environment(**changes: str) -> dict[str, str]:
     """This process's environment with `changes`, to be handed to a program it starts."""
     return {**os.environ, **changes}
+
+
+def named_variable(name: str) -> str | None:
+    """An environment variable whose name the user gave, as for a server's key; None when it is unset or empty."""
+    return os.environ.get(name) or None

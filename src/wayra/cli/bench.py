@@ -10,6 +10,7 @@ import click
 from wayra.base.errors import InvalidParameter
 from wayra.base.settings import Settings
 from wayra.cli.generation import MODEL_OPTIONS, with_options
+from wayra.cli.keys import KEY_OPTIONS, key_of
 from wayra.cli.output import emit, json_option
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ Examples:
 """
 
 
-def _numbers(kind: type) -> Any:
+def numbers(kind: type) -> Any:
+    """A callback for an option that takes a list like 1,2,4."""
+
     def convert(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[Any, ...] | None:
         try:
             return None if value is None else tuple(kind(part) for part in value.split(","))
@@ -39,8 +42,8 @@ def _numbers(kind: type) -> Any:
 
 
 TRAFFIC_OPTIONS = (
-    click.option("--concurrency", callback=_numbers(int), metavar="N,...", help="Closed loops of so many users."),
-    click.option("--rate", callback=_numbers(float), metavar="R,...", help="Open loops of so many requests a second."),
+    click.option("--concurrency", callback=numbers(int), metavar="N,...", help="Closed loops of so many users."),
+    click.option("--rate", callback=numbers(float), metavar="R,...", help="Open loops of so many requests a second."),
     click.option("--poisson", "is_poisson", is_flag=True, help="At random times instead of even ones."),
     click.option("--sweep", is_flag=True, help="Double the concurrency up to the knee."),
     click.option("--trace", type=click.Path(dir_okay=False), help="Replay a JSONL file."),
@@ -60,15 +63,15 @@ SERVER_OPTIONS = (
     click.option("--model", "served_model", metavar="NAME", help="Of the server; default: the first it lists."),
     click.option("--api", type=click.Choice(["completions", "chat"]), default="completions", show_default=True,
                  help="Which endpoint of a server to ask."),
-    click.option("--key", envvar="WAYRA_TARGET_KEY", metavar="KEY", help="Sent as a bearer token; never recorded."),
+    *KEY_OPTIONS,
     click.option("--no-ignore-eos", is_flag=True, help="Let answers end; do not send ignore_eos."),
     click.option("--running-usage", is_flag=True, help="Ask for usage in each chunk (vLLM)."),
     click.option("--input-price", type=float, metavar="P", help="Of a million prompt tokens."),
     click.option("--output-price", type=float, metavar="P", help="Of a million output tokens."),
 )  # fmt: skip
 MODEL_BENCH_OPTIONS = (
-    click.option("--pp", callback=_numbers(int), metavar="N,...", help="Prompt lengths to prefill (512)."),
-    click.option("--tg", callback=_numbers(int), metavar="N,...", help="Tokens to decode (128)."),
+    click.option("--pp", callback=numbers(int), metavar="N,...", help="Prompt lengths to prefill (512)."),
+    click.option("--tg", callback=numbers(int), metavar="N,...", help="Tokens to decode (128)."),
     click.option("--repeats", type=int, metavar="N", help="Of each (5)."),
     click.option("--limit-gb-s", type=float, metavar="X", help="Memory bandwidth; default: measured."),
     click.option("--limit-int8-gops", type=float, metavar="X", help="Peak of int8 operations; default: measured."),
@@ -182,7 +185,7 @@ def _target(settings: Settings, chosen: "BenchSettings", options: dict[str, Any]
         return LocalTarget(load_model(settings, {**options, "model": chosen.target}, fixed))
     how = OpenAITargetSettings(
         model=options["served_model"] or "",
-        key=options["key"],
+        key=key_of(options, chosen.target),
         api=options["api"],
         can_ignore_eos=chosen.ignore_eos,
         wants_running_usage=options["running_usage"],

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 from wayra.base.settings import Settings
 from wayra.cli.output import emit, make_console, print_line, printable
 from wayra.lab.latency.record import RequestRecord
+from wayra.lab.runs.shown import shown
 
 if TYPE_CHECKING:
     from wayra.lab.runs import Figure, Run, Summary
@@ -153,15 +154,6 @@ def _print_bars(summary: "Summary", stages: list[str]) -> None:
     for stage, rate in rates.items():
         bar = "█" * round(BAR_WIDTH * rate / max(rates.values()))
         print_line(f"  {stage:<18} {bar} {shown(rate)}")
-
-
-def shown(value: float | None) -> str:
-    """Four figures that matter."""
-    if value is None:
-        return "unknown"
-    if float(value).is_integer() and abs(value) < 1e9:
-        return f"{value:,.0f}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _interval(figure: "Figure") -> str:

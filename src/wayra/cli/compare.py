@@ -1,6 +1,7 @@
 """`wayra compare`: two or more models head to head, measured or from recorded runs."""
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,50 +9,73 @@ import click
 
 from wayra.base.errors import InvalidParameter, WayraError
 from wayra.base.settings import Settings
+from wayra.cli.bench import numbers
+from wayra.cli.eval import data_by_suite
 from wayra.cli.generation import MODEL_OPTIONS, load_model, with_options
+from wayra.cli.judging import open_judge
+from wayra.cli.keys import LABELLED_KEY_OPTIONS, keys_by_label
 from wayra.cli.output import emit, json_option, note, print_line
 
 if TYPE_CHECKING:
-    from wayra.lab.compare.report import Side
+    import contextlib
+
+    from wayra.lab.compare.measure import Tools
     from wayra.lab.compare.settings import CompareSettings
+    from wayra.lab.compare.tables import Side
     from wayra.lab.runs import Run, RunStore
     from wayra.lab.suites import SuiteItems
+    from wayra.lab.tasks import Judge
     from wayra.llm import LLM
 
 DEFAULT_SUITES = "tasks"
+PLAIN_FIELDS = ("limit", "seed", "max_tokens", "rounds", "concurrency", "judge", "judge_model")
 EPILOG = """\b
 Examples:
-  wayra compare smollm2 ./smollm2-Q8_0.gguf
+  wayra compare smollm2 ./smollm2-Q8_0.gguf --html report.html
   wayra compare smollm2 http://127.0.0.1:8000 --suite tasks,gsm8k --limit 50 --markdown report.md
-  wayra compare smollm2 https://api.example.com --price B=2.5,10 --rent A=0.4
+  wayra compare smollm2 https://api.openai.com --model B=gpt-4o --key-env B=OPENAI_API_KEY --rent A=0.4
+  wayra compare smollm2 ./smollm2-Q8_0.gguf --judge http://127.0.0.1:8000
   wayra compare --resume latest
   wayra compare --runs RUN,RUN
 """
 
 
+WHAT_OPTIONS = (
+    click.option("-s", "--suite", "suites", metavar="NAME,...", default=DEFAULT_SUITES, show_default=True,
+                 help="What to ask all of them; `wayra eval --list` lists the suites."),
+    click.option("--data", multiple=True, metavar="[SUITE=]PATH",
+                 help="A file or folder to read a suite from: JSONL, JSON, CSV, Parquet."),
+    click.option("--limit", type=int, metavar="N", help="Questions of each suite, drawn by the seed (12)."),
+    click.option("--max-tokens", type=int, metavar="N", help="Longest answer (384)."),
+    click.option("--seed", type=int, metavar="N", help="Of drawing, prompts and sampling (0)."),
+    click.option("--rounds", type=int, metavar="N", help="Turns of each model at its speed (5)."),
+    click.option("--concurrency", callback=numbers(int), metavar="N,...", help="Batch sizes of the speed (1,4,8)."),
+    click.option("--judge", metavar="TARGET", help="Model or URL that judges creative writing; default: nobody."),
+    click.option("--judge-model", metavar="NAME", help="That server's name for it; default: its first."),
+)  # fmt: skip
+SERVER_OPTIONS = (
+    click.option("--model", "served_models", multiple=True, metavar="B=NAME",
+                 help="A server's model; default: its first."),
+    *LABELLED_KEY_OPTIONS,
+    click.option("--price", "prices", multiple=True, metavar="B=IN,OUT",
+                 help="USD of a million prompt and output tokens; default: the price list's, of a provider it knows."),
+    click.option("--rent", "rents", multiple=True, metavar="A=USD", help="USD an hour of the machine that answers."),
+)  # fmt: skip
+REPORT_OPTIONS = (
+    click.option("--resume", metavar="RUN", help="Go on with an interrupted comparison, or show a finished one."),
+    click.option("--runs", metavar="RUN,...", help="Compare recorded runs of bench and eval, by their targets."),
+    click.option("--html", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+                 help="Also write a page with plots, complete in itself."),
+    click.option("--markdown", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+                 help="Also write a report."),
+)  # fmt: skip
+
+
 @click.command(epilog=EPILOG)
 @click.argument("targets", nargs=-1)
-@click.option(
-    "-s",
-    "--suite",
-    "suites",
-    metavar="NAME,...",
-    default=DEFAULT_SUITES,
-    show_default=True,
-    help="What to ask all of them; `wayra eval --list` lists the suites.",
-)
-@click.option("--limit", type=int, metavar="N", help="Questions of each suite, drawn by the seed (12).")
-@click.option("--max-tokens", type=int, metavar="N", help="Longest answer (384).")
-@click.option("--seed", type=int, metavar="N", help="Of drawing, prompts and sampling (0).")
-@click.option("--model", "served_models", multiple=True, metavar="B=NAME", help="A server's model; default: its first.")
-@click.option("--key", envvar="WAYRA_TARGET_KEY", metavar="KEY", help="Sent to servers as a bearer token; unrecorded.")
-@click.option("--price", "prices", multiple=True, metavar="B=IN,OUT", help="USD of a million prompt and output tokens.")
-@click.option("--rent", "rents", multiple=True, metavar="A=USD", help="USD an hour of the machine that answers.")
-@click.option("--resume", metavar="RUN", help="Go on with an interrupted comparison, or show a finished one.")
-@click.option("--runs", metavar="RUN,...", help="Compare recorded runs of bench and eval, by their targets.")
-@click.option(
-    "--markdown", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Also write a report."
-)
+@with_options(WHAT_OPTIONS)
+@with_options(SERVER_OPTIONS)
+@with_options(REPORT_OPTIONS)
 @with_options(MODEL_OPTIONS[1:])
 @json_option
 @click.pass_obj
@@ -59,40 +83,73 @@ def compare(settings: Settings, targets: tuple[str, ...], as_json: bool, **optio
     """Compare TARGETS (models here, quantisations of one, URLs), called A, B, ...: size, speed, memory, cost, answers.
 
     The defaults (12 questions of each of ten tasks, answers of 384 tokens) are bounded for a small model on two cores:
-    more questions settle more, and models that think need longer answers. The verdict says only what is significant
-    after correction for all tests.
+    more questions settle more, and models that think need longer answers. Speed is measured in turns: A, B, A, B. The
+    verdict says only what is significant after correction for all tests.
     """
     from wayra.cli.compare_report import as_document, markdown, print_comparison
+    from wayra.lab.compare.page import page
+    from wayra.lab.compare.recorded import comparison_of
     from wayra.lab.compare.report import compared
     from wayra.lab.runs import RunStore
 
+    for path in (options["html"], options["markdown"]):
+        if path is not None:
+            _check_writable(path)
     store = RunStore(settings)
     if options["runs"] is not None:
         if targets or options["resume"]:
             raise click.UsageError("--runs compares what is recorded; give no targets and no --resume with it")
-        run_id, sides = None, _recorded(store, options)
+        run_id, found = None, compared(_recorded(store, options))
     else:
-        run_id, sides = _measured(settings, store, targets, {**options, "as_json": as_json})
-    found = compared(sides)
+        run_id = _measured(settings, store, targets, {**options, "as_json": as_json})
+        found = comparison_of(store, store.open(run_id))
     if options["markdown"] is not None:
         _write(options["markdown"], markdown(found))
+    if options["html"] is not None:
+        _write(options["html"], page(found, run_id))
     emit(as_document(found, run_id), as_json, lambda: print_comparison(settings, found, run_id))
 
 
-def _measured(
-    settings: Settings, store: "RunStore", targets: tuple[str, ...], options: dict[str, Any]
-) -> "tuple[str, list[Side]]":
-    from wayra.lab.compare.measure import Tools, measure
-    from wayra.lab.compare.recorded import sides_of
-    from wayra.lab.compare.settings import is_url
+def _measured(settings: Settings, store: "RunStore", targets: tuple[str, ...], options: dict[str, Any]) -> str:
+    """The comparison's run, when everything is measured."""
+    from wayra.lab.compare.measure import measure
     from wayra.lab.runs import RunFacts
+
+    if options["resume"] is not None and not targets:
+        found = _found(store, options["resume"])
+        if found.status == "done" and found.kind == "compare":
+            return found.id
+    chosen, suites = _chosen(settings, store, targets, options)
+    tools = _tools(settings, store, chosen, options)
+    if options["resume"] is not None:
+        writer = store.resume(_found(store, options["resume"]).id)
+    else:
+        writer = store.create("compare", dataclasses.asdict(chosen), RunFacts(name=" / ".join(chosen.targets)))
+    with writer as run:
+        try:
+            measure(chosen, suites, run, tools)
+        except WayraError as error:
+            raise type(error)(f"{error} (go on with `wayra compare --resume {run.id}`)") from error
+        except KeyboardInterrupt:
+            print_line(f"interrupted; go on with `wayra compare --resume {run.id}`")
+            raise
+        run.finish()
+    return run.id
+
+
+def _tools(settings: Settings, store: "RunStore", chosen: "CompareSettings", options: dict[str, Any]) -> "Tools":
+    from wayra.lab.compare.measure import Tools
+    from wayra.lab.compare.settings import JUDGE, is_url
     from wayra.llm import LLM
 
-    chosen, suites = _chosen(settings, store, targets, options)
+    servers = [label for label, target in chosen.labelled() if is_url(target)]
+    keys = keys_by_label(chosen.key_env, chosen.key_files, servers)
+    # A key that the environment has for some server is not told to all of these.
+    keyless = dataclasses.replace(settings, api_key=None)
 
     def open_model(label: str, target: str, is_timed: bool) -> "LLM":
         if is_url(target):
-            return LLM(chosen.served_models.get(label), url=target, api_key=options["key"], settings=settings)
+            return LLM(chosen.served_models.get(label), url=target, api_key=keys.get(label), settings=keyless)
         if is_timed:
             return load_model(settings, {**options, "model": target}, {"prefix_cache": False, "speculate": "off"})
         return load_model(settings, {**options, "model": target}, {"max_batch": 16})
@@ -101,23 +158,10 @@ def _measured(
         if not options["as_json"] and (done in (0, total)):
             note(f"{label}: {what}" + (f", {done} of {total}" if done else ""))
 
-    if options["resume"] is not None:
-        found = _found(store, options["resume"])
-        if found.status == "done":
-            return found.id, sides_of(store, found)
-        writer = store.resume(found.id)
-    else:
-        writer = store.create("compare", dataclasses.asdict(chosen), RunFacts(name=" / ".join(chosen.targets)))
-    with writer as run:
-        try:
-            measure(chosen, suites, run, Tools(store, open_model, told, options["key"]))
-        except WayraError as error:
-            raise type(error)(f"{error} (go on with `wayra compare --resume {run.id}`)") from error
-        except KeyboardInterrupt:
-            print_line(f"interrupted; go on with `wayra compare --resume {run.id}`")
-            raise
-        run.finish()
-    return run.id, sides_of(store, store.open(run.id))
+    def judge() -> "contextlib.AbstractContextManager[Judge | None]":
+        return open_judge(keyless, chosen.judge, chosen.judge_model, keys.get(JUDGE))
+
+    return Tools(store, open_model, judge, told, keys)
 
 
 def _found(store: "RunStore", run_id: str) -> "Run":
@@ -140,16 +184,24 @@ def _chosen(
         chosen = settings_of(_found(store, options["resume"]))
     else:
         names = [name.strip() for name in options["suites"].split(",") if name.strip()]
-        given = {name: options[name] for name in ("limit", "seed", "max_tokens") if options[name] is not None}
+        suites = _askable(expanded(names), is_default=options["suites"] == DEFAULT_SUITES)
+        given = {name: options[name] for name in PLAIN_FIELDS if options[name] is not None}
         chosen = CompareSettings(
             targets,
-            _askable(expanded(names), is_default=options["suites"] == DEFAULT_SUITES),
+            suites,
+            data=data_by_suite(options["data"], suites),
             served_models=dict(_labelled("--model", options["served_models"])),
             prices={label: _price(text) for label, text in _labelled("--price", options["prices"])},
             rents={label: _number("--rent", text) for label, text in _labelled("--rent", options["rents"])},
+            key_env=dict(_labelled("--key-env", options["key_env"])),
+            key_files={
+                label: str(Path(path).expanduser().absolute())
+                for label, path in _labelled("--key-file", options["key_file"])
+            },
             **given,
         )
-    return chosen, [load_suite(find_suite(name), settings, None, seed=chosen.seed) for name in chosen.suites]
+    paths = {name: Path(path) for name, path in chosen.data.items()}
+    return chosen, [load_suite(find_suite(name), settings, paths.get(name), seed=chosen.seed) for name in chosen.suites]
 
 
 def _askable(suites: tuple[str, ...], *, is_default: bool) -> tuple[str, ...]:
@@ -170,8 +222,8 @@ def _askable(suites: tuple[str, ...], *, is_default: bool) -> tuple[str, ...]:
 
 def _recorded(store: "RunStore", options: dict[str, Any]) -> "list[Side]":
     """The runs of each target are one model; runs of one target alone are a model each."""
-    from wayra.lab.compare.report import Side
     from wayra.lab.compare.settings import LABELS
+    from wayra.lab.compare.tables import Price, Side
 
     runs = [store.open(name.strip()) for name in options["runs"].split(",") if name.strip()]
     for run in runs:
@@ -183,7 +235,7 @@ def _recorded(store: "RunStore", options: dict[str, Any]) -> "list[Side]":
     sides = list(groups.items()) if len(groups) > 1 else [(str(run.config.get("target")), [run]) for run in runs]
     if len(sides) > len(LABELS):
         raise InvalidParameter(f"the runs are of {len(sides)} models, limit is {len(LABELS)}")
-    prices = {label: _price(text) for label, text in _labelled("--price", options["prices"])}
+    prices = {label: Price(*_price(text)) for label, text in _labelled("--price", options["prices"])}
     rents = {label: _number("--rent", text) for label, text in _labelled("--rent", options["rents"])}
     return [
         Side(label, target, tuple(found), prices.get(label), rents.get(label))
@@ -213,6 +265,12 @@ def _number(option: str, text: str) -> float:
         return float(text)
     except ValueError:
         raise click.UsageError(f"{option}: {text[:80]!r} is no number") from None
+
+
+def _check_writable(path: Path) -> None:
+    """Before what takes minutes."""
+    if not path.parent.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise WayraError(f"{path} cannot be written: its folder does not exist or is read-only")
 
 
 def _write(path: Path, text: str) -> None:

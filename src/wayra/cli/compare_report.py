@@ -8,7 +8,7 @@ from wayra.cli.output import make_console, print_line, printable
 
 if TYPE_CHECKING:
     from wayra.lab.compare.quality import Tested
-    from wayra.lab.compare.report import Cell, Comparison
+    from wayra.lab.compare.tables import Cell, Comparison, Raced
 
 Table = tuple[str, list[str], list[list[str]]]
 NOT_KNOWN = "not known"
@@ -86,7 +86,21 @@ def _tables(found: "Comparison") -> list[Table]:
             for one in found.tested
         ]
         tables.append(("Answers", heads, cells))
+    if found.raced:
+        heads = ["speed", "models", "rounds", "ratio (95 %)", "better", "p after Holm"]
+        tables.append(("Speed in turns, second / first", heads, [_race(one) for one in found.raced]))
     return tables
+
+
+def _race(one: "Raced") -> list[str]:
+    return [
+        one.name,
+        f"{one.first}, {one.second}",
+        str(one.rounds),
+        f"{one.ratio:.3f} ({one.low:.3f} to {one.high:.3f})",
+        "higher" if one.higher_is_better else "lower",
+        f"{one.adjusted_p:.2g}" + (" *" if one.is_significant else ""),
+    ]
 
 
 def _difference(one: "Tested") -> str:
@@ -97,7 +111,7 @@ def _difference(one: "Tested") -> str:
 
 
 def _shown(cell: "Cell") -> str:
-    from wayra.cli.bench_report import shown
+    from wayra.lab.runs.shown import shown
 
     if cell.value is None:
         return NOT_KNOWN

@@ -1,9 +1,7 @@
 """`wayra eval`: ask a model here or a server's the questions of suites, and keep the run."""
 
 import asyncio
-import contextlib
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +10,14 @@ import click
 from wayra.base.errors import InvalidParameter, WayraError
 from wayra.base.settings import Settings
 from wayra.cli.generation import MODEL_OPTIONS, with_options
+from wayra.cli.judging import open_judge
+from wayra.cli.keys import KEY_OPTIONS
 from wayra.cli.output import emit, json_option, print_line
 
 if TYPE_CHECKING:
     from wayra.lab.runs import Run, RunStore, RunWriter
     from wayra.lab.scoring.settings import EvalSettings
     from wayra.lab.suites import SuiteItems
-    from wayra.lab.tasks import Judge
 
 EPILOG = """\b
 Examples:
@@ -32,8 +31,6 @@ Examples:
   wayra eval http://127.0.0.1:8000 --via inspect --suite inspect_evals/swe_bench
   wayra eval --resume latest
 """
-
-JUDGE_TOKENS = 1024
 
 SUITE_OPTIONS = (
     click.option("-s", "--suite", "suites", metavar="NAME,...", help="What to ask; see --list."),
@@ -58,7 +55,7 @@ ANSWER_OPTIONS = (
 )
 SERVER_OPTIONS = (
     click.option("--model", "served_model", metavar="NAME", help="Of the server; default: the first it lists."),
-    click.option("--key", envvar="WAYRA_TARGET_KEY", metavar="KEY", help="Sent as a bearer token; never recorded."),
+    *KEY_OPTIONS,
 )
 
 
@@ -145,20 +142,6 @@ def _evaluated(settings: Settings, store: "RunStore", target: str | None, option
     return store.open(run.id)
 
 
-@contextlib.contextmanager
-def _judge(settings: Settings, chosen: "EvalSettings") -> "Iterator[Judge | None]":
-    """A model that answers one question at a time; None when there is none."""
-    from wayra.llm import LLM, SamplingParams
-
-    if chosen.judge is None:
-        yield None
-        return
-    is_url = chosen.judge.startswith(("http://", "https://"))
-    params = SamplingParams(temperature=0.0, max_tokens=JUDGE_TOKENS)
-    with LLM(None if is_url else chosen.judge, url=chosen.judge if is_url else None, settings=settings) as llm:
-        yield lambda question: llm.chat([{"role": "user", "content": question}], params).text
-
-
 def _required(target: str | None) -> str:
     if target is None:
         raise click.UsageError("name a TARGET: a model, or the URL of a server", click.get_current_context())
@@ -184,15 +167,16 @@ def _chosen(target: str | None, options: dict[str, Any], store: "RunStore") -> "
     suites = expanded([name.strip() for name in options["suites"].split(",") if name.strip()])
     fields = {field.name for field in dataclasses.fields(EvalSettings)} - {"suites", "data"}
     given = {name: value for name, value in options.items() if name in fields and value is not None}
-    return EvalSettings(target=target, suites=suites, data=_data(options["data"], suites), **given)
+    return EvalSettings(target=target, suites=suites, data=data_by_suite(options["data"], suites), **given)
 
 
-def _data(given: tuple[str, ...], suites: tuple[str, ...]) -> dict[str, str]:
+def data_by_suite(given: tuple[str, ...], suites: tuple[str, ...]) -> dict[str, str]:
+    """From --data, absolute paths by suite; a path alone is of the only suite. Raises InvalidParameter."""
     found: dict[str, str] = {}
     for entry in given:
         name, is_named, path = entry.partition("=")
         if not is_named or name not in suites:
-            if len(suites) > 1:
+            if len(suites) != 1:
                 raise InvalidParameter(f"--data {entry[:80]!r} does not say of which suite; write SUITE=PATH")
             name, path = next(iter(suites)), entry
         if name in found:
@@ -232,7 +216,10 @@ def _ask(
     from wayra.lab.scoring.facts import sources_of
 
     run, suites, is_shown = shown
-    with model_of(settings, chosen.target, options, chosen.num_at_once) as llm, _judge(settings, chosen) as judge:
+    with (
+        model_of(settings, chosen.target, options, chosen.num_at_once) as llm,
+        open_judge(settings, chosen.judge) as judge,
+    ):
         run.set_facts(
             target={"model": llm.name, "source": llm.source, "url": llm.url, "load_s": llm.load_s},
             suites=sources_of(suites),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from wayra.base.errors import DataError, InvalidParameter, ServerUnreachable, WayraError
 from wayra.base.settings import Settings
 from wayra.cli.generation import load_model
+from wayra.cli.keys import key_of
 
 if TYPE_CHECKING:
     from wayra.lab.runs import Run, RunStore
@@ -37,10 +38,10 @@ def model_of(settings: Settings, target: str, options: dict[str, Any], max_batch
     from wayra.llm import LLM
 
     if is_url(target):
-        return LLM(options["served_model"], url=target, api_key=options["key"], settings=settings)
-    for name in ("served_model", "key"):
-        if options[name] is not None:
-            raise InvalidParameter(f"--{'model' if name == 'served_model' else name} is for servers; TARGET is a model")
+        return LLM(options["served_model"], url=target, api_key=key_of(options, target), settings=settings)
+    if options["served_model"] is not None:
+        raise InvalidParameter("--model is for servers; TARGET is a model")
+    key_of(options, target)  # refuses a key for a model here
     return load_model(settings, {**options, "model": target}, {"max_batch": max_batch})
 
 
@@ -92,7 +93,7 @@ def _inspect(
     facts = RunFacts(name=f"{target}: {', '.join(tasks)} (inspect)")
     with _served(settings, target, options) as (url, model), store.create("inspect", _plain(chosen), facts) as run:
         run.set_facts(target={"model": model, "url": url})
-        run_inspect(chosen, url, model, options["key"] or settings.api_key, run)
+        run_inspect(chosen, url, model, key_of(options, url) or settings.api_key, run)
         run.finish()
     return store.open(run.id)
 
@@ -104,7 +105,7 @@ def _served(settings: Settings, target: str, options: dict[str, Any]) -> Iterato
     from wayra.llm import LLM
 
     def connected(url: str) -> tuple[str, str]:
-        with LLM(options["served_model"], url=url, api_key=options["key"], settings=settings) as llm:
+        with LLM(options["served_model"], url=url, api_key=key_of(options, url), settings=settings) as llm:
             return api_url(url), llm.name
 
     if is_url(target):

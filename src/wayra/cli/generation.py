@@ -140,7 +140,7 @@ def _remote(settings: Settings, options: Mapping[str, Any]) -> "LLM":
             flag = name.replace("_", "-")
             raise click.UsageError(f"--{flag} says how to load a model, which the server at --url does; leave it out")
     path = options["api_key_file"]
-    key = None if path is None else _key_from(path)
+    key = None if path is None else key_from_file(path)
     return LLM(_asked_model(ctx, options), url=options["url"], api_key=key, settings=settings)
 
 
@@ -150,7 +150,7 @@ def _asked_model(ctx: click.Context, options: Mapping[str, Any]) -> str | None:
     return options["model"] if is_named else None
 
 
-def _key_from(path: Path) -> str:
+def key_from_file(path: Path) -> str:
     """The first word of a file that is no comment, so that a server's own file of keys will do."""
     try:
         with path.open("rb") as file:

@@ -96,7 +96,7 @@ def diff_runs(settings: Settings, first: str, second: str, as_json: bool) -> Non
 def _print_diff(settings: Settings, found: "RunDiff") -> None:
     from rich.table import Table
 
-    from wayra.cli.bench_report import shown
+    from wayra.lab.runs.shown import shown
 
     for field in found.fields:
         print_line(printable(f"{field.what}: {field.first} -> {field.second}"))

@@ -31,13 +31,13 @@ def resampled(generator: np.random.Generator, gain: float = 0.0) -> list[Asked]:
 
 def test_a_model_against_itself_shows_nothing_in_95_of_100_runs() -> None:
     generator = np.random.default_rng(5)
-    claims = sum(any(one.is_significant for one in judged(resampled(generator))) for _ in range(200))
+    claims = sum(any(one.is_significant for one in judged(resampled(generator))[0]) for _ in range(200))
     assert claims <= 10
 
 
 def test_a_really_better_model_is_found() -> None:
     generator = np.random.default_rng(6)
-    found = judged(resampled(generator, gain=0.4))
+    found, _ = judged(resampled(generator, gain=0.4))
     assert all(one.is_significant and one.difference > 0.2 for one in found)
     assert all(one.low <= one.difference <= one.high and one.settling_items is None for one in found)
 
@@ -45,10 +45,10 @@ def test_a_really_better_model_is_found() -> None:
 def test_correction_takes_back_what_one_test_alone_would_claim() -> None:
     lone = asked("x", [0.0] * 6, [1.0] * 6)
     nothing = [asked(f"n{i}", [1.0, 0.0], [1.0, 0.0]) for i in range(9)]
-    (alone,) = judged([lone])
+    ((alone,), _) = judged([lone])
     assert alone.p_value == pytest.approx(2 / 64)
     assert alone.is_significant
-    among = judged([lone, *nothing])[0]
+    among = judged([lone, *nothing])[0][0]
     assert among.adjusted_p == pytest.approx(20 / 64)
     assert not among.is_significant
 
@@ -61,15 +61,15 @@ def test_sign_flips_of_three_items_cannot_claim_what_three_coins_could_do() -> N
 def test_an_open_question_says_how_many_items_would_settle_it() -> None:
     first = [1.0] * 55 + [0.0] * 45
     second = [1.0] * 50 + [0.0] * 5 + [1.0] * 10 + [0.0] * 35
-    (found,) = judged([asked("x", first, second)])
+    ((found,), _) = judged([asked("x", first, second)])
     assert not found.is_significant
     # Miettinen: d = 0.05, discordant 0.15, level 0.05, power 0.8.
     assert found.settling_delta == pytest.approx(0.05)
     assert found.settling_items == pytest.approx(469, abs=2)
-    (same,) = judged([asked("x", first, first)])
+    ((same,), _) = judged([asked("x", first, first)])
     assert same.settling_delta == 0.05
     assert same.settling_items is not None
-    (graded,) = judged([asked("y", [0.5, 0.5], [0.5, 0.5])])
+    ((graded,), _) = judged([asked("y", [0.5, 0.5], [0.5, 0.5])])
     assert graded.settling_items is None
 
 

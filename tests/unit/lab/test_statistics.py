@@ -17,6 +17,7 @@ from wayra.lab.statistics import (
 )
 from wayra.lab.statistics.bootstrap import bootstrap_clustered_quantile
 from wayra.lab.statistics.paired import discordant_p_value
+from wayra.lab.statistics.student import critical_t, paired_ratio, two_sided_p
 
 
 def test_mcnemar_counts_discordant_items_and_gives_the_binomial_tail() -> None:
@@ -110,3 +111,37 @@ def test_a_real_difference_is_found_and_unpaired_items_are_refused() -> None:
         bootstrap_mean([])
     with pytest.raises(InvalidParameter, match="not finite"):
         bootstrap_quantile([1.0, float("nan")], 0.5)
+
+
+@pytest.mark.parametrize(
+    ("t", "freedom", "expected"),
+    [
+        (12.7062, 1, 0.05),
+        (2.91999, 2, 0.10),
+        (5.84091, 3, 0.01),
+        (2.77645, 4, 0.05),
+        (1.81246, 10, 0.10),
+        (0.0, 5, 1.0),
+    ],
+)
+def test_students_t_gives_the_p_values_of_the_printed_tables(t: float, freedom: int, expected: float) -> None:
+    assert two_sided_p(t, freedom) == pytest.approx(expected, abs=2e-6)
+    assert two_sided_p(-t, freedom) == two_sided_p(t, freedom)
+    if t:
+        assert critical_t(expected, freedom) == pytest.approx(t, rel=1e-4)
+
+
+def test_a_ratio_measured_in_turns_is_not_fooled_by_a_machine_that_slows_down() -> None:
+    machine = [1.0, 0.5, 0.8, 0.3, 0.9]
+    found = paired_ratio(
+        [100 * m for m in machine], [130 * m * w for m, w in zip(machine, [1, 1.01, 0.99, 1, 1], strict=True)]
+    )
+    assert found is not None
+    assert found.value == pytest.approx(1.3, rel=0.01)
+    assert 1.27 < found.low < 1.3 < found.high < 1.33
+    assert found.p_value is not None
+    assert found.p_value < 1e-5
+    same = paired_ratio([3.0, 1.0, 2.0], [3.0, 1.0, 2.0])
+    assert same is not None
+    assert (same.value, same.p_value) == (1.0, 1.0)
+    assert paired_ratio([1.0, 0.0], [1.0, 1.0]) is None

@@ -1,15 +1,24 @@
-"""Measures each model of a comparison: a run for each step, as `bench` and `eval` make them, reused later."""
+"""Measures each model of a comparison: a run for each step, as `bench` and `eval` make them, reused later.
+
+Speed is measured in turns, a model at a time and each loaded anew: what the machine does meanwhile meets all alike, and
+two models need not fit beside each other.
+"""
 
 import asyncio
+import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import msgspec
 
 from wayra.base.errors import RunError
 from wayra.lab.bench.model_run import run_model
 from wayra.lab.bench.settings import BenchSettings
 from wayra.lab.bench.traffic_run import TrafficBench, resolve_model
+from wayra.lab.compare.prices import price_or_reason
 from wayra.lab.compare.settings import CompareSettings, is_url
 from wayra.lab.latency import DEFINITIONS
 from wayra.lab.runs import Run, RunFacts, RunStore, RunWriter
@@ -20,39 +29,44 @@ from wayra.lab.scoring.facts import facts_of, sources_of
 from wayra.lab.scoring.settings import EvalSettings
 from wayra.lab.suites import SuiteItems
 from wayra.lab.targets import LocalTarget, OpenAITarget, OpenAITargetSettings
+from wayra.lab.tasks import Judge
 from wayra.llm import LLM
 from wayra.plan.models import from_spec
 
 AT_ONCE = 16
+TURNS = "turns"
+"""The fact of a run that says how many requests of a stage are one round's, and how many rounds it has."""
+PRICES = "prices"
+"""The fact of a comparison that says what the price list asked when it was measured, by label."""
 
 OpenModel = Callable[[str, str, bool], LLM]
 """Label, target, whether only its speed is measured (nothing cached, nothing guessed) -> the model."""
 Told = Callable[[str, str, int, int], None]
 """Label, what is being done, how much of it is done, of how much."""
+OpenJudge = Callable[[], contextlib.AbstractContextManager[Judge | None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What measuring needs from outside. key: sent to servers, never recorded."""
+    """What measuring needs from outside. keys: by label, sent to that server alone, never recorded."""
 
     store: RunStore
     open_model: OpenModel
+    open_judge: OpenJudge
     told: Told
-    key: str | None = None
+    keys: Mapping[str, str]
 
 
 def measure(chosen: CompareSettings, suites: Sequence[SuiteItems], run: RunWriter, tools: Tools) -> None:
     """Every step that has no finished run yet; `run` notes the run of each. Raises WayraError."""
-    known = children(run)
-    for label, target in chosen.labelled():
-        steps = ("load", "quality") if is_url(target) else ("speed", "load", "quality")
-        for step in steps:
-            if step == "quality" and not suites:
-                continue
-            child = known.get((label, step))
-            if child is not None and tools.store.open(child).status == "done":
-                continue
-            _Step(chosen, tools, label, target, step).take(run, child, suites)
+    sides = [_Side(chosen, tools, run, label, target) for label, target in chosen.labelled()]
+    for number in range(1, chosen.rounds + 1):
+        for side in sides:
+            side.race(number)
+    if suites:
+        with tools.open_judge() as judge:
+            for side in sides:
+                side.ask(suites, judge)
 
 
 def children(run: RunWriter | Run) -> dict[tuple[str, str], str]:
@@ -67,65 +81,26 @@ def children(run: RunWriter | Run) -> dict[tuple[str, str], str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
-    """One run of one model."""
+class _Side:
+    """One model and its runs."""
 
     chosen: CompareSettings
     tools: Tools
+    parent: RunWriter
     label: str
     target: str
-    step: str
 
-    def take(self, parent: RunWriter, child: str | None, suites: Sequence[SuiteItems]) -> None:
-        self.tools.told(self.label, f"loading for {self.step}", 0, 0)
-        with self._opened(child, suites) as run:
-            if child is None:
-                key = f"{self.label}/{self.step}"
-                parent.append({"key": key, "label": self.label, "step": self.step, "run": run.id})
-            if self.step == "quality":
-                self._ask(run, suites)
-            else:
-                asyncio.run(self._time(run))
-            run.finish()
+    def race(self, number: int) -> None:
+        """Its turn of round `number`, unless it had it."""
+        steps = [step for step in self._timed_steps() if self._rounds_done(step) < number]
+        if steps:
+            asyncio.run(self._turn(steps, number))
 
-    def _opened(self, child: str | None, suites: Sequence[SuiteItems]) -> RunWriter:
-        if child is not None:
-            return self.tools.store.resume(child)
-        if self.step == "quality":
-            settings = self._eval()
-            return self.tools.store.create("eval", dataclasses.asdict(settings), facts_of(settings, suites))
-        settings = self._bench()
-        facts = RunFacts(name=self.target, definitions=DEFINITIONS, seeds={"traffic": settings.seed})
-        return self.tools.store.create("bench", dataclasses.asdict(settings), facts)
-
-    def _eval(self) -> EvalSettings:
-        chosen = self.chosen
-        return EvalSettings(
-            self.target,
-            chosen.suites,
-            limit=chosen.limit,
-            seed=chosen.seed,
-            max_tokens=chosen.max_tokens,
-            # All are asked in the one way that all of them can be asked.
-            method="generate" if chosen.has_server else "loglikelihood",
-            num_at_once=AT_ONCE,
-        )
-
-    def _bench(self) -> BenchSettings:
-        chosen = self.chosen
-        if self.step == "speed":
-            return BenchSettings(self.target, "model", chosen.pp, chosen.tg, chosen.repeats, seed=chosen.seed)
-        return BenchSettings(
-            self.target,
-            concurrency=chosen.concurrency,
-            num_requests=chosen.num_requests,
-            prompt="128",
-            answer="32",
-            seed=chosen.seed,
-            nonce=os.urandom(6).hex(),
-        )
-
-    def _ask(self, run: RunWriter, suites: Sequence[SuiteItems]) -> None:
+    def ask(self, suites: Sequence[SuiteItems], judge: Judge | None) -> None:
+        child = self._child("quality")
+        if child is not None and child.status == "done":
+            return
+        settings = self._eval()
         done = 0
 
         def told(suite: str, record: object | None, total: int) -> None:
@@ -133,40 +108,116 @@ class _Step:
             done = 0 if record is None else done + 1
             self.tools.told(self.label, suite, done, total)
 
-        with self.tools.open_model(self.label, self.target, False) as llm:
-            run.set_facts(target={"model": llm.name, "source": llm.source, "url": llm.url}, suites=sources_of(suites))
-            asyncio.run(Evaluation(llm, self._eval(), run, told).run(suites))
+        self.tools.told(self.label, "loading", 0, 0)
+        with (
+            self.tools.open_model(self.label, self.target, False) as llm,
+            self._opened("quality", "eval", dataclasses.asdict(settings), facts_of(settings, suites)) as run,
+        ):
+            facts = {"model": llm.name, "source": llm.source, "url": llm.url}
+            run.set_facts(target=facts, suites=sources_of(suites))
+            asyncio.run(Evaluation(llm, settings, run, told, judge=judge).run(suites))
+            run.finish()
 
-    async def _time(self, run: RunWriter) -> None:
-        done = 0
-
-        def told(stage: str, record: object | None, total: int) -> None:
-            nonlocal done
-            done = 0 if record is None else done + 1
-            self.tools.told(self.label, stage, done, total)
-
-        settings = self._bench()
-        if is_url(self.target):
-            target = await self._server()
-            try:
-                await TrafficBench(target, settings, run, told).run()
-            finally:
-                await target.aclose()
-            return
-        local = LocalTarget(await asyncio.to_thread(self.tools.open_model, self.label, self.target, True))
+    async def _turn(self, steps: Sequence[str], number: int) -> None:
+        self.tools.told(self.label, f"round {number} of {self.chosen.rounds}", 0, 0)
+        target = await self._open_target()
         try:
-            shape = from_spec(local.llm.spec, source="the model's file")
-            run.set_facts(architecture=dataclasses.asdict(shape))
-            if self.step == "speed":
-                await run_model(local, settings, run, told)
-            else:
-                await TrafficBench(local, settings, run, told).run()
+            for step in steps:
+                bench = self._bench(step)
+                facts = RunFacts(name=self.target, definitions=DEFINITIONS, seeds={"traffic": bench.seed})
+                with self._opened(step, "bench", dataclasses.asdict(bench), facts) as run:
+                    await self._time(target, run, number)
+                    if number == self.chosen.rounds:
+                        run.finish()
         finally:
-            await local.aclose()
+            await target.aclose()
+        if isinstance(target, OpenAITarget):
+            self._look_up_price(target.settings.model)
 
-    async def _server(self) -> OpenAITarget:
+    def _look_up_price(self, model: str) -> None:
+        """Kept beside the measurements: the list of another day says something else."""
+        known = self.parent.header.facts.get(PRICES)
+        prices = dict(known) if isinstance(known, Mapping) else {}
+        if self.label in self.chosen.prices or self.label in prices:
+            return
+        price, reason = price_or_reason(self.target, model, datetime.now(UTC).date())
+        if reason:
+            self.parent.note(f"{self.label}: {reason}")
+        if price is not None:
+            self.parent.set_facts(**{PRICES: {**prices, self.label: dataclasses.asdict(price)}})
+
+    async def _time(self, target: LocalTarget | OpenAITarget, run: RunWriter, number: int) -> None:
+        """A run that has the requests of earlier rounds goes on to this round's."""
+        whole = msgspec.convert(run.header.config, BenchSettings)
+        if isinstance(target, LocalTarget):
+            shape = from_spec(target.llm.spec, source="the model's file")
+            run.set_facts(architecture=dataclasses.asdict(shape))
+        if whole.mode == "model" and isinstance(target, LocalTarget):
+            per_turn = whole.repeats // self.chosen.rounds
+            await run_model(target, dataclasses.replace(whole, repeats=per_turn * number), run, _silent)
+        else:
+            per_turn = whole.num_requests // self.chosen.rounds
+            until_now = dataclasses.replace(whole, num_requests=per_turn * number)
+            await TrafficBench(target, until_now, run, _silent).run()
+        run.set_facts(**{TURNS: {"requests": per_turn, "rounds": number}})
+
+    def _opened(self, step: str, kind: str, config: dict[str, object], facts: RunFacts) -> RunWriter:
+        child = self._child(step)
+        if child is not None:
+            return self.tools.store.resume(child.id)
+        run = self.tools.store.create(kind, config, facts)
+        self.parent.append({"key": f"{self.label}/{step}", "label": self.label, "step": step, "run": run.id})
+        return run
+
+    def _child(self, step: str) -> Run | None:
+        found = children(self.parent).get((self.label, step))
+        return None if found is None else self.tools.store.open(found)
+
+    def _timed_steps(self) -> tuple[str, ...]:
+        return ("load",) if is_url(self.target) else ("speed", "load")
+
+    def _rounds_done(self, step: str) -> int:
+        child = self._child(step)
+        turns = None if child is None else child.header.facts.get(TURNS)
+        done = turns.get("rounds") if isinstance(turns, Mapping) else None
+        return done if isinstance(done, int) else 0
+
+    def _eval(self) -> EvalSettings:
+        chosen = self.chosen
+        return EvalSettings(
+            self.target,
+            chosen.suites,
+            data=chosen.data,
+            limit=chosen.limit,
+            seed=chosen.seed,
+            max_tokens=chosen.max_tokens,
+            # All are asked in the one way that all of them can be asked.
+            method="generate" if chosen.has_server else "loglikelihood",
+            num_at_once=AT_ONCE,
+            judge=chosen.judge,
+        )
+
+    def _bench(self, step: str) -> BenchSettings:
+        """Of all rounds together."""
+        chosen = self.chosen
+        if step == "speed":
+            repeats = chosen.repeats * chosen.rounds
+            return BenchSettings(self.target, "model", chosen.pp, chosen.tg, repeats, seed=chosen.seed)
+        return BenchSettings(
+            self.target,
+            concurrency=chosen.concurrency,
+            num_requests=max(chosen.num_requests, *chosen.concurrency) * chosen.rounds,
+            prompt="128",
+            answer="32",
+            seed=chosen.seed,
+            nonce=os.urandom(6).hex(),
+        )
+
+    async def _open_target(self) -> LocalTarget | OpenAITarget:
+        if not is_url(self.target):
+            return LocalTarget(await asyncio.to_thread(self.tools.open_model, self.label, self.target, True))
         name = self.chosen.served_models.get(self.label, "")
-        how = OpenAITargetSettings(model=name, key=self.tools.key)
+        how = OpenAITargetSettings(model=name, key=self.tools.keys.get(self.label))
         if not name:
             asked = OpenAITarget(self.target, how)
             try:
@@ -174,3 +225,7 @@ class _Step:
             finally:
                 await asked.aclose()
         return OpenAITarget(self.target, how)
+
+
+def _silent(_stage: str, _record: object | None, _total: int) -> None:
+    """A turn is over before its progress could be read."""

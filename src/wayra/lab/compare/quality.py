@@ -65,14 +65,18 @@ def primary(found: Sequence[PairedScores]) -> list[PairedScores]:
     return [min(several, key=_rank) for several in by_suite.values()]
 
 
-def judged(asked: Sequence[Asked], *, seed: int = 0) -> list[Tested]:
-    """Every benchmark of every two models, tested and corrected as one family, in the order given."""
+def judged(asked: Sequence[Asked], others: Sequence[float] = (), *, seed: int = 0) -> tuple[list[Tested], list[float]]:
+    """Every benchmark of every two models, tested and corrected as one family, in the order given.
+
+    others: p-values of the comparison's other tests, which are of the same family and come back corrected.
+    """
     found = [_p_value(one.scores, seed) for one in asked]
-    adjusted = holm([p_value for _, p_value in found])
-    return [
-        _tested(one, test, (p_value, corrected), (len(asked), seed))
-        for one, (test, p_value), corrected in zip(asked, found, adjusted, strict=True)
+    adjusted = holm([*(p_value for _, p_value in found), *others])
+    tested = [
+        _tested(one, test, (p_value, corrected), (len(adjusted), seed))
+        for one, (test, p_value), corrected in zip(asked, found, adjusted, strict=False)
     ]
+    return tested, list(adjusted[len(asked) :])
 
 
 def sign_flip_p_value(first: Sequence[float], second: Sequence[float], *, seed: int = 0) -> float:

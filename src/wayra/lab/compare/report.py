@@ -1,88 +1,117 @@
 """A comparison from recorded runs: tables side by side, and what may be said of them. Nothing is measured here."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
 from wayra.base.errors import InvalidParameter, RunError
-from wayra.lab.compare.quality import LEVEL, Asked, Tested, judged, primary
-from wayra.lab.runs import Figure, Run, summarise
+from wayra.lab.compare.quality import LEVEL, Asked, judged, primary
+from wayra.lab.compare.speed import Race, Speeds, best_output_rate, races, speed_rows, speeds_of
+from wayra.lab.compare.tables import Cell, Comparison, Origin, Raced, Row, Side
+from wayra.lab.compare.verdict import verdict
+from wayra.lab.runs import summarise
 from wayra.lab.scoring.paired import paired
 from wayra.plan.cost import blended_usd_per_mtok, usd_per_mtok, utilisation
-from wayra.plan.memory import weights_bytes
+from wayra.plan.memory import kv_bytes_per_token, weights_bytes
 from wayra.plan.models import Architecture, architecture
 from wayra.plan.quantity import given
 from wayra.plan.stored import stored_as
 
 PRECISIONS = ("fp16", "q8_0", "q4_k", "q4_0")
-LATENCIES = ("output_rate", "ttft_p50", "ttft_p95", "tpot_p50")
+KV_BITS = 16
+WRITING = "task:writing"
+CODE_NAMES: Mapping[str, str] = MappingProxyType({"strict": "pass@1"})
+LEFT_OUT: Mapping[str, str] = MappingProxyType(
+    {
+        "cut": "answers reached the limit of their length and were judged as they were",
+        "failed": "questions have no answer (the server failed, or the prompt did not fit) and are left out",
+    }
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
-    """One model of a comparison. runs: what was recorded of it. price: USD of a million prompt and output tokens.
-
-    rent: USD an hour of the machine that answers.
-    """
-
-    label: str
-    target: str
-    runs: tuple[Run, ...]
-    price: tuple[float, float] | None = None
-    rent: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """value None: not known. low, high: 95 % interval."""
-
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of a table, a cell for each model. higher_is_better: None where neither is."""
-
-    name: str
-    unit: str
-    cells: tuple[Cell, ...]
-    higher_is_better: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """names: of the models, by label. tables: by title. verdict: sentences, only of what is significant or open."""
-
-    names: Mapping[str, str]
-    tables: Mapping[str, tuple[Row, ...]]
-    tested: tuple[Tested, ...]
-    verdict: tuple[str, ...]
-    notes: tuple[str, ...]
-
-
-def compared(sides: Sequence[Side]) -> Comparison:
-    """What two runs cannot be compared in (other questions, none answered by both) is a note.
+def compared(sides: Sequence[Side], judge: str | None = None) -> Comparison:
+    """What two runs cannot be compared in (other questions, none answered by both) is a note. judge: who judged.
 
     Raises RunError when there are fewer than two models.
     """
     if len(sides) < 2:
         raise RunError("there is one model in these runs; a comparison needs runs of two")
     asked, problems = _asked(sides)
-    tested = judged(asked)
-    figures = [_figures(side) for side in sides]
+    speeds = [speeds_of(side) for side in sides]
+    raced = races(sides, speeds)
+    tested, corrected = judged(asked, [race.p_value for race in raced])
+    settled = [_settled(race, p_value) for race, p_value in zip(raced, corrected, strict=True)]
     tables = {
         "Specification": _specification(sides),
-        "Speed": _speed(figures),
+        "Speed": speed_rows(speeds),
         "Memory held while running": _memory(sides),
-        "Cost": _cost(sides, figures),
+        "Cost": _cost(sides, speeds),
     }
-    names = {side.label: _name(side) for side in sides}
-    kept = {title: rows for title, rows in tables.items() if rows}
-    return Comparison(names, kept, tuple(tested), tuple(_verdict(tested)), (*problems, *_notes(sides, tested)))
+    return Comparison(
+        names={side.label: _name(side) for side in sides},
+        tables={title: rows for title, rows in tables.items() if rows},
+        scores=_scores(sides, {one.suite: one.metric for one in tested}),
+        titles=_titles(sides),
+        tested=tuple(tested),
+        raced=tuple(settled),
+        verdict=tuple(verdict(tested, settled)),
+        notes=(*problems, *_notes(sides, len(tested), settled, judge)),
+        origins=tuple(_origin(side) for side in sides),
+        judge=judge,
+    )
+
+
+def _settled(race: Race, adjusted_p: float) -> Raced:
+    return Raced(
+        race.name,
+        race.first,
+        race.second,
+        race.rounds,
+        race.ratio,
+        race.low,
+        race.high,
+        race.higher_is_better,
+        race.p_value,
+        adjusted_p,
+        adjusted_p < LEVEL,
+    )
+
+
+def _scores(sides: Sequence[Side], metrics: Mapping[str, str]) -> tuple[Row, ...]:
+    """The tested metric of each suite, each model over all that it answered."""
+    found = [
+        {(figure.group, figure.name): figure for run in side.runs if run.kind == "eval"
+         for figure in summarise(run).figures}
+        for side in sides
+    ]  # fmt: skip
+    rows: list[Row] = []
+    for suite, metric in metrics.items():
+        figures = [one.get((suite, metric)) or one.get((suite, CODE_NAMES.get(metric, ""))) for one in found]
+        cells = tuple(Cell() if one is None else Cell(one.value, one.low, one.high) for one in figures)
+        rows.append(Row(suite, metric, cells, higher_is_better=True))
+    return tuple(rows)
+
+
+def _titles(sides: Sequence[Side]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for run in (run for side in sides for run in side.runs):
+        suites = run.header.facts.get("suites")
+        for name, facts in suites.items() if isinstance(suites, Mapping) else ():
+            if isinstance(facts, Mapping) and isinstance(title := facts.get("title"), str):
+                found[str(name)] = title
+    return found
+
+
+def _origin(side: Side) -> Origin:
+    if not side.runs:
+        return Origin(side.label, side.target, (), "", "")
+    header = side.runs[0].header
+    machine = f"{header.machine.get('processor') or 'unknown processor'}, {header.machine.get('cores')} cores"
+    ids = tuple(run.id for run in side.runs)
+    return Origin(side.label, side.target, ids, header.started_utc, machine, dict(header.versions))
 
 
 def _asked(sides: Sequence[Side]) -> tuple[list[Asked], list[str]]:
@@ -100,16 +129,12 @@ def _asked(sides: Sequence[Side]) -> tuple[list[Asked], list[str]]:
     return asked, problems
 
 
-def _figures(side: Side) -> dict[tuple[str, str], Figure]:
-    benches = [run for run in side.runs if run.kind == "bench"]
-    return {(figure.group, figure.name): figure for run in benches for figure in summarise(run).figures}
-
-
 def _name(side: Side) -> str:
     for run in side.runs:
         target = run.header.facts.get("target")
         if isinstance(target, Mapping) and isinstance(name := target.get("model"), str):
-            return name
+            # A model's own name may have slashes; where a file lies is told among the origins.
+            return Path(name).name if name == side.target and name.startswith(("/", "./", "../", "~/")) else name
     return side.target
 
 
@@ -151,19 +176,8 @@ def _specification(sides: Sequence[Side]) -> tuple[Row, ...]:
     for name in PRECISIONS:
         sizes = [None if shape is None else weights_bytes(shape, stored_as(name)).value / 1e6 for shape in shapes]
         rows.append(row(f"weights in {name}", "MB", sizes))
-    return tuple(rows)
-
-
-def _speed(figures: Sequence[Mapping[tuple[str, str], Figure]]) -> tuple[Row, ...]:
-    rows: list[Row] = []
-    for key in dict.fromkeys(key for one in figures for key in one):
-        if key[1] != "rate" and key[1] not in LATENCIES:
-            continue
-        found = [one.get(key) for one in figures]
-        example = next(figure for figure in found if figure is not None)
-        cells = tuple(Cell() if one is None else Cell(one.value, one.low, one.high) for one in found)
-        name = key[0] if key[1] == "rate" else f"{key[0]}: {key[1].replace('_', ' ')}"
-        rows.append(Row(name, example.unit, cells, example.higher_is_better))
+    per_token = [None if shape is None else kv_bytes_per_token(shape, KV_BITS).value / 1e3 for shape in shapes]
+    rows.append(row("keys and values of a token, 16 bit", "kB", per_token))
     return tuple(rows)
 
 
@@ -182,72 +196,60 @@ def _memory(sides: Sequence[Side]) -> tuple[Row, ...]:
     return tuple(rows) if any(cell.value is not None for row in rows for cell in row.cells) else ()
 
 
-def _cost(sides: Sequence[Side], figures: Sequence[Mapping[tuple[str, str], Figure]]) -> tuple[Row, ...]:
-    found = [_usd_per_mtok(side, one) for side, one in zip(sides, figures, strict=True)]
+def _cost(sides: Sequence[Side], speeds: Sequence[Speeds]) -> tuple[Row, ...]:
+    found = [_usd_per_mtok(side, one) for side, one in zip(sides, speeds, strict=True)]
+    listed = [
+        (Cell(), Cell()) if s.price is None else (Cell(s.price.input_usd), Cell(s.price.output_usd)) for s in sides
+    ]
     return (
+        Row("prompt tokens, price list", "USD/Mtok", tuple(pair[0] for pair in listed), False),
+        Row("output tokens, price list", "USD/Mtok", tuple(pair[1] for pair in listed), False),
         Row("3 prompt tokens to 1 of answers, price list", "USD/Mtok", tuple(c[0] for c in found), False),
         Row("output at the best measured rate, rented machine", "USD/Mtok", tuple(c[1] for c in found), False),
     )
 
 
-def _usd_per_mtok(side: Side, figures: Mapping[tuple[str, str], Figure]) -> tuple[Cell, Cell]:
+def _usd_per_mtok(side: Side, speeds: Speeds) -> tuple[Cell, Cell]:
     listed, rented = Cell(), Cell()
     if side.price is not None:
-        prices = [
-            given(name, usd, "USD/Mtok", "stated") for name, usd in zip(("input", "output"), side.price, strict=True)
-        ]
+        pair = (("input", side.price.input_usd), ("output", side.price.output_usd))
+        prices = [given(name, usd, "USD/Mtok", side.price.source) for name, usd in pair]
         listed = Cell(blended_usd_per_mtok(prices[0], prices[1], 3, 1).value)
-    best = max((f.value or 0.0 for (_, name), f in figures.items() if name == "output_rate"), default=0.0)
+    best = best_output_rate(speeds)
     if side.rent is not None and best > 0:
         rent, rate = given("rent", side.rent, "USD/h", "stated"), given("rate", best, "tok/s", "measured")
         rented = Cell(usd_per_mtok(rent, rate, utilisation(1.0)).value)
     return listed, rented
 
 
-def _verdict(tested: Sequence[Tested]) -> list[str]:
-    said: list[str] = []
-    for one in (one for one in tested if one.is_significant):
-        better, worse = (one.second, one.first) if one.difference > 0 else (one.first, one.second)
-        high, low = max(one.first_value, one.second_value), min(one.first_value, one.second_value)
-        sign = 1 if one.difference > 0 else -1
-        bounds = sorted((100 * sign * one.low, 100 * sign * one.high))
-        said.append(
-            f"{better} is better than {worse} on {one.suite} ({one.metric}): {100 * high:.1f} against {100 * low:.1f}, "
-            f"a difference of {bounds[0]:.1f} to {bounds[1]:.1f} points (p = {one.adjusted_p:.2g} after Holm)."
-        )
-    unsettled = [one for one in tested if not one.is_significant]
-    if tested and not said:
-        said.append("No benchmark shows a significant difference. That is not proof that there is none.")
-    for one in unsettled:
-        said.append(_open(one))
-    return said or ["No benchmark was asked of two models, so nothing is said of which answers better."]
-
-
-def _open(one: Tested) -> str:
-    between = f"{one.suite} ({one.metric}), {one.first} and {one.second}: open after {one.count} items"
-    if one.settling_items is None or one.settling_delta is None:
-        return f"{between}; the answers scored alike on every one."
-    what = f"{100 * one.settling_delta:.1f} points"
-    seen = "as large as the one seen" if abs(one.difference) > 1e-9 else "where none was seen"
-    return f"{between}; about {max(one.settling_items, one.count):,} would settle a difference of {what}, {seen}."
-
-
-def _notes(sides: Sequence[Side], tested: Sequence[Tested]) -> list[str]:
+def _notes(sides: Sequence[Side], num_answers: int, raced: Sequence[Raced], judge: str | None) -> list[str]:
     notes = [f"{side.label}, run {run.id}: {note}" for side in sides for run in side.runs for note in run.header.notes]
     for side in sides:
         figures = [f for run in side.runs if run.kind == "eval" for f in summarise(run).figures]
-        cut = sum(int(f.value or 0) for f in figures if f.name == "cut")
-        if cut:
-            notes.append(
-                f"{side.label}: {cut:,} answers reached the limit of their length and were judged as they were."
-            )
-    if tested:
+        for name, said in LEFT_OUT.items():
+            count = sum(int(f.value or 0) for f in figures if f.name == name)
+            if count:
+                notes.append(f"{side.label}: {count:,} {said}.")
+        if side.price is not None and side.price.source != "stated":
+            notes.append(f"{side.label}: prices of {side.price.source}; --price says otherwise.")
+    if judge is not None:
         notes.append(
-            f"Tests: McNemar's exact one for right and wrong, sign flips for graded answers; {len(tested)} tests, "
-            f"corrected by Holm, level {LEVEL}. Intervals are of 95 % and of one benchmark alone."
+            f"{WRITING}: judged by a language model, {judge}, against a plain text of its own, each pair in both "
+            "orders; a pair whose order decides counts half. It is an opinion; all else is judged by programs."
         )
-    notes.append(
-        "Speed is of this comparison's runs, one model after another: a machine that was busy meanwhile shows in it, "
-        "and no verdict is made of it."
-    )
+    if num_answers + len(raced):
+        notes.append(
+            f"Tests: McNemar's exact one for right and wrong, sign flips for graded answers, Student's t on the ratio "
+            f"of each round for speed; {num_answers + len(raced)} tests, corrected by Holm together, level {LEVEL}. "
+            "Intervals are of 95 % and of one test alone."
+        )
+    if raced:
+        notes.append(
+            "Speed was measured in turns (A, B, A, B, ...): the value is the median of the rounds, in brackets the "
+            "slowest and the fastest. It is of this machine as loaded as it was."
+        )
+    else:
+        notes.append(
+            "Speed is of separate runs: what the machine did meanwhile is in it, and no verdict is made of it."
+        )
     return notes

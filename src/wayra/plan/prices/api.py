@@ -60,7 +60,9 @@ def providers() -> tuple[str, ...]:
 def provider_of(url: str) -> str | None:
     """The provider whose API answers at `url`; None when the list knows none. Raises SourceError as above."""
     for entry in _list().providers:
-        if re.match(entry.api_pattern, url.lower()):
+        found = re.match(entry.api_pattern, url.lower())
+        # The patterns do not say where a host ends: api.openai.com.example.org is somebody else's.
+        if found is not None and url[found.end() : found.end() + 1] != ".":
             return entry.id
     return None
 
