@@ -96,8 +96,8 @@ class ResponseParser:
         return Response(int(parts[1]), headers, at_s, keep_alive)
 
     def _push_chunks(self, at_s: float, data: bytes) -> Response | None:
-        place = 0
-        while place < len(data):
+        place, total = 0, len(data)
+        while place < total:
             if self._wanted:
                 piece = data[place : place + self._wanted]
                 place += len(piece)
@@ -107,15 +107,19 @@ class ResponseParser:
             end = data.find(b"\r\n", place)
             if end < 0:
                 break
-            line = data[place:end]
-            place = end + 2
-            if not line:  # the end of the chunk before
+            if end == place:  # the end of the chunk before
+                place += 2
                 continue
-            size = _chunk_size(line)
+            size = _chunk_size(data[place:end])
+            place = end + 2
             if size == 0:
                 self._mode = "trailers"
                 return self._push_trailers(data[place:])
-            self._wanted = size
+            if place + size <= total:
+                self._give(at_s, data[place : place + size])
+                place += size
+            else:
+                self._wanted = size
         self._rest = data[place:]
         if len(self._rest) > MAX_CHUNK_LINE_BYTES:
             raise RequestFailed("protocol", "a chunk of the answer does not say its length")

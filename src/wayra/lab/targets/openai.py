@@ -71,7 +71,7 @@ class OpenAITarget:
         start = bytearray()
 
         def on_body(at_s: float, piece: bytes) -> None:
-            if len(start) < MAX_ERROR_BYTES and not events.num_events:
+            if not events.num_events and len(start) < MAX_ERROR_BYTES:
                 start.extend(piece)
             for event in splitter.push(piece):
                 events.take(at_s, event)

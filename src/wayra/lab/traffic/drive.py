@@ -123,7 +123,7 @@ def record_of(
         is_warmup=stage.is_warmup,
         due_s=None if due_s is None else since(due_s),
         head_s=None if reply.head_s is None else since(reply.head_s),
-        event_s=[since(at) for at in reply.event_s],
+        event_s=[round(at - stage.origin_s, 7) for at in reply.event_s],
         event_chars=reply.event_chars,
         event_tokens=reply.event_tokens,
         prompt_tokens=reply.prompt_tokens,

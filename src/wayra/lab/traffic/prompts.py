@@ -47,23 +47,31 @@ class PromptMaker:
 
     def make(self, stage: int, index: int, *, ignore_eos: bool = True) -> tuple[Ask, int]:
         """The question and the prompt tokens wanted."""
-        lengths = np.random.default_rng([self._seed[0], 2, stage, index])
-        prompt_len, answer_len = self.shape.prompt.draw(lengths), self.shape.answer.draw(lengths)
+        prompt_len, answer_len = self._lengths(stage, index)
         group = index % self.shape.num_groups
         shared = min(self.shape.shared_prefix_len, prompt_len - 1)
-        prefix = np.random.default_rng([*self._seed, 3, group])
         own = np.random.default_rng([*self._seed, 4, stage, index])
         if self._id_range is not None:
-            ids = np.concatenate(
-                [prefix.integers(*self._id_range, shared), own.integers(*self._id_range, prompt_len - shared)]
-            )
-            return Ask(tuple(int(i) for i in ids), answer_len, ignore_eos), prompt_len
+            ids = own.integers(*self._id_range, prompt_len - shared)
+            if shared:
+                ids = np.concatenate([self._prefix(group).integers(*self._id_range, shared), ids])
+            return Ask(tuple(ids.tolist()), answer_len, ignore_eos), prompt_len
         num_words = max(1, round((prompt_len - self.overhead_tokens) / self.tokens_per_word))
         num_shared = min(num_words - 1, round(shared / self.tokens_per_word))
-        places = np.concatenate(
-            [prefix.integers(0, len(WORDS), num_shared), own.integers(0, len(WORDS), num_words - num_shared)]
-        )
-        return Ask(" ".join(WORDS[place] for place in places), answer_len, ignore_eos), prompt_len
+        places = own.integers(0, len(WORDS), num_words - num_shared)
+        if num_shared:
+            places = np.concatenate([self._prefix(group).integers(0, len(WORDS), num_shared), places])
+        return Ask(" ".join(map(WORDS.__getitem__, places.tolist())), answer_len, ignore_eos), prompt_len
+
+    def _lengths(self, stage: int, index: int) -> tuple[int, int]:
+        prompt, answer = self.shape.prompt, self.shape.answer
+        if prompt.kind == answer.kind == "fixed":  # a generator costs more than the rest of a prompt
+            return int(prompt.first), int(answer.first)
+        drawn = np.random.default_rng([self._seed[0], 2, stage, index])
+        return prompt.draw(drawn), answer.draw(drawn)
+
+    def _prefix(self, group: int) -> np.random.Generator:
+        return np.random.default_rng([*self._seed, 3, group])
 
     def with_shape(self, shape: PromptShape) -> "PromptMaker":
         """The same calibration and seeds for other lengths."""
@@ -75,4 +83,4 @@ class PromptMaker:
     def words(self, count: int, salt: int) -> str:
         """A text of so many words, for calibration."""
         places = np.random.default_rng([*self._seed, 5, salt]).integers(0, len(WORDS), count)
-        return " ".join(WORDS[place] for place in places)
+        return " ".join(map(WORDS.__getitem__, places.tolist()))
