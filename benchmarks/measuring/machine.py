@@ -69,6 +69,11 @@ class LoadMeter:
         return sum(_process_ticks(pid) for pid in self._pids)
 
 
+def process_cpu_s(pid: int) -> float:
+    """User and system time of a process and of its children that have ended; 0 once it is gone."""
+    return _process_ticks(pid) / TICKS_PER_S
+
+
 def wait_for_quiet(limit_s: float) -> None:
     """Until others leave the processor alone for a second, at most so long."""
     end = time.monotonic() + limit_s
