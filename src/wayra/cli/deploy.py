@@ -11,7 +11,6 @@ import click
 
 from wayra.base.errors import FileFormatError, InvalidParameter
 from wayra.cli.output import emit, json_option, print_line, printable, to_json
-from wayra.cli.plan import as_document
 from wayra.llm.memory import KV_SHARE
 from wayra.plan.deploy.bundle import GUIDE, TARGETS, files_of, write_files
 from wayra.plan.deploy.document import MAX_BYTES, place_in_plan
@@ -19,6 +18,7 @@ from wayra.plan.deploy.service import Choices, Service, service_of
 from wayra.plan.market import Market
 from wayra.plan.planner import make_plan
 from wayra.plan.prices.table import shipped_prices
+from wayra.plan.view import as_document
 from wayra.plan.workload import SCENARIOS, Workload, read_workload, scenario
 
 EPILOG = """\b

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,19 @@ import click
 
 from wayra.base.errors import InvalidParameter
 from wayra.cli.output import emit, json_option, print_line, printable
+from wayra.cli.plan_page import serve_page
 from wayra.llm.memory import available_bytes
 from wayra.plan.against_api import Comparison
 from wayra.plan.constants import read_constants
 from wayra.plan.evidence import Score, read_scores
-from wayra.plan.hardware import this_machine
+from wayra.plan.hardware import Hardware, this_machine
 from wayra.plan.market import Market
 from wayra.plan.options import Option
 from wayra.plan.planner import Plan, make_plan
 from wayra.plan.prices.table import PriceTable, read_prices, shipped_prices, stated_rent
-from wayra.plan.quantity import Quantity, explain, number
+from wayra.plan.quantity import explain, number
 from wayra.plan.roofline import Constants
+from wayra.plan.view import as_document, as_row, numbers_of
 from wayra.plan.workload import PRIVACY, SCENARIOS, read_document, scenario_document, workload_of
 
 SHOWN = 8
@@ -30,6 +33,7 @@ Examples:
   wayra plan work.toml --explain 1          every number of the best option, with its source
   wayra plan --input-tokens 800 --output-tokens 250 --requests-per-s 2 --latency-p95 10 --quality mmlu=80
   wayra plan work.toml --have rtx4090=2 --prices prices.toml --json
+  wayra plan --web                          the same on a web page
 """
 
 
@@ -113,6 +117,11 @@ def workload_options(command: Any) -> Any:
 @workload_options
 @click.option("--all", "show_all", is_flag=True, help="Every option and every rejected one.")
 @click.option("--explain", "explained", type=int, metavar="N", help="Show how each number of option N came about.")
+@click.option("--web", is_flag=True, help="Plan on a web page, which starts with this workload.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="Of --web; a free one if not given."
+)
+@click.option("--no-open", is_flag=True, help="With --web: only print the address, open no browser.")
 @json_option
 def plan(file: Path | None, as_json: bool, show_all: bool, explained: int | None, **flags: Any) -> None:
     """Weigh models, cards, precisions and providers against a workload, and rank what meets it by cost.
@@ -121,12 +130,21 @@ def plan(file: Path | None, as_json: bool, show_all: bool, explained: int | None
     or replace its keys. What falls out is listed with the constraint it fails; if nothing remains, with those that
     conflict.
     """
+    if flags["web"]:
+        if show_all or explained is not None:
+            raise click.UsageError("--web shows every option and explains each number; leave out --all and --explain")
+        serve_page(
+            _start(file, flags), partial(market_on, flags, _here(flags)), flags["port"], flags["no_open"], as_json
+        )
+        return
+    if flags["port"] or flags["no_open"]:
+        raise click.UsageError("--port and --no-open belong to --web; pass that too")
     made = plan_from(file, flags)
     if explained is not None and not 1 <= explained <= len(made.options):
         raise InvalidParameter(f"there is no option {explained}; there are {len(made.options)}")
     if explained is not None:
         option = made.options[explained - 1]
-        emit(_as_row(option), as_json, lambda: _print_explanation(option))
+        emit(as_row(option), as_json, lambda: _print_explanation(option))
         return
     emit(as_document(made), as_json, lambda: _print_plan(made, show_all))
 
@@ -134,15 +152,36 @@ def plan(file: Path | None, as_json: bool, show_all: bool, explained: int | None
 def plan_from(file: Path | None, flags: Mapping[str, Any]) -> Plan:
     """The plan of a file, a scenario or flags alone. Raises WayraError for whatever is wrong in them."""
     document, where = _document(file, flags)
-    today = datetime.now(tz=UTC).date()
+    if not document:
+        raise click.UsageError("give a workload file, --scenario or at least --input-tokens and --output-tokens")
+    market = market_on(flags, _here(flags), datetime.now(tz=UTC).date())
+    return make_plan(workload_of(document, where), market)
+
+
+def market_on(flags: Mapping[str, Any], here: Hardware | None, today: date) -> Market:
+    """What flags say of prices, scores and speeds. here: the machine at hand. Raises as `plan_from`."""
     table = shipped_prices()
     if flags["prices"] is not None:
         table = table.overridden_by(read_prices(flags["prices"]))
     rents = tuple(stated_rent(gpu.lower(), usd, today) for gpu, usd in _pairs("--rent", flags["rent"]))
     table = table.overridden_by(PriceTable(rents=rents))
     own = read_scores(flags["scores"]) if flags["scores"] is not None else ()
-    here = this_machine(available_bytes() or 0, today=today) if flags["here"] else None
-    return make_plan(workload_of(document, where), Market(table, today, own, _constants(flags["constants"]), here))
+    return Market(table, today, own, _constants(flags["constants"]), here)
+
+
+def _here(flags: Mapping[str, Any]) -> Hardware | None:
+    if not flags["here"]:
+        return None
+    return this_machine(available_bytes() or 0, today=datetime.now(tz=UTC).date())
+
+
+def _start(file: Path | None, flags: Mapping[str, Any]) -> dict[str, object] | None:
+    """The workload the page begins with, checked; None where nothing is given."""
+    document, where = _document(file, flags)
+    if not document:
+        return None
+    workload_of(document, where)
+    return document
 
 
 def _constants(path: Path | None) -> dict[str, Constants]:
@@ -165,8 +204,6 @@ def _document(file: Path | None, flags: Mapping[str, Any]) -> tuple[dict[str, ob
     elif flags["scenario"]:
         document, where = dict(scenario_document(flags["scenario"])), flags["scenario"]
     given = {name: flags[name] for name in FLAGS if flags[name] is not None}
-    if not document and not given:
-        raise click.UsageError("give a workload file, --scenario or at least --input-tokens and --output-tokens")
     for name, value in given.items():
         table = _table(document, FLAGS[name].table)
         if name in RATES:
@@ -198,65 +235,6 @@ def _pairs(option: str, texts: tuple[str, ...]) -> Iterator[tuple[str, float]]:
             yield name.strip(), float(value)
         except ValueError:
             raise click.UsageError(f"{option} {text!r} is no NAME=NUMBER") from None
-
-
-def as_document(made: Plan) -> dict[str, object]:
-    """The plan as plain data, for --json and for whatever deploys it."""
-    return {
-        "workload": made.workload,
-        "options": [_as_row(option) for option in made.options],
-        "rejected": [_as_row(option) for option in made.rejected],
-        "conflict": made.conflict,
-        "break_even": _as_comparison(made.break_even) if made.break_even is not None else None,
-        "warnings": made.warnings,
-    }
-
-
-def _as_comparison(compared: Comparison) -> dict[str, object]:
-    found = compared.found
-    return {
-        "machines": compared.machines.label,
-        "api": compared.api.label,
-        "mtok_per_month": found.volume.value if found.volume is not None else None,
-        "for_good_mtok_per_month": found.for_good_mtok,
-        "capacity_mtok_per_month": found.capacity.value,
-        "full_load_usd_per_mtok": found.full_load_usd_per_mtok.value,
-        "curve": found.curve,
-        "reason": found.reason,
-    }
-
-
-def _as_row(option: Option) -> dict[str, object]:
-    return {
-        "kind": option.kind,
-        "label": option.label,
-        "model": option.model,
-        **{name: quantity.value for name, quantity in _numbers(option)},
-        "evidence": option.evidence,
-        "risks": option.risks,
-        "unknowns": option.unknowns,
-        "failures": option.failures,
-        "stale": option.stale,
-        "place": option.place,
-        "parts": [_as_row(part) for part in option.parts],
-        "explanations": {name: explain(quantity) for name, quantity in _numbers(option)},
-    }
-
-
-def _numbers(option: Option) -> list[tuple[str, Quantity]]:
-    named = {
-        "usd_per_month": option.usd_per_month,
-        "usd_per_mtok": option.usd_per_mtok,
-        "hardware_usd": option.setup_usd,
-        "memory_gb": option.memory_gb,
-        "machines": option.machines,
-        "latency_p95_s": option.latency_s,
-        "ttft_p95_s": option.ttft_s,
-        "tok_per_s": option.tok_per_s,
-        "capacity_mtok_per_month": option.capacity_mtok,
-        "training": option.training,
-    }
-    return [(name, quantity) for name, quantity in named.items() if quantity is not None]
 
 
 def _print_plan(made: Plan, show_all: bool) -> None:
@@ -361,7 +339,7 @@ def _print_explanation(option: Option) -> None:
         if part is not option:
             print_line()
         print_line(printable(part.label))
-        for name, quantity in _numbers(part):
+        for name, quantity in numbers_of(part).items():
             print_line()
             print_line(f"{name}:")
             for line in explain(quantity):

@@ -201,7 +201,7 @@ def _part(workload: Workload, route: Route) -> Workload:
 def find_conflict(rejected: Sequence[Option]) -> Conflict | None:
     """The smallest set of constraints that no option meets together; of these the one that leaves most options near."""
     failing: list[tuple[Option, frozenset[Constraint]]] = [
-        (option, frozenset(failure.constraint for failure in option.failures)) for option in rejected
+        (option, frozenset(failure.constraint for failure in option.failures)) for option in _worth_a_change(rejected)
     ]
     every: list[Constraint] = sorted({constraint for _, failed in failing for constraint in failed})
     for size in range(1, len(every) + 1):
@@ -210,6 +210,20 @@ def find_conflict(rejected: Sequence[Option]) -> Conflict | None:
             group = min(found, key=lambda group: sum(len(failed - set(group)) for _, failed in failing))
             return Conflict(group, _explain_conflict(group, failing))
     return None
+
+
+def _worth_a_change(rejected: Sequence[Option]) -> list[Option]:
+    """Without what no constraint of the workload keeps out: a model on hardware too small for it, which fits others."""
+    placed = {option.model for option in rejected if not _misplaced(option)}
+    return [option for option in rejected if not (_misplaced(option) and option.model in placed)]
+
+
+def _misplaced(option: Option) -> bool:
+    """Whether the machine cannot run the model. That of cards at hand there are too few is the workload's matter."""
+    return any(
+        failure.constraint == "memory" or (failure.constraint == "hardware" and option.kind != "have")
+        for failure in option.failures
+    )
 
 
 def _explain_conflict(group: tuple[Constraint, ...], failing: Sequence[tuple[Option, frozenset[Constraint]]]) -> str:

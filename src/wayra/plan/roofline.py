@@ -136,48 +136,74 @@ def decode_terms(deployment: Deployment, load: Load, *, interleaved: bool = True
     """The terms of one step of decoding. interleaved: with the prefills of requests that take the place of others."""
     batch = served_batch(deployment, load)
     prefills = (batch - 1) / load.output_len if interleaved and load.output_len else 0.0
-    step = step_terms(deployment, batch, load.input_len + load.output_len / 2)
+    work = step_work(deployment, batch, load.input_len + load.output_len / 2)
     if not prefills:
-        return step
+        return terms_of(work, deployment)
+    both = replace(work, link_bytes=_link_bytes(deployment, batch + prefills * load.input_len))
     read_s = prefill_flops(deployment.model, load.input_len) / _peak(deployment)
-    return replace(step, prefill_s=prefills * read_s, link_s=_link_s(deployment, batch + prefills * load.input_len))
+    return replace(terms_of(both, deployment), prefill_s=prefills * read_s)
 
 
-def step_terms(deployment: Deployment, batch: float, context: float) -> Terms:
-    """The terms of a step of decoding by itself: `batch` sequences, for which there is room, of so many tokens each."""
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a step reads, computes and sends, of all cards together."""
+
+    weight_bytes: float
+    kv_bytes: float
+    operations: float
+    link_bytes: float
+    sequences: float
+
+
+def step_work(deployment: Deployment, batch: float, context: float) -> Work:
+    """A step of decoding by itself: `batch` sequences, for which there is room, of so many tokens each."""
+    model = deployment.model
+    return Work(
+        weight_bytes=weight_bytes_read(model, deployment.stored, batch),
+        kv_bytes=batch * kv_bytes(deployment, context),
+        operations=2 * (model.active_linear + model.embedding) * batch,
+        link_bytes=_link_bytes(deployment, batch),
+        sequences=batch,
+    )
+
+
+def prefill_work(deployment: Deployment, tokens: float) -> Work:
+    """Reading one prompt."""
+    model = deployment.model
+    return Work(
+        weight_bytes=weight_bytes_read(model, deployment.stored, tokens),
+        kv_bytes=0.0,
+        operations=prefill_flops(model, tokens),
+        link_bytes=_link_bytes(deployment, tokens),
+        sequences=1,
+    )
+
+
+def terms_of(work: Work, deployment: Deployment) -> Terms:
+    """Seconds at the limits of the hardware."""
     model, hardware, gpus = deployment.model, deployment.hardware, deployment.gpus
     return Terms(
-        weights_s=weight_bytes_read(model, deployment.stored, batch) / (gpus * hardware.bytes_per_s),
-        kv_s=batch * kv_bytes(deployment, context) / (gpus * hardware.bytes_per_s),
-        compute_s=2 * (model.active_linear + model.embedding) * batch / _peak(deployment),
+        weights_s=work.weight_bytes / (gpus * hardware.bytes_per_s),
+        kv_s=work.kv_bytes / (gpus * hardware.bytes_per_s),
+        compute_s=work.operations / _peak(deployment),
         prefill_s=0.0,
-        link_s=_link_s(deployment, batch),
+        link_s=work.link_bytes / hardware.link_bytes_per_s if gpus > 1 else 0.0,
         layers=model.num_layers,
         sums=SUMS_PER_LAYER * model.num_layers if gpus > 1 else 0,
-        sequences=batch,
+        sequences=work.sequences,
     )
 
 
 def prefill_terms(deployment: Deployment, tokens: float) -> Terms:
     """The terms of reading one prompt."""
-    model, hardware, gpus = deployment.model, deployment.hardware, deployment.gpus
-    return Terms(
-        weights_s=weight_bytes_read(model, deployment.stored, tokens) / (gpus * hardware.bytes_per_s),
-        kv_s=0.0,
-        compute_s=prefill_flops(model, tokens) / _peak(deployment),
-        prefill_s=0.0,
-        link_s=_link_s(deployment, tokens),
-        layers=model.num_layers,
-        sums=SUMS_PER_LAYER * model.num_layers if gpus > 1 else 0,
-        sequences=1,
-    )
+    return terms_of(prefill_work(deployment, tokens), deployment)
 
 
 def _peak(deployment: Deployment) -> float:
     return deployment.gpus * deployment.hardware.peak(deployment.stored.maths)
 
 
-def _link_s(deployment: Deployment, tokens: float) -> float:
+def _link_bytes(deployment: Deployment, tokens: float) -> float:
     """A ring sends twice all but its own share of what is summed."""
     gpus = deployment.gpus
     if gpus == 1:
@@ -185,7 +211,7 @@ def _link_s(deployment: Deployment, tokens: float) -> float:
     if not deployment.hardware.link_bytes_per_s:
         raise InvalidParameter(f"{deployment.hardware.title} cannot share a model over {gpus}; ask for one")
     sent = 2 * tokens * deployment.model.hidden_size * ACTIVATION_BYTES * (gpus - 1) / gpus
-    return SUMS_PER_LAYER * deployment.model.num_layers * sent / deployment.hardware.link_bytes_per_s
+    return SUMS_PER_LAYER * deployment.model.num_layers * sent
 
 
 def speed(terms: Terms, constants: Constants) -> Speed:

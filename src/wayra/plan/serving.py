@@ -126,34 +126,53 @@ def usable_gb(machine: Machine) -> float:
 
 def step_s(machine: Machine, batch: int, context: float) -> Quantity:
     """Seconds of a decode step of `batch` sequences with `context` tokens each."""
-    return _seconds("step_s", machine, roofline.step_terms(machine.deployment(), batch, context))
+    return _seconds("step_s", machine, roofline.step_work(machine.deployment(), batch, context))
 
 
 def prefill_s(machine: Machine, tokens: float) -> Quantity:
     """Seconds to read a prompt of so many tokens."""
-    return _seconds("prefill_s", machine, roofline.prefill_terms(machine.deployment(), max(tokens, 1.0)))
+    return _seconds("prefill_s", machine, roofline.prefill_work(machine.deployment(), max(tokens, 1.0)))
 
 
-def _seconds(name: str, machine: Machine, terms: roofline.Terms) -> Quantity:
+def _seconds(name: str, machine: Machine, work: roofline.Work) -> Quantity:
     """The roofline's sum with its parts; `roofline.speed` says in words which part is the largest."""
-    constants = machine.constants()
-    at_limit = "at the limits of the hardware"
+    constants, terms = machine.constants(), roofline.terms_of(work, machine.deployment())
+    at_limits = {item.name: item for item in _at_limits(machine, work)}
     source = {
-        "weights_s": at_limit,
-        "kv_s": at_limit,
-        "compute_s": at_limit,
-        "link_s": at_limit,
         "layers": machine.shape.title,
+        "link_share": "assumed",
         "sums": "two a layer over several cards",
         "sequences": "sequences at once",
     }
     inputs = (
-        given(of, value, "s" if of.endswith("_s") else "", source.get(of, constants.source))
+        at_limits.get(of) or given(of, value, "s" if of.endswith("_s") else "", source.get(of, constants.source))
         for of, value in _values(terms, constants).items()
     )
     bound = roofline.speed(terms, constants).bounded_by
     made = derived(name, "s", SECONDS, *inputs, note=f"bounded by {bound}")
     return with_interval(made, made.value * constants.low, made.value * constants.high)
+
+
+def _at_limits(machine: Machine, work: roofline.Work) -> tuple[Quantity, ...]:
+    """The seconds each part would take at what the hardware's sheet says."""
+    card, shape, fmt = machine.card, machine.shape, machine.fmt
+    sheet = f"{card.title}: {card.source}, {card.as_of}"
+    gpus = given("gpus", machine.gpus, "", "of one machine")
+    bandwidth = given("bytes_per_s", card.bytes_per_s, "B/s", sheet)
+    peak = given("peak_per_s", card.peak(fmt.maths), "1/s", sheet, note=f"operations in {fmt.maths}")
+    weights = given("weights_read", work.weight_bytes, "B", f"{shape.title} in {fmt.name}, head included")
+    kept = given("kv_read", work.kv_bytes, "B", "of all sequences")
+    operations = given("operations", work.operations, "", "two a weight and token, attention in prompts")
+    found = (
+        derived("weights_s", "s", "weights_read / (gpus * bytes_per_s)", weights, gpus, bandwidth),
+        derived("kv_s", "s", "kv_read / (gpus * bytes_per_s)", kept, gpus, bandwidth),
+        derived("compute_s", "s", "operations / (gpus * peak_per_s)", operations, gpus, peak),
+    )
+    if machine.gpus == 1:
+        return found
+    sent = given("link_bytes", work.link_bytes, "B", "sums over the cards, as a ring sends them")
+    link = given("link_bytes_per_s", card.link_bytes_per_s, "B/s", sheet)
+    return *found, derived("link_s", "s", "link_bytes / link_bytes_per_s", sent, link)
 
 
 def _values(terms: roofline.Terms, constants: roofline.Constants) -> dict[str, float]:
@@ -220,8 +239,12 @@ def load_at(machine: Machine, traffic: Traffic, batch: int) -> Load:
     While an answer of n tokens is written, every one of the batch's prompts is read once: its time is n steps and
     `batch` prefills. Occupancy under random arrivals is a Poisson number; its 95th percentile is the batch.
     """
-    # The number of requests changes nothing of what a batch takes.
-    return _load_at(machine, replace(traffic, requests_per_month=1.0), batch)
+    return _load_at(machine, of_one_request(traffic), batch)
+
+
+def of_one_request(traffic: Traffic) -> Traffic:
+    """The same requests whatever their number, which changes nothing of what a batch takes."""
+    return replace(traffic, requests_per_month=1.0)
 
 
 @lru_cache(maxsize=2048)
@@ -257,10 +280,14 @@ def paces(machine: Machine, traffic: Traffic, longest: int) -> tuple[Pace, ...]:
     context = traffic.input_tokens + traffic.output_tokens / 2
     deployment, constants = machine.deployment(), machine.constants()
     prompt = max(traffic.input_tokens * (1 - traffic.cached_share), 1.0)
-    prefill = evaluate(SECONDS, _values(roofline.prefill_terms(deployment, prompt), constants))
+
+    def seconds(work: roofline.Work) -> float:
+        return evaluate(SECONDS, _values(roofline.terms_of(work, deployment), constants))
+
+    prefill = seconds(roofline.prefill_work(deployment, prompt))
     found: list[Pace] = []
     for size in sizes:
-        step = evaluate(SECONDS, _values(roofline.step_terms(deployment, size, context), constants))
+        step = seconds(roofline.step_work(deployment, size, context))
         named = {"output_tok": traffic.output_tokens, "step_s": step, "batch": float(size), "prefill_s": prefill}
         latency = evaluate(LATENCY, named)
         rate = evaluate(RATE, {"mean_batch": mean_batch(size), "latency_s": latency})
@@ -279,7 +306,7 @@ def best_pace(machine: Machine, workload: Workload) -> Pace | None:
 
     When not even one sequence keeps the limits, that pace is returned: its latency tells by how much.
     """
-    tried = paces(machine, replace(workload.traffic, requests_per_month=1.0), workload.longest)
+    tried = paces(machine, of_one_request(workload.traffic), workload.longest)
     latency_limit_s, ttft_limit_s = workload.latency_p95_s or math.inf, workload.ttft_p95_s or math.inf
     fitting = [pace for pace in tried if pace.latency_s <= latency_limit_s and pace.ttft_s <= ttft_limit_s]
     if fitting:
@@ -289,7 +316,7 @@ def best_pace(machine: Machine, workload: Workload) -> Pace | None:
 
 def pace_of(machine: Machine, workload: Workload, requests_per_s: float, most: Pace) -> Pace:
     """What one machine does at a given rate: the smallest batch that carries it, at most the pace `most`."""
-    tried = paces(machine, replace(workload.traffic, requests_per_month=1.0), workload.longest)
+    tried = paces(machine, of_one_request(workload.traffic), workload.longest)
     carrying = (pace for pace in tried if pace.requests_per_s >= requests_per_s and pace.batch <= most.batch)
     return next(carrying, most)
 

@@ -18,13 +18,20 @@ from wayra.server.openai.responses.route import ResponsesRoutes
 from wayra.server.openai.tokenizer_info import TokenizerInfoRoute
 from wayra.server.openapi import OpenApiRoute
 from wayra.server.page import PageRoute
+from wayra.server.planner.routes import PlannerRoutes
 from wayra.server.service import Service
+from wayra.server.settings import ServerSettings
 from wayra.server.tracing import Tracing
 
 
 def make_app(service: Service, journal: Journal, tracing: Tracing | None = None) -> ASGIApp:
     """The ASGI application of a service."""
-    return Door(_Raising(Router(routes_of(service), redirect_slashes=False)), service.settings, journal, tracing)
+    return behind_door(Router(routes_of(service), redirect_slashes=False), service.settings, journal, tracing)
+
+
+def behind_door(router: Router, settings: ServerSettings, journal: Journal, tracing: Tracing | None = None) -> ASGIApp:
+    """Routes as an application that refuses what the door does."""
+    return Door(_Raising(router), settings, journal, tracing)
 
 
 def routes_of(service: Service) -> list[Route]:
@@ -33,6 +40,7 @@ def routes_of(service: Service) -> list[Route]:
     messages, texts, ollama = MessagesRoutes(service), TextRoutes(service), OllamaModelRoutes(service)
     models, admin, responses = ModelRoutes(service), AdminRoutes(service), ResponsesRoutes(service)
     document = OpenApiRoute(bool(service.settings.api_keys))
+    planner = PlannerRoutes(service.planner, service.settings, with_chat=True)
     return [
         Route("/", PageRoute().answer, methods=["GET"]),
         Route("/v1/chat/completions", chat.answer, methods=["POST"]),
@@ -58,6 +66,7 @@ def routes_of(service: Service) -> list[Route]:
         Route("/ready", admin.ready, methods=["GET"]),
         Route("/metrics", admin.metrics, methods=["GET"]),
         Route("/openapi.json", document.answer, methods=["GET"]),
+        *planner.routes(),
     ]
 
 

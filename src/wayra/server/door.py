@@ -25,8 +25,8 @@ from wayra.server.keys import ApiKey
 from wayra.server.settings import ServerSettings
 from wayra.server.tracing import Tracing
 
-OPEN_PATHS = frozenset({b"/", b"/health", b"/ready"})
-"""Answered without a key: whether the server lives, and the page, which asks for the key itself and holds nothing."""
+OPEN_PATHS = frozenset({b"/", b"/plan", b"/health", b"/ready"})
+"""Answered without a key: whether the server lives, and the pages, which ask for it themselves and hold nothing."""
 HTTP_VERSIONS = frozenset({"1.0", "1.1"})
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")

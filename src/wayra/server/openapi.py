@@ -26,6 +26,7 @@ from wayra.server.openai import chat, completions, embeddings, models, tokenizer
 from wayra.server.openai.responses import answers as responses_answers
 from wayra.server.openai.responses import route as responses_route
 from wayra.server.openai.responses import wire as responses_wire
+from wayra.server.planner import routes as planner
 
 Api = Literal["openai", "responses", "anthropic", "ollama", "wayra"]
 Schema = dict[str, Any]
@@ -112,6 +113,12 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("get", "/metrics", "Prometheus' text format", "wayra", TEXT),
     Operation("get", "/openapi.json", "This document", "wayra", JSON),
     Operation("get", "/", "A chat page", "wayra", "text/html"),
+    Operation("get", "/plan", "The planner's page", "wayra", "text/html"),
+    Operation("get", "/plan/facts", "What a plan may choose from", "wayra", JSON),
+    Operation("post", "/plan/weigh", "Weigh models, hardware and APIs for a workload", "wayra", JSON,
+              planner.WeighRequest),
+    Operation("post", "/plan/explain", "One option's numbers with their reasons", "wayra", JSON,
+              planner.ExplainRequest),
 )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from types import FrameType
-from typing import Any, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from starlette.types import ASGIApp
 from uvicorn import Config, Server
@@ -71,11 +71,27 @@ def url_of(sock: socket.socket, scheme: str) -> str:
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
+class Served(Protocol):
+    """What the server's process starts and ends. is_draining: set when nobody new is to be let in."""
+
+    is_draining: bool
+
+    @property
+    def settings(self) -> ServerSettings: ...
+
+    def start(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+S = TypeVar("S", bound=Served)
+
+
 class WayraServer(Server):
     """uvicorn's server; a signal drains it. exit_code: of the process."""
 
     def __init__(
-        self, config: Config, service: Service, grants: Grants, journal: Journal, on_ready: Callable[[], None]
+        self, config: Config, service: Served, grants: Grants, journal: Journal, on_ready: Callable[[], None]
     ) -> None:
         super().__init__(config)
         self._on_ready = on_ready
@@ -143,6 +159,18 @@ def serve(
     on_ready: Callable[[Service, str], None],
     tracing: Tracing | None = None,
 ) -> int:
+    """Serve models until a signal or the end of an engine; the exit code. As `serve_app`."""
+    return serve_app(load, make_app, settings, journal, on_ready, tracing)
+
+
+def serve_app(
+    load: Callable[[Callable[[Exception], None]], S],
+    app_of: Callable[[S, Journal, Tracing | None], ASGIApp],
+    settings: ServerSettings,
+    journal: Journal,
+    on_ready: Callable[[S, str], None],
+    tracing: Tracing | None = None,
+) -> int:
     """Serve until a signal or the end of an engine; the exit code.
 
     load: makes the service, given whom to tell of an engine's death; called when the address is secured.
@@ -162,7 +190,7 @@ def serve(
         sock.close()
         raise
     grants = Grants(_max_connections(settings), settings.header_s, settings.max_body_bytes, tls)
-    config = _config(make_app(service, journal, tracing), settings, grants)
+    config = _config(app_of(service, journal, tracing), settings, grants)
     url = url_of(sock, "http" if tls is None else "https")
     server.append(WayraServer(config, service, grants, journal, lambda: on_ready(service, url)))
     sys.setswitchinterval(SWITCH_INTERVAL_S)

@@ -25,6 +25,7 @@ from wayra.server.generation import Generation, GenerationPlan, ParserMaker
 from wayra.server.keys import Quotas
 from wayra.server.offer import Offer
 from wayra.server.places import Places
+from wayra.server.planner.desk import PlannerDesk
 from wayra.server.served_model import ServedModel
 from wayra.server.settings import ServerSettings
 from wayra.server.text_workers import TextWorkers, chars_of
@@ -41,7 +42,7 @@ MAX_EMBEDDED_AT_ONCE = 16
 
 
 class Service:
-    """catalog: what is served, the first offer is the default one.
+    """catalog: what is served, the first offer is the default one. planner: makes plans for the page at /plan.
 
     is_draining: no request is accepted any more, those under way go on.
     """
@@ -57,6 +58,7 @@ class Service:
         self._places = {offer.name: Places(max_running, settings.max_waiting, weights) for offer in self.offers}
         self._quotas = Quotas(settings.api_keys)
         self._texts = TextWorkers(2)
+        self.planner = PlannerDesk()
 
     def start(self) -> None:
         """Begin to compute, in the running event loop."""
@@ -65,6 +67,7 @@ class Service:
     def close(self) -> None:
         """Stop computing and free the models."""
         self._texts.close()
+        self.planner.close()
         self.catalog.close()
 
     @property

@@ -1,38 +1,52 @@
-"""The web page at `/`: one document with its style and script inside, which its policy names by digest.
+"""Web pages: each one document with its style and script inside, which its policy names by digest.
 
-Its sources are the files beside this one, put together once and only here: nothing is built, and what is served is what
-can be read. It holds no secret, so the door lets everybody have it.
+Their sources are files of this room, put together once and only here: nothing is built, and what is served is what can
+be read. They hold no secret, so the door lets everybody have them.
 """
 
 import base64
 import gzip
 import hashlib
 import re
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from types import MappingProxyType
 from typing import NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-STYLES = ("base.css", "layout.css", "chat.css", "dialogs.css")
-SCRIPTS = (
-    "dom.js",
-    "inline.js",
-    "code.js",
-    "markdown.js",
-    "tree.js",
-    "store.js",
-    "transfer.js",
-    "settings.js",
-    "client.js",
-    "message.js",
-    "chat.js",
-    "sidebar.js",
-    "engine.js",
-    "dialogs.js",
-    "app.js",
+
+class Sources(NamedTuple):
+    """The files of one page, below this room. Its scripts are one module scope in the end: a file may use what those
+    before it declare."""
+
+    page: str
+    styles: Sequence[str]
+    scripts: Sequence[str]
+
+
+CHAT = Sources(
+    page="page/page.html",
+    styles=("page/base.css", "page/layout.css", "page/chat.css", "page/dialogs.css"),
+    scripts=(
+        "page/dom.js",
+        "page/inline.js",
+        "page/code.js",
+        "page/markdown.js",
+        "page/tree.js",
+        "page/store.js",
+        "page/transfer.js",
+        "page/settings.js",
+        "page/client.js",
+        "page/message.js",
+        "page/chat.js",
+        "page/sidebar.js",
+        "page/engine.js",
+        "page/dialogs.js",
+        "page/app.js",
+    ),
 )
-"""One module scope in the end: a file may use what those before it declare."""
 _CODING = re.compile(r"\s*([\w*.-]+)\s*(?:;\s*q=([\d.]+)\s*)?")
 
 
@@ -44,14 +58,17 @@ class _Form(NamedTuple):
 
 
 class PageRoute:
-    """The page, put together and compressed once."""
+    """A page, put together and compressed once. facts: replace {{name}} in it; plain words of our own."""
 
-    def __init__(self) -> None:
-        folder = files("wayra.server.page")
+    def __init__(self, sources: Sources = CHAT, facts: Mapping[str, str] = MappingProxyType({})) -> None:
+        room = files("wayra.server")
         style, script = (
-            "".join((folder / name).read_text(encoding="utf-8") for name in names) for names in (STYLES, SCRIPTS)
+            "".join((room / name).read_text(encoding="utf-8") for name in names)
+            for names in (sources.styles, sources.scripts)
         )
-        page = (folder / "page.html").read_text(encoding="utf-8")
+        page = (room / sources.page).read_text(encoding="utf-8")
+        for name, value in facts.items():
+            page = page.replace(f"{{{{{name}}}}}", value)
         body = page.replace("{{style}}", style).replace("{{script}}", script).encode()
         headers = {
             "content-security-policy": _policy(style, script),

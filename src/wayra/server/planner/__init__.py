@@ -1,0 +1,1 @@
+"""The planner's web page and what stands behind it, in `wayra serve` and by itself."""

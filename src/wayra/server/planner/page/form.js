@@ -1,0 +1,180 @@
+// The form: every key a workload may have, in groups.
+
+const RATES = { requests_per_month: "requests a month", requests_per_s: "requests a second", mtok_per_month: "Mtok a month" };
+const SECONDS_PER_MONTH = 730 * 3600;
+const PRIVACY_WORDS = { any: "Anyone", "no-third-party": "No third party: no APIs", "on-premises": "On premises: no rented machines either" };
+const OWNING = [
+  ["years", "Years of use", ""], ["usd_per_kwh", "Price of power", "USD/kWh"], ["pue", "Power of the room by the machine's", ""],
+  ["server_factor", "Price of the machine by its cards", ""], ["host_usd", "Price of a host", "USD"], ["busy_power_share", "Average by rated power", ""],
+  ["resale_share", "Got back at the end, share", ""], ["staff_usd_per_year", "Staff", "USD/year"],
+];
+
+class Form {
+  constructor(node, workload, facts) {
+    Object.assign(this, { node, workload, facts, open: new Set(["Traffic", "Limits", "Quality"]) });
+    workload.addEventListener("replaced", () => this.draw());
+    node.addEventListener("submit", (event) => event.preventDefault());
+    this.draw();
+  }
+
+  draw() {
+    const { workload } = this;
+    this.node.replaceChildren(
+      this.start(),
+      this.group("Traffic", this.traffic()),
+      this.group("Limits", [
+        sliderField(workload, ["limits", "latency_p95_s"], { label: "Whole answer, P95", min: 0.2, max: 300, log: true, unit: "s", start: 10 }),
+        sliderField(workload, ["limits", "ttft_p95_s"], { label: "First token, P95", min: 0.02, max: 60, log: true, unit: "s", start: 1.5 }),
+        sliderField(workload, ["limits", "context"], { label: "Longest request", min: 512, max: 1 << 20, log: true, unit: "tokens", whole: true, start: 16384 }),
+      ]),
+      this.group("Quality", [
+        make("p", { class: "note" }, "Floors, in points. A model without a published score on a benchmark does not meet a floor on it."),
+        this.floors(() => workload.get("quality"), (table) => workload.set(Object.keys(table).length ? table : undefined, "quality"), () => this.draw()),
+      ]),
+      this.group("Rules", this.rules()),
+      this.group("Budget", [
+        sliderField(workload, ["budget", "usd_per_month"], { label: "A month", min: 10, max: 1e6, log: true, unit: "USD", start: 2000 }),
+        sliderField(workload, ["budget", "upfront_usd"], { label: "For hardware, once", min: 100, max: 5e6, log: true, unit: "USD", start: 20000 }),
+      ]),
+      this.group("Fine-tuning", this.tuning()),
+      this.group("Routes", this.routes()),
+      this.group("Hardware already there", [this.have()]),
+      this.group("Owning", [make("p", { class: "note" }, "Empty is what is assumed."), ...OWNING.map(([key, label, unit]) => numberField(workload, ["owning", key], { label, unit, assumed: this.facts.owning[key] }))]),
+      this.group("Consider only", [
+        chosenField(workload, ["choice", "models"], { label: "Models", choices: this.facts.models.map(({ name, title }) => [name, title]) }),
+        chosenField(workload, ["choice", "gpus"], { label: "Hardware", choices: this.facts.hardware.map(({ name, title }) => [name, title]) }),
+      ]),
+    );
+  }
+
+  start() {
+    const { workload, facts } = this;
+    const choices = [["", "Start from …"], ...Object.entries(facts.scenarios).map(([key, tables]) => [key, tables.name])];
+    const select = selectOf(choices, "", "Scenario", (name) => name && workload.replace(facts.scenarios[name]));
+    const name = make("input", { "aria-label": "Name of the workload", value: workload.get("name") ?? "", placeholder: "Name of the workload", maxlength: 200, "data-key": "name", spellcheck: "false" });
+    name.addEventListener("input", () => workload.set(name.value || undefined, "name"));
+    return make("div", { class: "start" }, name, select);
+  }
+
+  group(title, children) {
+    const details = make("details", { class: "group", open: this.open.has(title) || this.isSet(title) }, make("summary", {}, make("h2", {}, title)), make("div", { class: "group-body" }, ...children));
+    details.addEventListener("toggle", () => (details.open ? this.open.add(title) : this.open.delete(title)));
+    return details;
+  }
+
+  /** Groups in which something is set are open, so that nothing decides unseen. */
+  isSet(title) {
+    const tables = { Rules: "rules", Budget: "budget", "Fine-tuning": "fine_tuning", Routes: "route", "Hardware already there": "have", Owning: "owning", "Consider only": "choice" };
+    return title in tables && this.workload.get(tables[title]) !== undefined;
+  }
+
+  traffic() {
+    const { workload } = this;
+    const rate = Object.keys(RATES).find((name) => workload.get("traffic", name) !== undefined) ?? "requests_per_month";
+    const span = { requests_per_month: [100, 1e9], requests_per_s: [1e-4, 1000], mtok_per_month: [0.1, 1e6] }[rate];
+    const units = selectOf(Object.entries(RATES), rate, "Rate as", (chosen) => {
+      const converted = this.rateAs(rate, chosen);
+      workload.set(undefined, "traffic", rate);
+      workload.set(converted, "traffic", chosen);
+      this.draw();
+    });
+    return [
+      sliderField(workload, ["traffic", "input_tokens"], { label: "Prompt", min: 10, max: 200_000, log: true, unit: "tokens", whole: true }),
+      sliderField(workload, ["traffic", "output_tokens"], { label: "Answer", min: 1, max: 32_768, log: true, unit: "tokens", whole: true }),
+      make("div", { class: "field" }, sliderField(workload, ["traffic", rate], { label: "Rate", min: span[0], max: span[1], log: true }), units),
+      sliderField(workload, ["traffic", "peak_factor"], { label: "Peak over mean", min: 1, max: 50, log: true, unit: "×", start: 4 }),
+      sliderField(workload, ["traffic", "cached_share"], { label: "Prompt in a cache", min: 0, max: 1, unit: "%", percent: true, start: 0.3 }),
+    ];
+  }
+
+  /** The same traffic in another unit. */
+  rateAs(from, to) {
+    const traffic = this.workload.get("traffic");
+    const each = (traffic.input_tokens + traffic.output_tokens) / 1e6;
+    const perMonth = { requests_per_month: 1, requests_per_s: SECONDS_PER_MONTH, mtok_per_month: 1 / each };
+    const value = (traffic[from] * perMonth[from]) / perMonth[to];
+    return Number.isFinite(value) ? Number(value.toPrecision(6)) : 1;
+  }
+
+  rules() {
+    const { workload, facts } = this;
+    const name = freshId("privacy");
+    const radios = facts.privacy.map((value) => {
+      const radio = make("input", { type: "radio", name, value });
+      radio.checked = (workload.get("rules", "privacy") ?? "any") === value;
+      radio.addEventListener("change", () => workload.set(value === "any" ? undefined : value, "rules", "privacy"));
+      return make("label", { class: "choice" }, radio, PRIVACY_WORDS[value] ?? value);
+    });
+    return [
+      make("fieldset", {}, make("legend", {}, "Who may see the requests"), ...radios),
+      textField(workload, ["rules", "region"], { label: "Where data must stay", placeholder: "anywhere" }),
+      checkField(workload, ["rules", "open_weights"], "Only open weights"),
+    ];
+  }
+
+  floors(read, write, redraw) {
+    const choices = this.facts.benchmarks.map(({ name, models }) => [name, `${name} · ${count(models, "model")}`]);
+    const first = choices.find(([name]) => name === "mmlu");
+    return namedRows({ read, write, choices: first ? [first, ...choices.filter((one) => one !== first)] : choices, what: "Benchmark", min: 0, max: 100, step: "any", start: 70, add: "Floor" }, redraw);
+  }
+
+  tuning() {
+    const { workload } = this;
+    const wanted = workload.get("fine_tuning") !== undefined;
+    const box = make("input", { type: "checkbox" });
+    box.checked = wanted;
+    box.addEventListener("change", () => {
+      this.open.add("Fine-tuning");
+      workload.set(box.checked ? { examples: 20_000, tokens_per_example: 1024, runs_per_year: 4 } : undefined, "fine_tuning");
+      this.draw();
+    });
+    const at = (key) => ["fine_tuning", key];
+    return [
+      make("label", { class: "choice" }, box, "The model is fine-tuned"),
+      ...(wanted ? [
+        sliderField(workload, at("examples"), { label: "Examples", min: 100, max: 1e7, log: true, whole: true }),
+        sliderField(workload, at("tokens_per_example"), { label: "Tokens of an example", min: 16, max: 32_768, log: true, whole: true }),
+        sliderField(workload, at("runs_per_year"), { label: "Runs a year", min: 1, max: 365, log: true, whole: true }),
+      ] : []),
+    ];
+  }
+
+  routes() {
+    const { workload } = this;
+    const routes = workload.get("route") ?? [];
+    const write = (rows) => workload.set(rows.length ? rows : undefined, "route");
+    const rows = routes.map((route, place) => {
+      const change = (key, value) => write((workload.get("route") ?? []).map((one, i) => (i === place ? { ...one, [key]: value } : one)));
+      const name = make("input", { "aria-label": `Name of route ${place + 1}`, value: route.name ?? "", maxlength: 80, spellcheck: "false" });
+      name.addEventListener("input", () => change("name", name.value));
+      const share = make("input", { type: "number", min: 0, max: 100, step: "any", inputmode: "decimal", "aria-label": `Share of route ${place + 1}, %`, "data-key": "share", value: Number(((route.share ?? 0) * 100).toPrecision(12)) });
+      share.addEventListener("input", () => change("share", Number(share.value) / 100));
+      const drop = iconButton("cross", `Remove route ${route.name ?? place + 1}`, () => { write(routes.filter((_, i) => i !== place)); this.draw(); });
+      const head = make("div", { class: "pair" }, name, make("span", { class: "amount" }, share, make("span", { class: "unit" }, "%")), drop);
+      return make("div", { class: "route" }, head, this.floors(() => workload.get("route")?.[place]?.quality, (table) => change("quality", table), () => this.draw()));
+    });
+    const add = make("button", { type: "button", class: "plain add", disabled: routes.length >= 8, on: { click: () => {
+      this.open.add("Routes");
+      const left = Math.max(0, 1 - routes.reduce((sum, route) => sum + (route.share ?? 0), 0));
+      write(routes.length ? [...routes, { name: `route ${routes.length + 1}`, share: Number(left.toPrecision(3)), quality: {} }] : [{ name: "easy", share: 0.8, quality: { mmlu: 65 } }, { name: "hard", share: 0.2, quality: { mmlu: 85 } }]);
+      this.draw();
+    } } }, icon("plus"), "Route");
+    return [make("p", { class: "note" }, "Parts of the requests with floors of their own; their shares add up to 100 %."), ...rows, add];
+  }
+
+  have() {
+    const { workload } = this;
+    const choices = this.facts.hardware.map(({ name, title }) => [name, title]);
+    const write = (table) => workload.set(Object.keys(table).length ? table : undefined, "have");
+    return namedRows({ read: () => workload.get("have"), write, choices, what: "Hardware", min: 1, max: 1e6, step: 1, start: 1, add: "Hardware" }, () => { this.open.add("Hardware already there"); this.draw(); });
+  }
+
+  /** Mark the fields that a refusal names: "'input_tokens'". */
+  blame(message) {
+    for (const input of this.node.querySelectorAll("[data-key]")) {
+      const named = message.includes(`'${input.dataset.key}'`);
+      if (named) input.setAttribute("aria-invalid", "true");
+      else input.removeAttribute("aria-invalid");
+    }
+  }
+}
