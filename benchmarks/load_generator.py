@@ -2,9 +2,9 @@
 
 python benchmarks/load_generator.py [--seconds 20] [--rate 100] [--requests 10000] [--update]
 
-CPU: of this process, per cent of one core, while it sends at a rate, reads every event, records every request on the
-disk. Added to TTFT: what it measured, less what the server (a process of its own, on the same clock) says it took from
-the whole request to the first event: connecting, both ways over the socket, and reading. Late: a request's sending after
+CPU: of this process, per cent of one core, while it sends at a rate, reads every event and records every request.
+Added to TTFT: what it measured, less what the server (a process of its own, on the same clock) says it took from the
+whole request to the first event: connecting, both ways over the socket, and reading. Late: a request's sending after
 its time. Memory: resident, over 10,000 requests of a closed loop. Prints tables and one line of JSON; --update writes
 the tables into docs/lab.md.
 """

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -46,6 +47,7 @@ TRAFFIC_OPTIONS = (
     click.option("--rate", callback=numbers(float), metavar="R,...", help="Open loops of so many requests a second."),
     click.option("--poisson", "is_poisson", is_flag=True, help="At random times instead of even ones."),
     click.option("--sweep", is_flag=True, help="Double the concurrency up to the knee."),
+    click.option("--max-concurrency", type=int, metavar="N", help="Where a sweep ends at the latest (64)."),
     click.option("--trace", type=click.Path(dir_okay=False), help="Replay a JSONL file."),
     click.option("--cache", "measure_cache", is_flag=True, help="Send each prompt twice: cold, then cached."),
     click.option("--requests", "num_requests", type=int, metavar="N", help="Of each stage (32)."),
@@ -61,8 +63,10 @@ TRAFFIC_OPTIONS = (
 )
 SERVER_OPTIONS = (
     click.option("--model", "served_model", metavar="NAME", help="Of the server; default: the first it lists."),
-    click.option("--api", type=click.Choice(["completions", "chat"]), default="completions", show_default=True,
-                 help="Which endpoint of a server to ask."),
+    click.option("--api", type=click.Choice(["completions", "chat"]),
+                 help="Which endpoint of a server to ask.  [default: completions]"),
+    click.option("--stall", "stall_s", type=float, metavar="S",
+                 help="A request whose server sends nothing for so long has failed (120)."),
     *KEY_OPTIONS,
     click.option("--no-ignore-eos", is_flag=True, help="Let answers end; do not send ignore_eos."),
     click.option("--running-usage", is_flag=True, help="Ask for usage in each chunk (vLLM)."),
@@ -117,6 +121,7 @@ def _chosen(target: str | None, options: dict[str, Any], store: "RunStore") -> "
     import msgspec
 
     from wayra.lab.bench.settings import BenchSettings
+    from wayra.lab.traffic import read_trace
 
     if options["resume"] is not None:
         config = store.open(options["resume"]).config
@@ -136,7 +141,10 @@ def _chosen(target: str | None, options: dict[str, Any], store: "RunStore") -> "
     given["mode"] = "traffic" if is_url or any(name in given for name in traffic) or any(flags) else "model"
     given["nonce"] = options["nonce"] or os.urandom(6).hex()
     given["ignore_eos"] = not options["no_ignore_eos"]
-    return BenchSettings(target=target, **given)
+    chosen = BenchSettings(target=target, **given)
+    if chosen.trace is not None:
+        read_trace(Path(chosen.trace))  # a file with a wrong line makes no run
+    return chosen
 
 
 def _open(store: "RunStore", chosen: "BenchSettings", resume: str | None) -> "RunWriter":
@@ -178,17 +186,20 @@ def _measure(
 
 def _target(settings: Settings, chosen: "BenchSettings", options: dict[str, Any]) -> "Target":
     from wayra.cli.generation import load_model
+    from wayra.client import HttpLimits
     from wayra.lab.targets import LocalTarget, OpenAITarget, OpenAITargetSettings
 
+    key = key_of(options, chosen.target)
     if not chosen.target.startswith(("http://", "https://")):
         fixed: OptionFields = {"prefix_cache": chosen.mode == "traffic", "speculate": "off"}
         return LocalTarget(load_model(settings, {**options, "model": chosen.target}, fixed))
     how = OpenAITargetSettings(
-        model=options["served_model"] or "",
-        key=key_of(options, chosen.target),
-        api=options["api"],
+        model=chosen.served_model,
+        key=key,
+        api=chosen.api,
         can_ignore_eos=chosen.ignore_eos,
-        wants_running_usage=options["running_usage"],
+        wants_running_usage=chosen.running_usage,
+        limits=HttpLimits(stall_s=chosen.stall_s),
     )
     if not how.model:
         how = dataclasses.replace(how, model=asyncio.run(_first_model(OpenAITarget(chosen.target, how))))

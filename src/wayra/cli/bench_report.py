@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 LATENCIES = ("ttft", "tpot", "itl", "icl", "e2e", "queue")
 BAR_WIDTH = 40
+LEAST_WIDTH = 100
 
 
 class LiveProgress:
@@ -132,17 +133,24 @@ def _print_stage(settings: Settings, stage: str, figures: "list[Figure]") -> Non
     for figure in told:
         bounds = f"  ({_interval(figure)})" if figure.low is not None else ""
         print_line(f"  {figure.name:<18} {shown(figure.value)} {figure.unit}{bounds}{_why(figure)}")
-    table = Table("ms", "P50", "P95", "P99", "95 % intervals", box=None, padding=(0, 2))
+    table = Table("ms", "P50", "P95", "P99", box=None, padding=(0, 2))
+    unknown: list[str] = []
     for name in LATENCIES:
         found = [by_name.get(f"{name}_{label}") for label in ("p50", "p95", "p99")]
         present = [figure for figure in found if figure is not None]
         if len(present) < 3:
             continue
         if present[0].value is None:
-            table.add_row(name, "unknown", "", "", present[0].why or "")
-            continue
-        table.add_row(name, *(shown(f.value) for f in present), "; ".join(_interval(f) for f in present))
-    make_console(settings).print(table)
+            unknown.append(f"  {name} unknown: {present[0].why or ''}")
+        else:
+            table.add_row(name, *(_with_interval(figure) for figure in present))
+    if table.row_count:
+        console = make_console(settings)
+        # Into a pipe or a narrow window whole cells are worth more than folded ones.
+        console.width = max(console.width, LEAST_WIDTH)
+        console.print(table)
+    for line in unknown:
+        print_line(line)
 
 
 def _print_bars(summary: "Summary", stages: list[str]) -> None:
@@ -158,6 +166,11 @@ def _print_bars(summary: "Summary", stages: list[str]) -> None:
 
 def _interval(figure: "Figure") -> str:
     return "" if figure.low is None or figure.high is None else f"{shown(figure.low)} to {shown(figure.high)}"
+
+
+def _with_interval(figure: "Figure") -> str:
+    bounds = _interval(figure)
+    return shown(figure.value) + (f" ({bounds})" if bounds else "")
 
 
 def _why(figure: "Figure") -> str:

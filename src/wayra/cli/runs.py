@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from wayra.lab.runs.diff import RunDiff
     from wayra.lab.runs.index import IndexEntry
 
+LEAST_WIDTH = 150
+MAX_ERROR_CHARS = 60
 EPILOG = """\b
 Examples:
   wayra runs ls
@@ -55,12 +57,15 @@ def _print_entries(settings: Settings, entries: "list[IndexEntry]") -> None:
         return
     table = Table(box=None)
     for column in ("run", "of", "status", "requests", "size", "error"):
-        table.add_column(column, no_wrap=column == "run")
+        table.add_column(column, no_wrap=column in ("run", "status"))
     for entry in entries:
         size = human_bytes(entry.size_bytes)
         error = printable(entry.error or "")
+        error = error if len(error) <= MAX_ERROR_CHARS else error[: MAX_ERROR_CHARS - 1] + "…"
         table.add_row(entry.id, printable(entry.name), entry.status, f"{entry.num_records:,}", size, error)
-    make_console(settings).print(table)
+    console = make_console(settings)
+    console.width = max(console.width, LEAST_WIDTH)
+    console.print(table)
 
 
 @runs.command("show")

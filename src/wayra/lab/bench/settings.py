@@ -19,6 +19,8 @@ class BenchSettings:
     sweep: doubles the concurrency from 1 until the output rate gains little (up to max_concurrency).
     trace: a JSONL file to replay. measure_cache: send each prompt twice, in stages "cold" and "cached".
     num_requests, max_s: of each stage. warmup: requests before each stage, in no figure.
+    served_model, api, running_usage: of a server: its name for the model ("" is its first), the endpoint, whether usage
+    in each chunk is asked for. stall_s: a server that sends nothing for so long has failed that request.
     nonce: makes this run's prompts unlike any other's; prices are of a million tokens.
     """
 
@@ -45,6 +47,10 @@ class BenchSettings:
     slo: str | None = None
     seed: int = 0
     nonce: str = ""
+    served_model: str = ""
+    api: Literal["completions", "chat"] = "completions"
+    running_usage: bool = False
+    stall_s: float = 120.0
     input_price: float | None = None
     output_price: float | None = None
 
@@ -69,6 +75,8 @@ class BenchSettings:
             raise InvalidParameter("a rate is outside 0.000001 to 1,000,000 requests per second")
         if any(not 1 <= n <= 1 << 20 for n in (*self.pp, *self.tg)):
             raise InvalidParameter("a length of --pp or --tg is outside 1 to 1,048,576 tokens")
+        if not 0.01 <= self.stall_s <= 86_400:
+            raise InvalidParameter(f"the time of a silent server is {self.stall_s} s, expected 0.01 to 86,400")
         if self.max_s is not None and not 0 < self.max_s < math.inf:
             raise InvalidParameter(f"the time of a stage is {self.max_s} s, expected more than 0")
         if sum((self.sweep, self.trace is not None, self.measure_cache, bool(self.rates))) > 1:

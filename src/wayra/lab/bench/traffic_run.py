@@ -29,6 +29,9 @@ KNEE_GAIN = 0.10
 """A doubling of the concurrency that raises the output rate by less than this is past the knee."""
 CALIBRATION_WORDS = (16, 144)
 
+USELESS = ("connect", "tls", "auth", "refused", "protocol", "engine")
+"""Failures of a first question that every other would meet too; those that a server has now and then are measured."""
+
 OnProgress = Callable[[str, RequestRecord | None, int], None]
 """Told the stage, the record that ended (None when the stage begins) and how many the stage has."""
 
@@ -101,6 +104,9 @@ class TrafficBench:
                 break
             knee, previous = width, rate
             width, number = 2 * width, number + 1
+        else:
+            self._run.note(f"the output rate still grew at {knee:,} requests at once; the knee lies beyond")
+            return
         self._run.set_facts(knee_concurrency=knee, knee_rule=f"a doubling gains less than {KNEE_GAIN:.0%} output rate")
 
     async def _stage(self, plan: Plan) -> None:
@@ -149,19 +155,30 @@ class TrafficBench:
 
     async def _calibrate(self) -> None:
         """Two short questions tell how many tokens a word is, and whether the target answers at all."""
+        self._run.set_facts(target=self._target.describe())
         counts: list[int | None] = []
         for salt, words in enumerate(CALIBRATION_WORDS):
             reply = await self._target.send(Ask(self._maker.words(words, salt), 1, ignore_eos=False))
-            if reply.failure is not None:
+            if reply.failure is not None and reply.failure.kind in USELESS:
                 raise RunError(f"{self._target.name}: {reply.failure.message} ({reply.failure.kind})")
+            if reply.failure is not None:
+                failure = f"{reply.failure.message} ({reply.failure.kind})"
+                self._run.note(f"a first question failed: {failure}; prompt lengths are in words")
+                return
             counts.append(reply.prompt_tokens)
         few, many = counts
-        if few is None or many is None or many <= few:
+        if few is None or many is None:
             self._run.note("the server gives no usage: prompt lengths are in words, token rates are unknown")
+            return
+        if many <= few:
+            self._run.note(
+                f"the server counts {many:,} tokens in {CALIBRATION_WORDS[1]} words and {few:,} in "
+                f"{CALIBRATION_WORDS[0]}: its counts are not of the prompts, whose lengths are in words here"
+            )
             return
         self._maker.tokens_per_word = (many - few) / (CALIBRATION_WORDS[1] - CALIBRATION_WORDS[0])
         self._maker.overhead_tokens = few - CALIBRATION_WORDS[0] * self._maker.tokens_per_word
-        self._run.set_facts(tokens_per_word=self._maker.tokens_per_word, target=self._target.describe())
+        self._run.set_facts(tokens_per_word=self._maker.tokens_per_word)
 
 
 def _closed(width: int, count: int, number: int) -> Plan:

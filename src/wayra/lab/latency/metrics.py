@@ -15,6 +15,7 @@ from wayra.lab.statistics.proportions import wilson
 
 QUANTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 NO_TOKENS = "no request has two output tokens that its server counted"
+NO_ANSWER = "no request ended well"
 NO_ITL = "chunks carry several tokens and the server does not say how many"
 
 Floats = NDArray[np.float64]
@@ -139,11 +140,11 @@ def _rates(records: Sequence[RequestRecord], stage: str) -> list[Figure]:
 def _latencies(times: Sequence[RequestTimes], stage: str) -> list[Figure]:
     figures: list[Figure] = []
     tpot = [t.tpot_s for t in times if t.tpot_s is not None]
-    figures += _quantiles("ttft", [t.ttft_s for t in times], stage, "no request ended well")
-    figures += _quantiles("tpot", tpot, stage, NO_TOKENS)
-    figures += _clustered("itl", [t.itl_s for t in times if t.itl_s is not None], stage, NO_ITL)
-    figures += _clustered("icl", [t.icl_s for t in times], stage, "no request has two events")
-    figures += _quantiles("e2e", [t.e2e_s for t in times], stage, "no request ended well")
+    figures += _quantiles("ttft", [t.ttft_s for t in times], stage, NO_ANSWER)
+    figures += _quantiles("tpot", tpot, stage, NO_TOKENS if times else NO_ANSWER)
+    figures += _clustered("itl", [t.itl_s for t in times if t.itl_s is not None], stage, NO_ITL if times else NO_ANSWER)
+    figures += _clustered("icl", [t.icl_s for t in times], stage, "no request has two events" if times else NO_ANSWER)
+    figures += _quantiles("e2e", [t.e2e_s for t in times], stage, NO_ANSWER)
     queue = [t.queue_s for t in times if t.queue_s is not None]
     if queue:
         figures += _quantiles("queue", queue, stage, "")
