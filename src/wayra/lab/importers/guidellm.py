@@ -13,11 +13,17 @@ class Timings(msgspec.Struct):
     """Unix times in seconds."""
 
     targeted_start: float | None = None
+    resolve_start: float | None = None
     request_start: float | None = None
     first_token_iteration: float | None = None
     last_token_iteration: float | None = None
     request_end: float | None = None
     resolve_end: float | None = None
+    token_iterations: int = 0
+
+    @property
+    def started(self) -> float | None:
+        return self.request_start if self.request_start is not None else self.resolve_start
 
 
 class Info(msgspec.Struct):
@@ -70,7 +76,7 @@ def records_from_guidellm(content: bytes, path: Path) -> list[RequestRecord]:
         found: list[tuple[RequestStatus, Request]] = [
             (status, request) for status, requests in groups for request in requests or []
         ]
-        starts = [r.info.timings.request_start for _, r in found if r.info.timings.request_start is not None]
+        starts = [started for _, r in found if (started := r.info.timings.started) is not None]
         origin = min(starts, default=0.0)
         for index, (status, request) in enumerate(found):
             if (record := _record(f"benchmark {number}", index, (status, request), origin)) is not None:
@@ -83,9 +89,10 @@ def records_from_guidellm(content: bytes, path: Path) -> list[RequestRecord]:
 def _record(stage: str, index: int, found: tuple[RequestStatus, Request], origin: float) -> RequestRecord | None:
     status, request = found
     times = request.info.timings
-    if times.request_start is None:
+    started = times.started
+    if started is None:
         return None
-    ended = times.request_end or times.resolve_end or times.last_token_iteration or times.request_start
+    ended = times.request_end or times.resolve_end or times.last_token_iteration or started
     arrivals = [at - origin for at in (times.first_token_iteration, times.last_token_iteration) if at is not None]
     if len(arrivals) < 2 and status == "ok":
         status = "failed"
@@ -94,14 +101,15 @@ def _record(stage: str, index: int, found: tuple[RequestStatus, Request], origin
         key=f"{stage}/{index:06d}",
         stage=stage,
         status=status,
-        sent_s=times.request_start - origin,
+        sent_s=started - origin,
         ended_s=ended - origin,
         due_s=due,
         event_s=arrivals,
         event_tokens=[None] * len(arrivals),
         has_all_events=False,
         prompt_tokens=_count(request.input_metrics),
-        completion_tokens=_count(request.output_metrics),
+        # As guidellm itself counts where the server gave no usage: a token an event.
+        completion_tokens=_count(request.output_metrics) or times.token_iterations or None,
         text=request.output or "",
         failure=Failure("server", (request.info.error or "no time of its tokens")[:300])
         if status == "failed"

@@ -11,7 +11,10 @@ from wayra.lab.latency.record import RequestRecord
 
 
 class VllmResult(msgspec.Struct):
-    """start_times: seconds of one clock. ttfts: s. itls: s, one list a request, a value a chunk after the first."""
+    """start_times: seconds of one clock. ttfts: s. itls: s, one list a request, a value a chunk after the first.
+
+    queue_times: s that a request waited in the client for its turn. duration: s of the whole.
+    """
 
     completed: int
     duration: float = 0.0
@@ -22,6 +25,7 @@ class VllmResult(msgspec.Struct):
     start_times: list[float] | None = None
     ttfts: list[float] | None = None
     itls: list[list[float]] | None = None
+    queue_times: list[float] | None = None
     generated_texts: list[str | None] | None = None
     errors: list[str | None] | None = None
 
@@ -40,7 +44,9 @@ def records_from_vllm(content: bytes, path: Path) -> list[RequestRecord]:
     if len({len(inputs), len(outputs), len(ttfts), len(itls)}) != 1:
         raise RunError(f"{path} has lists of different lengths; it is damaged")
     count = len(inputs)
-    starts = result.start_times if result.start_times and len(result.start_times) == count else [0.0] * count
+    has_starts = bool(result.start_times) and len(result.start_times or ()) == count
+    starts = result.start_times if result.start_times and has_starts else [0.0] * count
+    queued = result.queue_times if result.queue_times and len(result.queue_times) == count else [None] * count
     errors = result.errors if result.errors and len(result.errors) == count else [None] * count
     texts = result.generated_texts if result.generated_texts and len(result.generated_texts) == count else [""] * count
     origin = min(starts, default=0.0)
@@ -49,6 +55,9 @@ def records_from_vllm(content: bytes, path: Path) -> list[RequestRecord]:
     for index in range(count):
         sent = starts[index] - origin
         arrivals = [float(at) for at in sent + ttfts[index] + np.cumsum([0.0, *itls[index]])]
+        wait = queued[index]
+        # Releases that kept no start times still kept how long it all took: the rates are of that span.
+        ended = arrivals[-1] if has_starts or index else max(arrivals[-1], result.duration)
         # vLLM gives a failed request zeros in every list.
         failed = bool(errors[index]) or not outputs[index]
         records.append(
@@ -57,7 +66,8 @@ def records_from_vllm(content: bytes, path: Path) -> list[RequestRecord]:
                 stage=stage,
                 status="failed" if failed else "ok",
                 sent_s=sent,
-                ended_s=arrivals[-1],
+                ended_s=ended,
+                due_s=None if wait is None else sent - wait,
                 event_s=[] if failed else arrivals,
                 event_tokens=[] if failed else [None] * len(arrivals),
                 prompt_tokens=inputs[index],
