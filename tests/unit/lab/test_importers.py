@@ -24,8 +24,9 @@ VLLM = {
 
 def timings(start: float, first: float | None, last: float | None, end: float) -> dict:
     return {
-        "targeted_start": start - 0.01, "queued": start - 0.02, "dequeued": start - 0.015, "scheduled_at": start - 0.012,
-        "resolve_start": start - 0.001, "request_start": start, "first_request_iteration": first,
+        "targeted_start": start - 0.01, "queued": start - 0.02, "dequeued": start - 0.015,
+        "scheduled_at": start - 0.012, "resolve_start": start - 0.001, "request_start": start,
+        "first_request_iteration": first,
         "first_token_iteration": first, "first_output_token_iteration": first, "last_token_iteration": last,
         "last_request_iteration": last, "request_iterations": 5, "token_iterations": 4, "request_end": end,
         "resolve_end": end + 0.001, "finalized": end + 0.01,
