@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from page_looks import PHONE, axe_complaints
 
 pytestmark = pytest.mark.browser
 
@@ -28,11 +29,6 @@ def f(x: int) -> str:  # a comment that is much longer than any phone is wide, s
 averylongwordwithoutanyspace"""
     + "o" * 200
 )
-PHONE = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}
-AXE = """async () => {
-  const { violations } = await axe.run(document, { resultTypes: ["violations"] });
-  return violations.map(({ id, impact, nodes }) => `${id} (${impact}): ${nodes.map((node) => node.html).join(" ")}`);
-}"""
 
 
 def fill(chat: Any) -> None:
@@ -49,13 +45,7 @@ def fill(chat: Any) -> None:
 
 
 def complaints(chat: Any) -> list[str]:
-    """What axe finds wrong with the page as it is."""
-    from axe_playwright_python.base import AXE_FILE_PATH
-
-    if chat.page.evaluate("typeof axe") == "undefined":
-        chat.page.evaluate(AXE_FILE_PATH.read_text(encoding="utf-8"))
-    found: list[str] = chat.page.evaluate(AXE)
-    return found
+    return axe_complaints(chat.page)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -22,6 +22,8 @@ DEFAULT_PEAK_FACTOR = 4.0
 MAX_FILE_BYTES = 1 << 20
 MAX_NUMBER = 1e18
 MAX_CARDS = 1e6
+MAX_ROUTES = 8
+MAX_NAME = 200
 SCENARIOS = ("startup-chatbot", "hipaa-on-premises", "research-lab")
 
 
@@ -76,6 +78,8 @@ class Workload:
     ownership: Ownership = field(default_factory=Ownership)
 
     def __post_init__(self) -> None:
+        if len(self.name) > MAX_NAME:
+            raise InvalidParameter(f"the name has {len(self.name):,} characters; expected at most {MAX_NAME}")
         _between("peak factor", self.peak_factor, 1, 1e4)
         for what, value, high in (
             ("P95 latency", self.latency_p95_s, 86_400),
@@ -102,6 +106,8 @@ class Workload:
     def _check_routes(self) -> None:
         if not self.routes:
             return
+        if len(self.routes) > MAX_ROUTES:
+            raise InvalidParameter(f"{len(self.routes):,} routes; expected at most {MAX_ROUTES}")
         for route in self.routes:
             _between(f"the share of route {route.name!r}", route.share, 1e-6, 1)
         total = sum(route.share for route in self.routes)

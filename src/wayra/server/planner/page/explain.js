@@ -39,7 +39,7 @@ function reasons(tree) {
   const numbers = filled(tree);
   if (tree.formula) lines.push(numbers === null ? make("p", {}, tree.formula) : make("p", { class: "formula" }, make("code", {}, pretty(tree.formula)), make("code", {}, `= ${numbers}`)));
   if (tree.note) lines.push(make("p", { class: "note" }, tree.note));
-  if (tree.source) lines.push(make("p", { class: "note source" }, tree.source));
+  if (tree.source) lines.push(make("p", { class: "note" }, `Source: ${tree.source}`));
   return lines;
 }
 
