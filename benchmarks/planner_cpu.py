@@ -26,11 +26,12 @@ from pathlib import Path
 import numpy as np
 from measuring.figures import markdown_table, write_section
 from measuring.machine import describe_machine
-from measuring.random_gguf import Shape, write_random_model
 from measuring.shipped_constants import write_shipped
 from measuring.wayra_batches import WayraBatches
+from random_model import Shape, write_model
 
 from wayra.backends.api import KV_BLOCK_LEN
+from wayra.base import formats
 from wayra.base.settings import from_environment
 from wayra.llm.memory import available_bytes
 from wayra.plan.calibration import MIN_RUNS, Observation, fit_constants, predict
@@ -44,11 +45,16 @@ DEFAULT_MODEL = "smollm2"
 STEPS = 8
 ROUNDS = 7
 BAR = 0.10
+VOCAB = 49_152
 SHAPES = (
-    Shape("random 0.23B, Q8_0", 12, 1024, 16, 4, 64, 4096, "Q8_0"),
-    Shape("random 0.23B, BF16", 12, 1024, 16, 4, 64, 4096, "BF16"),
-    Shape("random 0.17B, as many KV heads as heads, Q4_0", 16, 768, 12, 12, 64, 3072, "Q4_0"),
-    Shape("random 0.59B, Q4_0", 8, 2048, 32, 8, 64, 8192, "Q4_0"),
+    ("random 0.23B, Q8_0", Shape(12, 1024, 16, 4, 64, 4096, VOCAB, True, 1e4, 8192), formats.Q8_0),
+    ("random 0.23B, BF16", Shape(12, 1024, 16, 4, 64, 4096, VOCAB, True, 1e4, 8192), formats.BF16),
+    (
+        "random 0.17B, as many KV heads as heads, Q4_0",
+        Shape(16, 768, 12, 12, 64, 3072, VOCAB, True, 1e4, 8192),
+        formats.Q4_0,
+    ),
+    ("random 0.59B, Q4_0", Shape(8, 2048, 32, 8, 64, 8192, VOCAB, True, 1e4, 8192), formats.Q4_0),
 )
 
 
@@ -165,9 +171,9 @@ def table(rows: Sequence[dict[str, object]]) -> str:
 def default_models(folder: Path) -> list[tuple[str, Path]]:
     default = resolve(DEFAULT_MODEL, from_environment()).path
     found = [(DEFAULT_MODEL, default)]
-    for i, shape in enumerate(SHAPES):
-        write_random_model(shape, default, folder / f"random-{i}.gguf")
-        found.append((shape.name, folder / f"random-{i}.gguf"))
+    for i, (name, shape, fmt) in enumerate(SHAPES):
+        write_model(name, shape, fmt, folder / f"random-{i}.gguf")
+        found.append((name, folder / f"random-{i}.gguf"))
     return found
 
 
@@ -184,6 +190,8 @@ def main() -> None:
     contexts = [int(n) for n in options.contexts.split(",")]
     # The largest batch takes shorter contexts, so that the KV cache stays small beside what a laptop has.
     grid = [(b, c) for c in contexts for b in batches if b * c <= 2 * max(contexts)]
+    if len(grid) * (len(options.models) or 1 + len(SHAPES)) < MIN_RUNS:
+        parser.error(f"{len(grid)} batches and contexts; name more of them or of models, for {MIN_RUNS} points or more")
     on = this_machine(available_bytes() or 0, today=datetime.now(tz=UTC).date())
     begun = os.getloadavg()
     with tempfile.TemporaryDirectory() as folder:

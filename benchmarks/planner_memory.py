@@ -18,8 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from measuring.figures import markdown_table, write_section
-from measuring.random_gguf import Shape, write_random_model
+from random_model import Shape, write_model
 
+from wayra.base import formats
 from wayra.base.settings import from_environment
 from wayra.plan.hardware import hardware
 from wayra.plan.memory import Fit, Request, fit
@@ -31,10 +32,11 @@ DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "plan.md"
 DEFAULT_MODEL = "smollm2"
 BAR = 0.05
 STEP_TOKENS = 512
+VOCAB = 49_152
 SHAPES = (
-    Shape("random 0.23B, 4 KV heads of 16, Q8_0", 12, 1024, 16, 4, 64, 4096, "Q8_0"),
-    Shape("random 0.23B, 4 KV heads of 16, BF16", 12, 1024, 16, 4, 64, 4096, "BF16"),
-    Shape("random 0.17B, 12 KV heads of 12, Q4_0", 16, 768, 12, 12, 64, 3072, "Q4_0"),
+    ("random 0.23B, 4 KV heads of 16, Q8_0", Shape(12, 1024, 16, 4, 64, 4096, VOCAB, True, 1e4, 8192), formats.Q8_0),
+    ("random 0.23B, 4 KV heads of 16, BF16", Shape(12, 1024, 16, 4, 64, 4096, VOCAB, True, 1e4, 8192), formats.BF16),
+    ("random 0.17B, 12 KV heads of 12, Q4_0", Shape(16, 768, 12, 12, 64, 3072, VOCAB, True, 1e4, 8192), formats.Q4_0),
 )
 # (shape's place or the default model, context, batch, KV type)
 CASES = (
@@ -107,13 +109,13 @@ def default_cases(folder: Path) -> list[tuple[str, str, int, int, str]]:
     settings = from_environment()
     default = resolve(DEFAULT_MODEL, settings).path
     made: dict[int, Path] = {}
-    for i, shape in enumerate(SHAPES):
+    for i, (name, shape, fmt) in enumerate(SHAPES):
         made[i] = folder / f"random-{i}.gguf"
-        write_random_model(shape, default, made[i])
+        write_model(name, shape, fmt, made[i])
     return [
         (DEFAULT_MODEL, str(default), context, batch, kv)
         if place is None
-        else (SHAPES[place].name, str(made[place]), context, batch, kv)
+        else (SHAPES[place][0], str(made[place]), context, batch, kv)
         for place, context, batch, kv in CASES
     ]
 

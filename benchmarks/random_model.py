@@ -2,8 +2,8 @@
 
 python benchmarks/random_model.py 1b Q4_0 llama1b-Q4_0.gguf
 
-Speed depends on the shape and the format, not on what the weights say; what such a model writes is noise. It has the
-default model's tokenizer, filled up to the shape's vocabulary. Needs the gguf package.
+Speed and memory depend on the shape and the format, not on what the weights say; what such a model writes is noise. It
+has the default model's tokenizer, filled up to the shape's vocabulary. Needs the gguf package.
 """
 
 import argparse
@@ -36,7 +36,7 @@ SCALES: Mapping[str, Mapping[int, float]] = {
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The numbers of Meta's Llama 3.2 1B, Llama 3.1 8B, and of the default model."""
+    """A dense Llama."""
 
     layers: int
     hidden: int
@@ -47,8 +47,10 @@ class Shape:
     vocab: int
     tied: bool
     rope_base: float
+    context_len: int = 131_072
 
 
+# Those of Meta's Llama 3.2 1B, Llama 3.1 8B, and of the default model.
 SHAPES: Mapping[str, Shape] = {
     "135m": Shape(30, 576, 9, 3, 64, 1536, 49152, True, 10000.0),
     "1b": Shape(16, 2048, 32, 8, 64, 8192, 128256, True, 500000.0),
@@ -98,9 +100,10 @@ def tensors_of(shape: Shape) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def write_model(name: str, fmt: WeightFormat, path: Path, report: Callable[[str], None]) -> None:
-    """Write the shape of this name in one format throughout (norms in float32). Raises OSError, WayraError."""
-    shape = SHAPES[name]
+def write_model(
+    name: str, shape: Shape, fmt: WeightFormat, path: Path, report: Callable[[str], None] = lambda _: None
+) -> None:
+    """Write a shape in one format throughout (norms in float32). Raises OSError, WayraError."""
     rng = np.random.default_rng(0)
     writer = gguf.GGUFWriter(path, ARCHITECTURE)
     _describe(writer, name, shape)
@@ -125,13 +128,15 @@ def write_model(name: str, fmt: WeightFormat, path: Path, report: Callable[[str]
 
 
 def _describe(writer: gguf.GGUFWriter, name: str, shape: Shape) -> None:
-    writer.add_name(f"random-{name}")
-    writer.add_context_length(131072)
+    writer.add_name(name)
+    writer.add_context_length(shape.context_len)
     writer.add_embedding_length(shape.hidden)
     writer.add_block_count(shape.layers)
     writer.add_feed_forward_length(shape.ffn)
     writer.add_head_count(shape.heads)
     writer.add_head_count_kv(shape.kv_heads)
+    writer.add_key_length(shape.head_dim)
+    writer.add_value_length(shape.head_dim)
     writer.add_rope_dimension_count(shape.head_dim)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_freq_base(shape.rope_base)
@@ -169,7 +174,8 @@ def main() -> int:
     if any(len(dims) == 2 and dims[1] % fmt.block_len for dims in tensors_of(shape).values()):
         parser.error(f"{arguments.shape} has rows that are no whole number of {fmt.name} blocks of {fmt.block_len}")
     try:
-        write_model(arguments.shape, fmt, arguments.path, lambda text: print(text, file=sys.stderr))
+        named = f"random-{arguments.shape}"
+        write_model(named, shape, fmt, arguments.path, lambda text: print(text, file=sys.stderr))
     except (OSError, WayraError) as error:
         arguments.path.unlink(missing_ok=True)
         parser.error(str(error))

@@ -9,8 +9,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
 
 from measuring import shipped_constants
-from measuring.random_gguf import Shape, write_random_model
+from random_model import Shape, write_model
 
+from wayra.base import formats
+from wayra.base.formats import WeightFormat
 from wayra.plan.constants import default_constants
 from wayra.plan.reading import describe
 from wayra.plan.roofline import Constants
@@ -44,14 +46,16 @@ def test_writing_what_is_shipped_changes_nothing(tmp_path: Path, monkeypatch: py
     assert tomllib.loads(copy.read_text("utf-8")) == tomllib.loads(before)
 
 
-@pytest.mark.parametrize(("fmt", "bits"), [("Q8_0", 8.5), ("Q4_0", 4.5), ("BF16", 16)])
-def test_a_random_model_has_the_shape_and_format_asked_for(
-    fmt: str, bits: float, smollm2_path: Path, tmp_path: Path
+@pytest.mark.parametrize(("fmt", "bits"), [(formats.Q8_0, 8.5), (formats.Q4_0, 4.5), (formats.BF16, 16)])
+def test_the_planner_reads_a_random_model_as_what_was_asked_for(
+    fmt: WeightFormat, bits: float, smollm2_path: Path, tmp_path: Path
 ) -> None:
+    del smollm2_path  # its tokenizer is borrowed
     path = tmp_path / "random.gguf"
-    write_random_model(Shape("random", 2, 128, 4, 2, 32, 256, fmt), smollm2_path, path)
+    write_model("random", Shape(2, 128, 4, 2, 32, 256, 49_152, True, 1e4, 8192), fmt, path)
     found = describe(str(path))
     assert (found.model.num_layers, found.model.hidden_size, found.model.num_kv_heads) == (2, 128, 2)
+    assert (found.model.context_len, found.model.tied) == (8192, True)
     # Two layers of 128 * (2 * 128 + 2 * 64) + 3 * 128 * 256, and one table of 49,152 * 128.
     assert found.model.linear == 2 * (128 * 384 + 3 * 128 * 256)
     assert found.stored is not None

@@ -26,13 +26,10 @@ def test_random_blocks_are_finite_weights_of_the_size_asked_for(fmt: WeightForma
     assert abs(values.mean()) < values.std()
 
 
-def test_a_written_model_has_its_shape_and_a_whole_vocabulary(
-    tmp_path: Path, smollm2_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_written_model_has_its_shape_and_a_whole_vocabulary(tmp_path: Path, smollm2_path: Path) -> None:
     del smollm2_path  # its tokenizer is borrowed
     small = random_model.Shape(2, 64, 4, 2, 16, 96, 50000, False, 10000.0)
-    monkeypatch.setattr(random_model, "SHAPES", {"small": small})
-    random_model.write_model("small", formats.Q8_0, tmp_path / "m.gguf", lambda text: None)
+    random_model.write_model("small", small, formats.Q8_0, tmp_path / "m.gguf")
     checkpoint = open_checkpoint(tmp_path / "m.gguf")
     spec = model_spec(checkpoint)
     assert (spec.num_layers, spec.hidden_size, spec.num_kv_heads, spec.vocab_size) == (2, 64, 2, 50000)
