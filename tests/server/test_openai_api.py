@@ -257,3 +257,20 @@ def test_fields_clients_send_by_habit_are_accepted(server: LiveServer) -> None:
               "functions": None, "response_format": {"type": "text"}, "parallel_tool_calls": True}  # fmt: skip
     echoed = [*HELLO, {"role": "assistant", "content": "Hi", "refusal": None, "annotations": []}, *HELLO]
     assert chat(server, messages=echoed, **habits).json["choices"][0]["finish_reason"] == "length"
+
+
+def test_what_is_only_counted_or_told_as_text_is_bounded(server: LiveServer) -> None:
+    text = "amber " * 100_000
+    found = server.post("/tokenize", {"prompt": text, "return_token_strs": True}).json
+    assert "".join(found["token_strs"]) == text
+    assert found["count"] == len(found["tokens"]) == len(found["token_strs"])
+    assert server.post("/detokenize", {"tokens": found["tokens"]}).json["prompt"] == text
+    most = 1 << 20
+    too_long = refused(server, "/tokenize", prompt="a" * (most + 1))
+    assert too_long["param"] == "prompt"
+    assert "1,048,577 characters, limit is 1,048,576" in too_long["message"]
+    messages = [{"role": "user", "content": "a" * (most + 1)}]
+    assert refused(server, "/tokenize", messages=messages)["param"] == "messages"
+    assert refused(server, "/detokenize", tokens=[1] * (most + 1))["param"] == "tokens"
+    counted = server.post("/v1/messages/count_tokens", {"model": "", "messages": messages})
+    assert (counted.status, counted.json["error"]["type"]) == (400, "invalid_request_error")

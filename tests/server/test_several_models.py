@@ -186,6 +186,40 @@ load.load = slow
     assert [answer.status for answer in answers] == [200]
 
 
+def test_who_waits_for_a_model_counts_against_the_limits_of_the_key(paths: list[str], tmp_path: Path) -> None:
+    gate, keys = tmp_path / "go", tmp_path / "keys"
+    keys.write_text("sk-one-at-a-time concurrent=1\nsk-without-limits\n")
+    prelude = f"""
+import time
+from pathlib import Path
+from wayra.server import load
+whole = load.load
+def slow(name, *rest):
+    while name.endswith("c.gguf") and not Path({str(gate)!r}).exists():
+        time.sleep(0.01)
+    return whole(name, *rest)
+load.load = slow
+"""
+    body = {"model": paths[2], "prompt": [5, 6], "max_tokens": 2}
+    with LiveServer(*served(paths), *TWO_OF_THREE, "--api-key-file", str(keys), prelude=prelude) as live:
+
+        def ask(key: str) -> Answer:
+            return live.post("/v1/completions", body, X_Api_Key=key)
+
+        answers: list[Answer] = []
+        asking = threading.Thread(target=lambda: answers.append(ask("sk-one-at-a-time")))
+        asking.start()
+        assert live.settles(lambda: "model_unloaded" in live.log())
+        refused = ask("sk-one-at-a-time")
+        assert (refused.status, refused.error["code"]) == (429, "rate_limit_exceeded")
+        other = live.post("/v1/completions", {**body, "model": paths[1]}, X_Api_Key="sk-without-limits")
+        assert other.status == 200
+        gate.touch()
+        asking.join(60)
+        assert [answer.status for answer in answers] == [200]
+        assert ask("sk-one-at-a-time").status == 200
+
+
 def test_a_model_is_loaded_too_where_nobody_may_wait_for_one_that_is(paths: list[str]) -> None:
     with LiveServer(
         *served(paths[:2]), *TWO_OF_THREE[:-1], "0.1", "--max-waiting", "0", "--load-timeout", "60"

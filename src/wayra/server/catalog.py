@@ -86,13 +86,17 @@ class Catalog:
             if offer.model is not None:
                 offer.forget_model().close()
 
+    def has(self, offer: Offer) -> bool:
+        """Whether a request for it need not wait."""
+        return offer.model is not None and offer not in self._doomed
+
     async def acquire(self, offer: Offer, client: Client) -> Lease:
         """The right to use a model, when it is loaded. Every lease must be released.
 
         Raises ApiError 429 when too many wait for it, 503 when it takes too long or there is no memory for it, 500 when
         it cannot be loaded, ClientLeft.
         """
-        if offer.model is not None and offer not in self._doomed:
+        if offer.model is not None and self.has(offer):
             return self._grant(offer, offer.model)
         self._check_failure(offer)
         if len(offer.waiters) >= self._rules.max_waiting:

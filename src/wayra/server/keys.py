@@ -168,6 +168,13 @@ class Quotas:
             usage.requests.take(1)
         usage.in_flight += count
 
+    def take_back(self, key: str, count: int) -> None:
+        """As if a request that `admit` let in had never come: it only waited."""
+        self.release(key, count, 0)
+        usage = self._usage.get(key)
+        if usage is not None and usage.requests is not None:
+            usage.requests.take(-1)
+
     def release(self, key: str, count: int, tokens: int) -> None:
         """Answers have ended. tokens: of their prompts and of themselves."""
         usage = self._usage.get(key)

@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from starlette.types import Scope
 
@@ -18,11 +19,12 @@ from wayra.llm.prompts import Conversation
 from wayra.server.calls import Caller, ChatCall, CompletionCall, EmbeddingCall, ToolUse
 from wayra.server.catalog import Catalog
 from wayra.server.connection import connection_of
-from wayra.server.door import when_done
+from wayra.server.door import caller_of, when_done
 from wayra.server.embedding import Embeddings
 from wayra.server.errors import ApiError
 from wayra.server.generation import Generation, GenerationPlan, ParserMaker
 from wayra.server.keys import Quotas
+from wayra.server.metrics import RequestMetrics
 from wayra.server.offer import Offer
 from wayra.server.places import Places
 from wayra.server.planner.desk import PlannerDesk
@@ -31,8 +33,14 @@ from wayra.server.settings import ServerSettings
 from wayra.server.text_workers import TextWorkers, chars_of
 from wayra.text.structure import GrammarSpec
 
+T = TypeVar("T")
+
 INLINE_CHARS = 2_000
 """Longer texts are tokenized outside the event loop, which would stand still meanwhile."""
+LONG_CHARS = 200_000
+"""Longer texts are tokenized one at a time: a million characters take a second and a hundred megabytes."""
+MAX_COUNTED = 1 << 20
+"""Characters of a text, and tokens, that are tokenized or told as text for their own sake, not to be computed."""
 GRAMMAR_CHARS = 100_000
 """What compiling a grammar counts for beside texts: about as long, and unknown before."""
 MAX_SCORES = 1 << 20
@@ -58,6 +66,7 @@ class Service:
         self._places = {offer.name: Places(max_running, settings.max_waiting, weights) for offer in self.offers}
         self._quotas = Quotas(settings.api_keys)
         self._texts = TextWorkers(2)
+        self._long_texts = TextWorkers(1)
         self.planner = PlannerDesk()
 
     def start(self) -> None:
@@ -67,6 +76,7 @@ class Service:
     def close(self) -> None:
         """Stop computing and free the models."""
         self._texts.close()
+        self._long_texts.close()
         self.planner.close()
         self.catalog.close()
 
@@ -98,7 +108,15 @@ class Service:
         offer = self.offer(name)
         if self.is_draining:
             raise ApiError(503, "the server is shutting down; ask another one", code="draining")
-        lease = await self.catalog.acquire(offer, connection_of(scope))
+        # Who waits holds a place of its key's, and a request, that answering then takes over.
+        waits, key = not self.catalog.has(offer), caller_of(scope).share.name
+        if waits:
+            self._admit_to_quota(offer.metrics, key, 1)
+        try:
+            lease = await self.catalog.acquire(offer, connection_of(scope))
+        finally:
+            if waits:
+                self._quotas.take_back(key, 1)
         when_done(scope, lease.release)
         if self.swaps_models:
             offer.keep_s = keep_s
@@ -122,7 +140,7 @@ class Service:
 
         parser = None if calling is None else calling.parser
         wanted = _Wanted(call.params, call.n, 1, call.streams, grammar, parser)
-        return await self._begin(model, lambda: self._texts.run(prompts, caller.share, num_chars), wanted, caller)
+        return await self._begin(model, lambda: self._run(prompts, caller, num_chars), wanted, caller)
 
     async def complete(self, model: ServedModel, call: CompletionCall, caller: Caller) -> Generation:
         """Begin to continue prompts. Raises as `chat`."""
@@ -131,8 +149,8 @@ class Service:
         async def prompts() -> list[tuple[int, ...]]:
             num_chars = sum(map(len, call.prompts))
             if num_chars > INLINE_CHARS:
-                return await self._texts.run(
-                    lambda: [model.reader.read(prompt, max_len) for prompt in call.prompts], caller.share, num_chars
+                return await self._run(
+                    lambda: [model.reader.read(prompt, max_len) for prompt in call.prompts], caller, num_chars
                 )
             return [model.reader.read(prompt, max_len) for prompt in call.prompts]
 
@@ -152,9 +170,9 @@ class Service:
             self._quotas.release(caller.share.name, count, sum(len(request.prompt_ids) for request in requests))
 
         try:
-            found = await self._texts.run(
+            found = await self._run(
                 lambda: [model.reader.read(prompt, max_len) for prompt in call.prompts],
-                caller.share,
+                caller,
                 sum(map(len, call.prompts)),
             )
             if call.truncates:
@@ -174,20 +192,39 @@ class Service:
     async def chat_ids(
         self, model: ServedModel, messages: Conversation, caller: Caller, tool_use: ToolUse | None = None
     ) -> tuple[int, ...]:
-        """A conversation as the model sees it. Raises TemplateError, InvalidParameter."""
+        """A conversation as the model sees it. Raises TemplateError, InvalidParameter, ApiError 400 for a long one."""
         calling = None if tool_use is None else model.calling.plan(tool_use)
         schemas = None if calling is None else calling.schemas or None
         shown = model.calling.messages(messages, tool_use)
-        return await self._texts.run(
-            lambda: tuple(model.reader.chat_ids(shown, schemas)), caller.share, chars_of(shown)
-        )
+        num_chars = chars_of(shown) + chars_of(schemas)
+        _check_counted(num_chars, "characters", "messages")
+        return await self._run(lambda: tuple(model.reader.chat_ids(shown, schemas)), caller, num_chars)
 
     async def text_ids(self, model: ServedModel, text: str, caller: Caller, add_bos: bool) -> list[int]:
-        """Any text, an empty one too; control tokens in it recognised. add_bos: where the model wants one."""
+        """Any text, an empty one too; control tokens in it recognised. add_bos: where the model wants one.
+
+        Raises ApiError 400 for a long one.
+        """
+        _check_counted(len(text), "characters", "prompt")
         wished = None if add_bos else False
-        return await self._texts.run(
-            lambda: model.tokenizer.encode(text, add_bos=wished, parse_special=True), caller.share, len(text)
+        return await self._run(
+            lambda: model.tokenizer.encode(text, add_bos=wished, parse_special=True), caller, len(text)
         )
+
+    async def token_strs(self, model: ServedModel, ids: Sequence[int], caller: Caller) -> list[str]:
+        """The text of each token alone, control tokens' too."""
+        decode = model.tokenizer.decode
+        return await self._run(
+            lambda: [decode([i], skip_special=False, is_continuation=True) for i in ids], caller, len(ids)
+        )
+
+    async def text_of(self, model: ServedModel, ids: Sequence[int], caller: Caller) -> str:
+        """The text of tokens, control tokens' too. Raises ApiError 400 for too many, or one outside the vocabulary."""
+        _check_counted(len(ids), "tokens", "tokens")
+        vocab_size = model.loaded.spec.vocab_size
+        if ids and max(ids) >= vocab_size:
+            raise ApiError(400, f"tokens holds id {max(ids):,}, the vocabulary has 0 to {vocab_size - 1:,}", "tokens")
+        return await self._run(lambda: model.tokenizer.decode(ids, skip_special=False), caller, len(ids))
 
     async def check_health(self) -> None:
         """Return after a step of every loaded engine. Raises BackendError saying which gave none in time, or failed."""
@@ -199,6 +236,11 @@ class Service:
                 await self._step(lease.model)
             finally:
                 lease.release()
+
+    async def _run(self, work: Callable[[], T], caller: Caller, num_chars: int) -> T:
+        """In a thread for texts of such a length, when the caller's turn has come."""
+        texts = self._long_texts if num_chars > LONG_CHARS else self._texts
+        return await texts.run(work, caller.share, num_chars)
 
     async def _step(self, model: ServedModel) -> None:
         thread = model.thread
@@ -259,18 +301,21 @@ class Service:
             if error.status == 429:
                 model.metrics.refused("queue")
             raise
+        self._admit_to_quota(model.metrics, caller.share.name, count)
+        self._places[model.name].take(caller.share.name, count)
+
+    def _admit_to_quota(self, metrics: RequestMetrics, key: str, count: int) -> None:
         try:
-            self._quotas.admit(caller.share.name, count)
+            self._quotas.admit(key, count)
         except ApiError as error:
             if error.status == 429:
-                model.metrics.refused("key")
+                metrics.refused("key")
             raise
-        self._places[model.name].take(caller.share.name, count)
 
     async def _compiled(self, model: ServedModel, spec: GrammarSpec | None, caller: Caller) -> CompiledGrammar | None:
         if spec is None:
             return None
-        return await self._texts.run(lambda: model.grammars.compile(spec), caller.share, GRAMMAR_CHARS)
+        return await self._run(lambda: model.grammars.compile(spec), caller, GRAMMAR_CHARS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,6 +371,12 @@ def _check_scores(requests: Sequence[Request]) -> None:
             "send fewer prompts at a time, or ask for fewer alternatives",
             "logprobs",
         )
+
+
+def _check_counted(count: int, what: str, param: str) -> None:
+    """Raises ApiError 400 for more than is done for its own sake."""
+    if count > MAX_COUNTED:
+        raise ApiError(400, f"the request has {count:,} {what}, limit is {MAX_COUNTED:,}; send it in parts", param)
 
 
 def _moved(seed: int, branch: int) -> int:

@@ -54,6 +54,19 @@ def test_a_wrong_line_is_named_and_its_key_is_not(tmp_path: Path, line: str) -> 
     assert OTHER_KEY not in str(caught.value)
 
 
+def test_who_only_waited_for_a_model_held_a_place_and_has_used_nothing() -> None:
+    key, _, quotas = limited(concurrent=2, requests_a_minute=2)
+    quotas.admit(key.name, 1)
+    quotas.admit(key.name, 1)
+    with pytest.raises(ApiError, match="2 answers are under way"):
+        quotas.admit(key.name, 1)
+    quotas.take_back(key.name, 1)
+    quotas.admit(key.name, 1)
+    quotas.release(key.name, 1, 0)
+    with pytest.raises(ApiError, match="2 requests a minute"):
+        quotas.admit(key.name, 1)
+
+
 def test_requests_beyond_the_rate_are_told_when_the_next_one_fits() -> None:
     key, clock, quotas = limited(requests_a_minute=2)
     quotas.admit(key.name, 1)

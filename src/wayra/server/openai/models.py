@@ -75,19 +75,14 @@ class ModelRoutes:
             ids = await service.text_ids(model, wire.prompt or "", caller, wire.add_special_tokens)
         tokens = Tokens(len(ids), model.limits.max_context, list(ids))
         if wire.return_token_strs:
-            tokens.token_strs = [model.tokenizer.decode([i], skip_special=False, is_continuation=True) for i in ids]
+            tokens.token_strs = await service.token_strs(model, ids, caller)
         return _json(tokens)
 
     async def detokenize(self, request: Request) -> Response:
         """Token ids to text, control tokens included."""
         wire = await read_struct(request, _detokenize_decoder, self._service.settings)
         model = await self._service.model(wire.model, request.scope)
-        vocab_size = model.loaded.spec.vocab_size
-        if wire.tokens and max(wire.tokens) >= vocab_size:
-            raise ApiError(
-                400, f"tokens holds id {max(wire.tokens):,}, the vocabulary has 0 to {vocab_size - 1:,}", "tokens"
-            )
-        return _json(Text(model.tokenizer.decode(wire.tokens, skip_special=False)))
+        return _json(Text(await self._service.text_of(model, wire.tokens, caller_of(request.scope))))
 
 
 def _card(offer: Offer, name: str) -> ModelCard:
