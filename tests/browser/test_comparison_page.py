@@ -1,4 +1,4 @@
-"""The page that `wayra compare --html` writes: readable in both themes and on a phone, and nothing of it runs."""
+"""The pages that `--html` writes of comparisons and benches: readable in both themes and on a phone; nothing runs."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,11 @@ from typing import Any
 import pytest
 from comparisons import comparison
 
+from wayra.lab.bench.page import page as bench_page
 from wayra.lab.compare.page import page
+from wayra.lab.latency import RequestRecord
+from wayra.lab.latency.record import line_of
+from wayra.lab.runs import RunFacts, RunStore, summarise
 
 pytestmark = pytest.mark.browser
 
@@ -26,6 +30,24 @@ def written(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def bench(tmp_path: Path) -> Path:
+    with RunStore(tmp_path / "runs").create("bench", {"mode": "traffic"}, RunFacts(HOSTILE)) as run:
+        for stage in ("concurrency 1", "concurrency 2"):
+            for number in range(6):
+                events = [number + 0.1, number + 0.2, number + 0.4 + number / 50]
+                record = RequestRecord(
+                    key=f"{stage}/{number:06d}", stage=stage, status="ok", sent_s=number, ended_s=events[-1],
+                    event_s=events, event_tokens=[None] * 3, prompt_tokens=4, completion_tokens=5,
+                )  # fmt: skip
+                run.append(line_of(record))
+        run.finish()
+    stored = RunStore(tmp_path / "runs").open("latest")
+    path = tmp_path / "bench.html"
+    path.write_text(bench_page(stored, summarise(stored)), "utf-8")
+    return path
+
+
 def opened(chromium: Any, path: Path, **how: Any) -> tuple[Any, list[str], list[str]]:
     """The page, what it complained of, and what it asked of anybody."""
     # axe is put into the page by the test, which the page's own policy would forbid.
@@ -40,18 +62,19 @@ def opened(chromium: Any, path: Path, **how: Any) -> tuple[Any, list[str], list[
 
 
 @pytest.mark.parametrize("how", [*THEMES, PHONE, {**PHONE, **THEMES[1]}], ids=["light", "dark", "phone", "dark phone"])
-def test_axe_finds_nothing_wrong_and_the_page_is_as_wide_as_the_screen(
-    chromium: Any, written: Path, how: dict[str, Any]
+def test_axe_finds_nothing_wrong_and_the_pages_are_as_wide_as_the_screen(
+    chromium: Any, written: Path, bench: Path, how: dict[str, Any]
 ) -> None:
     from axe_playwright_python.base import AXE_FILE_PATH
 
-    tab, problems, asked = opened(chromium, written, **how)
-    tab.evaluate(AXE_FILE_PATH.read_text(encoding="utf-8"))
-    assert tab.evaluate(AXE) == []
-    assert tab.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
-    assert problems == []
-    assert asked == [written.as_uri()]
-    tab.context.close()
+    for path in (written, bench):
+        tab, problems, asked = opened(chromium, path, **how)
+        tab.evaluate(AXE_FILE_PATH.read_text(encoding="utf-8"))
+        assert tab.evaluate(AXE) == []
+        assert tab.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+        assert problems == []
+        assert asked == [path.as_uri()]
+        tab.context.close()
 
 
 def test_a_name_full_of_markup_is_text(chromium: Any, written: Path) -> None:

@@ -13,6 +13,7 @@ from wayra.base.settings import Settings
 from wayra.cli.generation import MODEL_OPTIONS, with_options
 from wayra.cli.keys import KEY_OPTIONS, key_of
 from wayra.cli.output import emit, json_option
+from wayra.cli.pages import check_writable, html_option, write_run_page
 
 if TYPE_CHECKING:
     from wayra.lab.bench.settings import BenchSettings
@@ -69,7 +70,8 @@ SERVER_OPTIONS = (
                  help="A request whose server sends nothing for so long has failed (120)."),
     *KEY_OPTIONS,
     click.option("--no-ignore-eos", is_flag=True, help="Let answers end; do not send ignore_eos."),
-    click.option("--running-usage", is_flag=True, help="Ask for usage in each chunk (vLLM)."),
+    click.option("--running-usage", is_flag=True, help="Ask for usage in each chunk (vLLM), so that ITL is known."),
+    click.option("--token-ids", is_flag=True, help="Ask for the ids of each chunk (wayra, vLLM), for the same."),
     click.option("--input-price", type=float, metavar="P", help="Of a million prompt tokens."),
     click.option("--output-price", type=float, metavar="P", help="Of a million output tokens."),
 )  # fmt: skip
@@ -92,6 +94,7 @@ MODEL_BENCH_OPTIONS = (
 @click.option("--nonce", metavar="TEXT", help="Repeat the prompts of the run that had it; default: new ones.")
 @click.option("--resume", metavar="RUN", help="Go on with an interrupted run.")
 @click.option("--definitions", is_flag=True, help="Print what each number means.")
+@html_option
 @json_option
 @click.pass_obj
 def bench(settings: Settings, target: str | None, as_json: bool, **options: Any) -> None:
@@ -107,6 +110,7 @@ def bench(settings: Settings, target: str | None, as_json: bool, **options: Any)
     if options["definitions"] and target is None:
         emit(dict(DEFINITIONS), as_json, lambda: print_definitions(DEFINITIONS))
         return
+    check_writable(options["html"])
     store = RunStore(settings)
     chosen = _chosen(target, options, store)
     run = _open(store, chosen, options["resume"])
@@ -114,7 +118,10 @@ def bench(settings: Settings, target: str | None, as_json: bool, **options: Any)
         _measure(settings, chosen, options, (run, not as_json))
         run.finish()
     stored = store.open(run.id)
-    report(settings, stored, summarise(stored), as_json=as_json, definitions=options["definitions"])
+    summary = summarise(stored)
+    if options["html"] is not None:
+        write_run_page(options["html"], stored, summary)
+    report(settings, stored, summary, as_json=as_json, definitions=options["definitions"])
 
 
 def _chosen(target: str | None, options: dict[str, Any], store: "RunStore") -> "BenchSettings":
@@ -199,6 +206,7 @@ def _target(settings: Settings, chosen: "BenchSettings", options: dict[str, Any]
         api=chosen.api,
         can_ignore_eos=chosen.ignore_eos,
         wants_running_usage=chosen.running_usage,
+        extra={"return_token_ids": True} if chosen.token_ids else {},
         limits=HttpLimits(stall_s=chosen.stall_s),
     )
     if not how.model:

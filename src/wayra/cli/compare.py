@@ -1,7 +1,6 @@
 """`wayra compare`: two or more models head to head, measured or from recorded runs."""
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from wayra.cli.generation import MODEL_OPTIONS, load_model, with_options
 from wayra.cli.judging import open_judge
 from wayra.cli.keys import LABELLED_KEY_OPTIONS, keys_by_label
 from wayra.cli.output import emit, json_option, note, print_line
+from wayra.cli.pages import check_writable, html_option, write_page
 
 if TYPE_CHECKING:
     import contextlib
@@ -64,8 +64,7 @@ SERVER_OPTIONS = (
 REPORT_OPTIONS = (
     click.option("--resume", metavar="RUN", help="Go on with an interrupted comparison, or show a finished one."),
     click.option("--runs", metavar="RUN,...", help="Compare recorded runs of bench and eval, by their targets."),
-    click.option("--html", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-                 help="Also write a page with plots, complete in itself."),
+    html_option,
     click.option("--markdown", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
                  help="Also write a report."),
 )  # fmt: skip
@@ -93,8 +92,7 @@ def compare(settings: Settings, targets: tuple[str, ...], as_json: bool, **optio
     from wayra.lab.runs import RunStore
 
     for path in (options["html"], options["markdown"]):
-        if path is not None:
-            _check_writable(path)
+        check_writable(path)
     store = RunStore(settings)
     if options["runs"] is not None:
         if targets or options["resume"]:
@@ -104,9 +102,9 @@ def compare(settings: Settings, targets: tuple[str, ...], as_json: bool, **optio
         run_id = _measured(settings, store, targets, {**options, "as_json": as_json})
         found = comparison_of(store, store.open(run_id))
     if options["markdown"] is not None:
-        _write(options["markdown"], markdown(found))
+        write_page(options["markdown"], markdown(found))
     if options["html"] is not None:
-        _write(options["html"], page(found, run_id))
+        write_page(options["html"], page(found, run_id))
     emit(as_document(found, run_id), as_json, lambda: print_comparison(settings, found, run_id))
 
 
@@ -265,16 +263,3 @@ def _number(option: str, text: str) -> float:
         return float(text)
     except ValueError:
         raise click.UsageError(f"{option}: {text[:80]!r} is no number") from None
-
-
-def _check_writable(path: Path) -> None:
-    """Before what takes minutes."""
-    if not path.parent.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise WayraError(f"{path} cannot be written: its folder does not exist or is read-only")
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, "utf-8")
-    except OSError as error:
-        raise WayraError(f"{path} cannot be written: {error.strerror}") from error

@@ -8,6 +8,7 @@ import click
 
 from wayra.base.settings import Settings
 from wayra.cli.output import emit, human_bytes, json_option, make_console, print_line, printable, write_text
+from wayra.cli.pages import html_option, write_run_page
 
 if TYPE_CHECKING:
     from wayra.lab.runs.diff import RunDiff
@@ -71,16 +72,20 @@ def _print_entries(settings: Settings, entries: "list[IndexEntry]") -> None:
 @runs.command("show")
 @click.argument("run", default="latest")
 @click.option("--definitions", is_flag=True, help="Print what each number means.")
+@html_option
 @json_option
 @click.pass_obj
-def show(settings: Settings, run: str, definitions: bool, as_json: bool) -> None:
+def show(settings: Settings, run: str, definitions: bool, html: Path | None, as_json: bool) -> None:
     """Compute the figures of RUN from its raw records."""
     from wayra.cli import bench_report, eval_report
     from wayra.lab.runs import RunStore, summarise
 
     stored = RunStore(settings).open(run)
     report = bench_report.report if stored.kind == "bench" else eval_report.report
-    report(settings, stored, summarise(stored), as_json=as_json, definitions=definitions)
+    summary = summarise(stored)
+    if html is not None:
+        write_run_page(html, stored, summary)
+    report(settings, stored, summary, as_json=as_json, definitions=definitions)
 
 
 @runs.command("diff")

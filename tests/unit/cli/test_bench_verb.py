@@ -54,6 +54,21 @@ def test_every_kind_of_traffic_has_its_stages_and_all_requests(
         assert (found[stage, "requests"], found[stage, "failed"], found[stage, "goodput"]) == (4, 0, 1.0)
 
 
+def test_the_page_of_a_bench_shows_its_stages_and_fetches_nothing(call: Call, tmp_path: Path) -> None:
+    path = tmp_path / "bench.html"
+    with fake_server(Script()) as server:
+        code, _, err = call(server.url, *SMALL, "--concurrency", "1,2", "--html", str(path))
+    assert code == 0, err
+    text = path.read_text()
+    assert text.count("<figure>") == 6  # the rate, TTFT, TPOT, gaps of tokens and of chunks, end to end
+    assert "concurrency 2" in text
+    assert "Time to first token, ms" in text
+    assert "<script" not in text
+    again = tmp_path / "again.html"
+    assert main(["runs", "show", "latest", "--html", str(again)]) == 0
+    assert again.read_text() == text
+
+
 def test_a_sweep_that_meets_no_knee_says_so_and_names_none(call: Call) -> None:
     with fake_server(Script(events=((0.02, "a"), (0.02, "b")))) as server:
         code, out, err = call(server.url, *SMALL, "--sweep", "--max-concurrency", "2", "--json")

@@ -136,8 +136,12 @@ def test_a_judge_is_asked_in_both_orders_and_named_in_the_report(
     # A judge that always says A is undecided.
     assert (tested["metric"], tested["first_value"]) == ("score", 0.5)
     assert len(asked) == 8
-    first, swapped = asked[0].split("<text_A>")[1], asked[1].split("<text_A>")[1]
-    assert first.split("</text_A>")[0] == swapped.split("<text_B>")[1].split("</text_B>")[0]
+    pairs = [
+        tuple(question.split(f"</text_{name}>")[0].rpartition(f"<text_{name}>")[2] for name in "AB")
+        for question in asked
+    ]
+    assert sorted(pairs) == sorted((second, first) for first, second in pairs)
+    assert all(first != second for first, second in pairs)
     assert found["judge"] == server.url
     assert "judged by a language model" in page.read_text()
 

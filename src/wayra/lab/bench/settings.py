@@ -19,8 +19,9 @@ class BenchSettings:
     sweep: doubles the concurrency from 1 until the output rate gains little (up to max_concurrency).
     trace: a JSONL file to replay. measure_cache: send each prompt twice, in stages "cold" and "cached".
     num_requests, max_s: of each stage. warmup: requests before each stage, in no figure.
-    served_model, api, running_usage: of a server: its name for the model ("" is its first), the endpoint, whether usage
-    in each chunk is asked for. stall_s: a server that sends nothing for so long has failed that request.
+    served_model, api: of a server: its name for the model ("" is its first), the endpoint. running_usage, token_ids:
+    whether usage or token ids are asked for in each chunk, so that its tokens are known. stall_s: a server that
+    sends nothing for so long has failed that request.
     nonce: makes this run's prompts unlike any other's; prices are of a million tokens.
     """
 
@@ -50,6 +51,7 @@ class BenchSettings:
     served_model: str = ""
     api: Literal["completions", "chat"] = "completions"
     running_usage: bool = False
+    token_ids: bool = False
     stall_s: float = 120.0
     input_price: float | None = None
     output_price: float | None = None

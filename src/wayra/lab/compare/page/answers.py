@@ -32,15 +32,18 @@ def answers(found: Comparison) -> str:
 
 def open_questions(found: Comparison) -> str:
     """What was not settled, with the number of items that would."""
-    rows = [_open(found, one) for one in found.tested if not one.is_significant]
-    if not rows:
+    unsettled = [one for one in found.tested if not one.is_significant]
+    if not unsettled:
         return ""
+    has_pairs = len(found.names) > 2
+    rows = [_open(found, one, has_pairs=has_pairs) for one in unsettled]
     lead = (
         "How many questions would show the difference that was seen, if it is real, four times in five. Where none was "
         f"seen, one of {100 * ASSUMED_DELTA:.0f} points is meant."
     )
-    heads = ["benchmark", "models", "asked", "difference", "would settle it"]
-    return section("Open questions", "open", table("Benchmarks that are not settled", heads, rows, 2), lead)
+    heads = ["benchmark", *(["models"] if has_pairs else []), "asked", "difference", "would settle it"]
+    shown = table("Benchmarks that are not settled", heads, rows, 2 if has_pairs else 1)
+    return section("Open questions", "open", shown, lead)
 
 
 def _pair(found: Comparison, first: str, second: str, *, is_only: bool) -> str:
@@ -119,10 +122,10 @@ def _own(found: Comparison, one: Tested) -> tuple[Cell, Cell]:
     return row.cells[labels.index(one.first)], row.cells[labels.index(one.second)]
 
 
-def _open(found: Comparison, one: Tested) -> list[str]:
+def _open(found: Comparison, one: Tested, *, has_pairs: bool) -> list[str]:
     items = "no number: every answer scored alike" if one.settling_items is None else ""
     if one.settling_items is not None and one.settling_delta is not None:
         items = f"{max(one.settling_items, one.count):,} items for {100 * one.settling_delta:.1f} points"
     title = found.titles.get(one.suite, one.suite)
-    models = f"{key(one.first)} {key(one.second)}"
-    return [escape(title), models, f"{one.count:,}", difference(one.difference), escape(items)]
+    models = [f"{key(one.first)} {key(one.second)}"] if has_pairs else []
+    return [escape(title), *models, f"{one.count:,}", difference(one.difference), escape(items)]

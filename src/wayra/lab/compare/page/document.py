@@ -1,13 +1,11 @@
 """The page's sections in their order: verdict, models at a glance, answers, speed, memory, cost, sizes, method."""
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from html import escape
-from importlib.resources import files
 
 from wayra.lab.compare.page.answers import answers, open_questions
 from wayra.lab.compare.page.markup import key, legend, rows_table, section, table
+from wayra.lab.compare.page.shell import document
 from wayra.lab.compare.page.speed import memory, speed
 from wayra.lab.compare.tables import Comparison, Row
 from wayra.lab.runs.shown import shown
@@ -34,8 +32,6 @@ MENU = (
 
 def page(found: Comparison, run_id: str | None) -> str:
     """The whole document. run_id: of the comparison, None when it was made of recorded runs."""
-    style = files("wayra.lab.compare.page").joinpath("page.css").read_text("utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     title = " / ".join(dict.fromkeys(found.names.values()))
     sections = [
         _verdict(found),
@@ -50,16 +46,10 @@ def page(found: Comparison, run_id: str | None) -> str:
     ]
     content = "".join(sections)
     menu = "".join(f'<a href="#{name}">{escape(text)}</a>' for name, text in MENU if f'id="{name}"' in content)
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        # Nothing is fetched and nothing runs, whatever a model's name holds.
-        f"<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'sha256-{digest}'\">"
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}: compared by wayra</title><style>{style}</style></head><body>"
-        f'<header><h1>{_heading(found)}</h1><p class="soft">{escape(_where(found))}</p><nav aria-label="Sections">'
-        f"{menu}</nav></header><main>{content}</main>"
-        '<footer class="soft">Made by wayra compare. Intervals are of 95 %.</footer></body></html>\n'
+    header = (
+        f'<h1>{_heading(found)}</h1><p class="soft">{escape(_where(found))}</p><nav aria-label="Sections">{menu}</nav>'
     )
+    return document(f"{title}: compared by wayra", header, content)
 
 
 def _heading(found: Comparison) -> str:
