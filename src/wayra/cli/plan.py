@@ -16,8 +16,8 @@ from wayra.llm.memory import available_bytes
 from wayra.plan.against_api import Comparison
 from wayra.plan.constants import read_constants
 from wayra.plan.evidence import Score, read_scores
-from wayra.plan.hardware import Hardware, this_machine
-from wayra.plan.market import Market
+from wayra.plan.hardware import Hardware, hardware, this_machine
+from wayra.plan.market import Market, under_known_names
 from wayra.plan.options import Option
 from wayra.plan.planner import Plan, make_plan
 from wayra.plan.prices.table import PriceTable, read_prices, shipped_prices, stated_rent
@@ -162,8 +162,9 @@ def market_on(flags: Mapping[str, Any], here: Hardware | None, today: date) -> M
     """What flags say of prices, scores and speeds. here: the machine at hand. Raises as `plan_from`."""
     table = shipped_prices()
     if flags["prices"] is not None:
-        table = table.overridden_by(read_prices(flags["prices"]))
-    rents = tuple(stated_rent(gpu.lower(), usd, today) for gpu, usd in _pairs("--rent", flags["rent"]))
+        own_prices = under_known_names(read_prices(flags["prices"]), f"price file {flags['prices'].name}")
+        table = table.overridden_by(own_prices)
+    rents = tuple(stated_rent(hardware(gpu).name, usd, today) for gpu, usd in _pairs("--rent", flags["rent"]))
     table = table.overridden_by(PriceTable(rents=rents))
     own = read_scores(flags["scores"]) if flags["scores"] is not None else ()
     return Market(table, today, own, _constants(flags["constants"]), here)

@@ -48,8 +48,9 @@ def predict(observations: Sequence[Observation], constants: Constants) -> Array:
 def fit_constants(observations: Sequence[Observation], *, source: str = "", folds: int = 5) -> Constants:
     """The constants with the least mean absolute log error, and an interval for what was not in the fit.
 
-    The interval is the quantile of the errors each group shows when the fit has not seen it (hardware left out, or
-    `folds` parts of the runs when there is one group), corrected for a finite sample.
+    The interval is of the errors each group shows when the fit has not seen it: the quantile of their scatter around
+    the group's median, corrected for a finite sample, and beyond it the largest median of any group, for new hardware
+    (or a new model) has a shift of its own. Where there is one group, that of `folds` parts of its runs, without shift.
     Raises: InvalidParameter with fewer than MIN_RUNS observations, or with several kinds of hardware.
     """
     kinds = sorted({item.kind for item in observations})
@@ -65,7 +66,7 @@ def fit_constants(observations: Sequence[Observation], *, source: str = "", fold
         held = parts == part
         found = _minimise(columns[:, ~held], times[~held])
         errors[held] = np.log(times[held] / _seconds(columns[:, held], found))
-    low, high = _interval(errors)
+    low, high = _interval(errors, parts) if len({item.group for item in observations}) > 1 else _quantiles(errors)
     best = list(_decode(_minimise(columns, times)))
     if not columns[SUMS].any():
         # No run shares a model over cards, so any value fits.
@@ -73,7 +74,15 @@ def fit_constants(observations: Sequence[Observation], *, source: str = "", fold
     return Constants(*best, low=math.exp(min(low, 0.0)), high=math.exp(max(high, 0.0)), source=source, kind=kinds[0])
 
 
-def _interval(errors: Array) -> tuple[float, float]:
+def _interval(errors: Array, groups: NDArray[np.int64]) -> tuple[float, float]:
+    """For a group that is none of these: scatter within groups, and the largest shift of one on both sides."""
+    medians = np.array([np.median(errors[groups == group]) for group in groups])
+    low, high = _quantiles(errors - medians)
+    shift = float(np.abs(medians).max())
+    return low - shift, high + shift
+
+
+def _quantiles(errors: Array) -> tuple[float, float]:
     """Half of what may be missed on each side; ranks as split-conformal prediction takes them."""
     count = len(errors)
     rank = min(count, math.ceil((count + 1) * (1 + COVERAGE) / 2))

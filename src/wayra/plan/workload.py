@@ -186,7 +186,7 @@ def workload_of(document: Mapping[str, object], where: str) -> Workload:
             peak_factor=peak_factor,
             latency_p95_s=limits.number("latency_p95_s"),
             ttft_p95_s=limits.number("ttft_p95_s"),
-            context_len=int(limits.number("context") or 0),
+            context_len=_context(limits),
             privacy=cast("Privacy", rules.text("privacy", "any")),
             region=rules.text("region", ""),
             open_weights=rules.flag("open_weights"),
@@ -195,7 +195,7 @@ def workload_of(document: Mapping[str, object], where: str) -> Workload:
             budget_usd_per_month=budget.number("usd_per_month"),
             budget_upfront_usd=budget.number("upfront_usd"),
             routes=_routes(top),
-            have={name: int(count) for name, count in top.table("have").numbers().items()},
+            have={name: top.table("have").whole(name) for name in top.table("have").cells},
             models=choice.texts("models"),
             gpus=choice.texts("gpus"),
             ownership=_ownership(top.table("owning")),
@@ -242,7 +242,16 @@ def _traffic(table: "_Table") -> tuple[Traffic, float]:
         )
     except InvalidParameter as error:
         raise FileFormatError(f"{table.where}: {error}") from None
-    return traffic, table.number("peak_factor") or DEFAULT_PEAK_FACTOR
+    peak_factor = table.number("peak_factor")
+    return traffic, DEFAULT_PEAK_FACTOR if peak_factor is None else peak_factor
+
+
+def _context(limits: "_Table") -> int:
+    if limits.number("context") is None:
+        return 0
+    found = limits.whole("context")
+    _between("context", found, 1, 1 << 30)
+    return found
 
 
 def _fine_tuning(top: "_Table") -> FineTuning | None:
@@ -251,9 +260,7 @@ def _fine_tuning(top: "_Table") -> FineTuning | None:
     table = top.table("fine_tuning")
     table.only("examples", "tokens_per_example", "runs_per_year")
     runs = table.number("runs_per_year")
-    found = FineTuning(
-        int(table.required("examples")), int(table.required("tokens_per_example")), 1.0 if runs is None else runs
-    )
+    found = FineTuning(table.whole("examples"), table.whole("tokens_per_example"), 1.0 if runs is None else runs)
     _between("examples", found.examples, 1, 1e12)
     _between("tokens an example", found.tokens_per_example, 1, 1e8)
     _between("training runs a year", found.runs_per_year, 0, 1e5)
@@ -315,7 +322,9 @@ class _Table:
             raise FileFormatError(f"{self.where}: {key!r} is {value!r}; expected a number")
         # The bound comes first: JSON's whole numbers may be too long for a float.
         if not abs(value) <= MAX_NUMBER:
-            raise FileFormatError(f"{self.where}: {key!r} is {str(value)[:20]}; expected a finite number")
+            raise FileFormatError(
+                f"{self.where}: {key!r} is {str(value)[:20]}; expected a finite number, at most {MAX_NUMBER:g}"
+            )
         return float(value)
 
     def required(self, key: str) -> float:
@@ -323,6 +332,12 @@ class _Table:
         if value is None:
             raise FileFormatError(f"{self.where} lacks {key!r}")
         return value
+
+    def whole(self, key: str) -> int:
+        value = self.required(key)
+        if value != int(value):
+            raise FileFormatError(f"{self.where}: {key!r} is {value:g}; expected a whole number")
+        return int(value)
 
     def numbers(self) -> dict[str, float]:
         return {key: self.required(key) for key in self.cells}

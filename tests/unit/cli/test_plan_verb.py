@@ -128,3 +128,23 @@ def test_what_cannot_be_planned_is_one_sentence(call: Call, args: tuple[str, ...
     assert out == ""
     assert message in err
     assert len(err.splitlines()) == 1
+
+
+def test_prices_of_cards_and_models_nobody_knows_are_refused_with_the_nearest(call: Call, tmp_path: Path):
+    code, _, err = call(*SMALL, "--rent", "l4os=0.5")
+    assert (code, "knows no hardware 'l4os'; nearest: l40s" in err) == (2, True)
+    prices = tmp_path / "mine.toml"
+    row = 'provider = "me"\nunit = "{}"\nas_of = "2026-11-20"\nsource = "bill"\n'
+    prices.write_text('[[rent]]\ngpu = "h10"\nprice = 1\n' + row.format("USD/h"))
+    code, _, err = call(*SMALL, "--prices", str(prices))
+    assert (code, "price file mine.toml: the planner knows no hardware 'h10'; nearest: h100" in err) == (2, True)
+    prices.write_text('[[api]]\nmodel = "gpt4o"\ninput = 1\noutput = 1\n' + row.format("USD/Mtok"))
+    code, _, err = call(*SMALL, "--prices", str(prices))
+    assert (code, "there is no model 'gpt4o' to plan with; nearest: gpt-4o" in err) == (2, True)
+
+
+def test_a_card_may_be_priced_under_any_of_its_names(call: Call):
+    options = ("--model", "llama-3.2-1b", "--gpu", "h100", "--privacy", "no-third-party", "--json")
+    code, out, _ = call(*SMALL, *options, "--rent", "h100=0.1")
+    assert code == 0
+    assert json.loads(out)["options"][0]["usd_per_month"] == pytest.approx(73)

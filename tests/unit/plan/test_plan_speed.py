@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from wayra.base.errors import FileFormatError, InvalidParameter
-from wayra.plan.calibration import Observation, fit_constants, predict
+from wayra.plan.calibration import Observation, _interval, fit_constants, predict
 from wayra.plan.constants import constants_for, default_constants, read_constants, write_constants
 from wayra.plan.hardware import all_hardware, hardware
 from wayra.plan.measurements import COLUMNS, read_measurements
@@ -217,3 +217,11 @@ def test_shipped_hardware_is_sound_and_sourced() -> None:
     for row in all_hardware():
         assert "" not in (row.source, row.as_of), row.name
         assert min(row.memory_bytes, row.bytes_per_s, row.peak("bf16")) > 0
+
+
+def test_an_interval_holds_the_scatter_within_groups_and_the_largest_shift_of_one():
+    # Groups around 0.1 and -0.3, each with 21 errors 0.01 apart: the second and the last but one of 42 lie 0.1 off.
+    scatter = np.linspace(-0.1, 0.1, 21)
+    errors = np.concatenate([scatter + 0.1, scatter - 0.3])
+    low, high = _interval(errors, np.repeat([0, 1], 21))
+    assert (low, high) == (pytest.approx(-0.1 - 0.3), pytest.approx(0.1 + 0.3))

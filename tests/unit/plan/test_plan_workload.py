@@ -1,5 +1,6 @@
 """Workloads: what a file may say, and what is refused in one sentence."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,30 @@ def test_a_file_that_is_no_text_or_not_there_is_refused(tmp_path: Path):
         read_workload(tmp_path / "absent.toml")
     with pytest.raises(InvalidParameter, match="there are: startup-chatbot"):
         scenario("unknown")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "[traffic]\ninput_tokens = 1\noutput_tokens = 1\nrequests_per_s = 1\npeak_factor = 0",
+            "peak factor: 0; expected 1",
+        ),
+        (TRAFFIC + "[limits]\ncontext = 0", "context: 0; expected 1 to"),
+        (TRAFFIC + "[limits]\ncontext = 100.5", "'context' is 100.5; expected a whole number"),
+        (TRAFFIC + "[have]\nl40s = 1.5", "'l40s' is 1.5; expected a whole number"),
+        (
+            TRAFFIC + "[budget]\nusd_per_month = 1e19",
+            "'usd_per_month' is 1e+19; expected a finite number, at most 1e+18",
+        ),
+        (
+            TRAFFIC + "[fine_tuning]\nexamples = 0.5\ntokens_per_example = 9",
+            "'examples' is 0.5; expected a whole number",
+        ),
+        (TRAFFIC + "[[route]]\nshare = 0.1\n" * 10, "10 routes; expected at most 8"),
+        (f'name = "{"x" * 300}"\n' + TRAFFIC, "the name has 300 characters; expected at most 200"),
+    ],
+)
+def test_numbers_that_would_be_cut_or_passed_over_are_refused(text: str, said: str) -> None:
+    with pytest.raises(FileFormatError, match=re.escape(said)):
+        workload_of(parse_document(text, "work.toml"), "work.toml")
