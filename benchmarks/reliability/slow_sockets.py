@@ -35,6 +35,8 @@ BODY_HEAD = (
     b"Content-Length: 4000\r\n\r\n"
 )
 DOCUMENT = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
+PAUSE_S = 0.05
+"""Between two that ask for documents: to make these costs the server some milliseconds, as for any client that asks."""
 DOCUMENTS = 60
 """Asked for on one connection; together more than the system's buffers hold."""
 
@@ -64,18 +66,18 @@ async def open_slow(
     return Slow(kind, sock, trickle)
 
 
-async def open_all(address: Address, count: int) -> list[Slow]:
-    """A tenth silent, three tenths each slow in headers and in bodies, three tenths that never read."""
+async def open_all(address: Address, count: int, slow: list[Slow]) -> None:
+    """Put into `slow` a tenth silent, three tenths each slow in headers and in bodies, three tenths that never read."""
     shares = {"silent": count // 10, "headers": 3 * count // 10, "bodies": 3 * count // 10}
-    slow = [await open_slow(address, "silent", b"") for _ in range(shares["silent"])]
+    for _ in range(shares["silent"]):
+        slow.append(await open_slow(address, "silent", b""))
     for _ in range(shares["headers"]):
         slow.append(await open_slow(address, "headers", HEADERS[:20], HEADERS[20:]))
     for _ in range(shares["bodies"]):
         slow.append(await open_slow(address, "bodies", BODY_HEAD, b" " * 4000))
     while len(slow) < count:
         slow.append(await open_slow(address, "unread documents", DOCUMENT * DOCUMENTS, takes_little=True))
-        await asyncio.sleep(0.01)  # each costs the server some milliseconds; so does any client that asks
-    return slow
+        await asyncio.sleep(PAUSE_S)
 
 
 def is_closed(slow: Slow) -> bool:
@@ -94,10 +96,12 @@ def is_closed(slow: Slow) -> bool:
     return False
 
 
-async def trickle(slow: list[Slow], limit_s: float) -> None:
-    """A byte a tick on each, until all are closed."""
-    until = time.monotonic() + limit_s
-    while time.monotonic() < until and any(s.closed_s is None for s in slow):
+async def trickle(slow: list[Slow], opening: "asyncio.Task[None]", limit_s: float) -> None:
+    """A byte a tick on each, until all are open and closed again, at most so long after the last was opened."""
+    until: float | None = None
+    while until is None or (time.monotonic() < until and any(s.closed_s is None for s in slow)):
+        if until is None and opening.done():
+            until = time.monotonic() + limit_s
         began = time.monotonic()
         for number, one in enumerate(slow):
             if one.closed_s is None and is_closed(one):
@@ -116,11 +120,14 @@ async def beside_sockets(server: ServerProcess, args: argparse.Namespace, verdic
         await asyncio.sleep(args.seconds)
     verdict.figure("a good client alone", alone.shown())
     files = server.open_files()
-    began = time.monotonic()
+    began, took = time.monotonic(), list[float]()
     async with SteadyClient(server.address, seed=2) as beside:
-        slow = await open_all(server.address, args.sockets)
-        verdict.figure("sockets open, and opening them took", f"{len(slow):,}, {time.monotonic() - began:.1f} s")
-        await trickle(slow, max(HEADER_S, BODY_S, STALL_S) + 30)
+        slow: list[Slow] = []
+        opening = asyncio.create_task(open_all(server.address, args.sockets, slow))
+        opening.add_done_callback(lambda _: took.append(time.monotonic() - began))
+        await trickle(slow, opening, max(HEADER_S, BODY_S, STALL_S) + 30)
+        await opening
+        verdict.figure("sockets opened, in", f"{len(slow):,}, {took[0]:.1f} s")
     verdict.figure("beside them", beside.shown())
     verdict.equal("its chats that failed", len(beside.failures) + len(alone.failures), 0)
     for what, ours, theirs in (("TTFT", beside.ttfts_ms, alone.ttfts_ms), ("ITL", beside.gaps_ms, alone.gaps_ms)):
@@ -134,10 +141,11 @@ async def beside_sockets(server: ServerProcess, args: argparse.Namespace, verdic
         verdict.equal(f"{kind}: closed by the server", len(closed), len(those))
         # A tick to notice, two sweeps of a second, and the time the document takes to fill the buffers.
         verdict.at_most(f"{kind}: closed after, longest", max(closed, default=1e9), deadlines[kind] + 5, "s")
+    await asyncio.sleep(1.5)
+    # Before ours are closed: what the server still holds of them would end by that.
+    verdict.at_most("open files afterwards, more than before", server.open_files() - files, 0, "")
     for one in slow:
         one.sock.close()
-    await asyncio.sleep(1.5)
-    verdict.at_most("open files afterwards, more than before", server.open_files() - files, 0, "")
 
 
 async def unread_chats(server: ServerProcess, verdict: Verdict) -> None:

@@ -1,5 +1,6 @@
 """What a server grants its clients, on one with room for three requests and no patience."""
 
+import errno
 import json
 import socket
 from collections.abc import Iterator
@@ -81,6 +82,8 @@ def test_a_client_that_takes_nothing_of_its_answer_is_given_up(small: LiveServer
     sock.sendall(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
     assert small.settles(lambda: small.metric("vllm:num_requests_running") == 1)
     assert small.settles(lambda: is_idle(small), 60)
+    # A reset, not an end behind what nobody reads: the system holds nothing for it any more.
+    assert small.settles(lambda: sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET)
     sock.close()
 
 

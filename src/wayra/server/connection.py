@@ -5,6 +5,9 @@ would cost a coroutine, a task switch and two state machines.
 """
 
 import asyncio
+import contextlib
+import socket
+import struct
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
@@ -123,7 +126,7 @@ class Connection(H11Protocol):
         else:
             self.transport.write(b"%x\r\n%b\r\n" % (len(part), part))
         if self.transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
-            self.transport.abort()
+            self._give_up()
             return False
         return True
 
@@ -134,7 +137,15 @@ class Connection(H11Protocol):
         if is_at_rest or unsent_bytes != self._unsent_bytes:
             self._unsent_bytes, self._stalled_since = unsent_bytes, now
         elif now - self._stalled_since >= (stall_s if unsent_bytes else GOODBYE_S):
-            self.transport.abort()
+            self._give_up()
+
+    def _give_up(self) -> None:
+        # A plain close would leave megabytes in the system's buffers until the client takes them, which it does not.
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
 
     def _between_requests(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
