@@ -45,7 +45,7 @@ class Connection(H11Protocol):
         self.conn: Parser = Parser(config.h11_max_incomplete_event_size or MAX_HEADER_BYTES)
         self._header_timer: asyncio.TimerHandle | None = None
         self._on_lost: Callable[[], None] | None = None
-        self._unsent_bytes = 0
+        self._seen = (0, False)
         self._stalled_since = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:
@@ -133,11 +133,13 @@ class Connection(H11Protocol):
     def check_stall(self, now: float, stall_s: float) -> None:
         """Give up a client that has taken nothing of what waits for it for so long, or keeps what we have closed."""
         unsent_bytes = self.transport.get_write_buffer_size()
-        is_at_rest = unsent_bytes == 0 and not self.transport.is_closing()
-        if is_at_rest or unsent_bytes != self._unsent_bytes:
-            self._unsent_bytes, self._stalled_since = unsent_bytes, now
-        elif now - self._stalled_since >= (stall_s if unsent_bytes else GOODBYE_S):
+        seen = (unsent_bytes, self.transport.is_closing())
+        if seen == (0, False) or seen != self._seen:
+            self._seen, self._stalled_since = seen, now
+        elif unsent_bytes and now - self._stalled_since >= stall_s:
             self._give_up()
+        elif not unsent_bytes and now - self._stalled_since >= GOODBYE_S:
+            self.transport.abort()  # no reset: the client may still be reading what the system has of it
 
     def _give_up(self) -> None:
         # A plain close would leave megabytes in the system's buffers until the client takes them, which it does not.
