@@ -1,5 +1,6 @@
 """Figures as they are told: medians with their spread, ratios pair by pair, sections of a document."""
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -29,6 +30,36 @@ def spread(values: Sequence[float]) -> Spread:
 def paired_ratios(ours: Sequence[float], theirs: Sequence[float]) -> Spread:
     """Ratios of measurements made one after the other, so that a slow minute of the machine slows both."""
     return spread([a / b for a, b in zip(ours, theirs, strict=True)])
+
+
+def robust_slope(at: Sequence[float], values: Sequence[float]) -> Spread:
+    """The median slope of all pairs (Theil and Sen), with the 95 % interval that their ranks give.
+
+    A few steps or outliers do not move it. Raises ValueError for fewer than three different places.
+    """
+    places = sorted(zip(at, values, strict=True))
+    slopes = sorted((w - v) / (b - a) for i, (a, v) in enumerate(places) for b, w in places[i + 1 :] if b > a)
+    if len(slopes) < 3:
+        raise ValueError("a slope needs at least three different places")
+    count = len(places)
+    # Sen 1968: the number of concordant pairs less the discordant ones varies so much by chance.
+    reach = 1.96 * math.sqrt(count * (count - 1) * (2 * count + 5) / 18)
+    low, high = (len(slopes) - reach) / 2, (len(slopes) + reach) / 2
+    return Spread(
+        statistics.median(slopes), slopes[max(0, math.floor(low))], slopes[min(len(slopes) - 1, math.ceil(high))]
+    )
+
+
+def settled_from(values: Sequence[float], least_rise: float, rests: int) -> int:
+    """Where the warm-up ends: the first index from which no value of the next `rests` is higher by least_rise.
+
+    At most the middle: what grows all the time has none, and its growth must be seen.
+    """
+    most = len(values) // 2
+    for index in range(most):
+        if max(values[index : index + rests + 1]) - values[index] < least_rise:
+            return index
+    return most
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

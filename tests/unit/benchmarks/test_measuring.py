@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
 
-from measuring.figures import Spread, markdown_table, paired_ratios, spread, write_section
+from measuring.figures import Spread, markdown_table, paired_ratios, robust_slope, settled_from, spread, write_section
 from measuring.loss import WINDOW_LEN, Score, english_text, log_probabilities, windows_of
 from measuring.pipe import Worker, WorkerError
 
@@ -17,6 +17,24 @@ from measuring.pipe import Worker, WorkerError
 def test_ratios_are_taken_pair_by_pair() -> None:
     assert paired_ratios([10.0, 100.0, 30.0], [5.0, 25.0, 10.0]) == Spread(3.0, 2.0, 4.0)
     assert spread([3.0, 1.0, 2.0, 8.0]).shown() == "2.5 (1.0–8.0)"
+
+
+def test_an_outlier_does_not_move_a_slope_and_a_level_one_is_not_told_from_zero() -> None:
+    line = [2.0 * hour for hour in range(12)]
+    line[5] += 1000
+    assert robust_slope(range(12), line).median == 2.0
+    assert robust_slope(range(12), line).low > 0
+    level = robust_slope(range(8), [5.0, 5.1, 5.0, 5.1, 5.0, 5.1, 5.0, 5.1])
+    assert level.low <= 0 <= level.high
+    with pytest.raises(ValueError, match="at least three"):
+        robust_slope([1, 1, 2], [1, 2, 3])
+
+
+def test_a_warm_up_ends_where_the_values_stay_level_and_at_the_latest_in_the_middle() -> None:
+    assert settled_from([1, 5, 7, 7.1, 7.2, 7.1, 7.2, 7.2], least_rise=0.5, rests=3) == 2
+    assert settled_from([float(i) for i in range(10)], least_rise=0.5, rests=3) == 5
+    # One that is level in the beginning and grows later is fitted whole.
+    assert settled_from([1, 1, 1, 1, 1, 3, 5, 7], least_rise=0.5, rests=3) == 0
 
 
 def test_a_section_is_replaced_and_the_rest_of_the_document_stays(tmp_path: Path) -> None:
