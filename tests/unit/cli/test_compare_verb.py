@@ -10,7 +10,7 @@ from fake_openai import Script, fake_server
 from wayra.cli.main import main
 
 Call = Callable[..., tuple[int, str, str]]
-FAST = ("--backend", "null", "--context", "1024", "--suite", "task:maths", "--rounds", "2",
+FAST = ("--backend", "null", "--context", "1024", "--suite", "task:maths", "--rounds", "2", "--concurrency", "1",
         "--limit", "3", "--max-tokens", "8")  # fmt: skip
 
 
@@ -125,7 +125,7 @@ def test_a_judge_is_asked_in_both_orders_and_named_in_the_report(
     with fake_server(Script(events=((0.0, "Verdict: A"),), key="sk-judge")) as server:
         code, out, err = call(
             "compare", model, model, "--backend", "null", "--context", "1024",
-            "--suite", "task:writing", "--limit", "2", "--max-tokens", "8", "--rounds", "2",
+            "--suite", "task:writing", "--limit", "2", "--max-tokens", "8", "--rounds", "2", "--concurrency", "1",
             "--judge", server.url, "--key-env", "judge=JUDGES_KEY",
             "--html", str(page), "--json",
         )  # fmt: skip

@@ -1,6 +1,7 @@
 """Prompts of a wanted length that no cache has seen: random words or token ids from a seed and a nonce of the run."""
 
 import hashlib
+import random
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,8 @@ VOCABULARY = (
 )
 """Short, frequent words, which most tokenizers have as one token."""
 WORDS = tuple(VOCABULARY.split())
+TABLE = tuple(WORDS[place % len(WORDS)] for place in range(256))
+"""A word for each byte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,8 @@ class PromptMaker:
 
     def __init__(self, shape: PromptShape, seed: int, nonce: str, id_range: tuple[int, int] | None = None) -> None:
         self.shape = shape
-        self._seed = [seed, int.from_bytes(hashlib.sha256(nonce.encode()).digest()[:8], "big")]
+        self._seed = seed
+        self._unique = f"{seed}/{nonce}"
         self._id_range = id_range
         self.tokens_per_word = 1.0
         self.overhead_tokens = 0.0
@@ -50,37 +54,50 @@ class PromptMaker:
         prompt_len, answer_len = self._lengths(stage, index)
         group = index % self.shape.num_groups
         shared = min(self.shape.shared_prefix_len, prompt_len - 1)
-        own = np.random.default_rng([*self._seed, 4, stage, index])
+        own = self._drawn(f"own/{stage}/{index}")
         if self._id_range is not None:
-            ids = own.integers(*self._id_range, prompt_len - shared)
+            low, high = self._id_range
+            ids = _integers(own, prompt_len - shared, high - low)
             if shared:
-                ids = np.concatenate([self._prefix(group).integers(*self._id_range, shared), ids])
-            return Ask(tuple(ids.tolist()), answer_len, ignore_eos), prompt_len
+                ids = _integers(self._drawn(f"prefix/{group}"), shared, high - low) + ids
+            return Ask(tuple(low + one for one in ids), answer_len, ignore_eos), prompt_len
         num_words = max(1, round((prompt_len - self.overhead_tokens) / self.tokens_per_word))
         num_shared = min(num_words - 1, round(shared / self.tokens_per_word))
-        places = own.integers(0, len(WORDS), num_words - num_shared)
+        words = _words(own, num_words - num_shared)
         if num_shared:
-            places = np.concatenate([self._prefix(group).integers(0, len(WORDS), num_shared), places])
-        return Ask(" ".join(map(WORDS.__getitem__, places.tolist())), answer_len, ignore_eos), prompt_len
+            words = _words(self._drawn(f"prefix/{group}"), num_shared) + words
+        return Ask(" ".join(words), answer_len, ignore_eos), prompt_len
 
     def _lengths(self, stage: int, index: int) -> tuple[int, int]:
         prompt, answer = self.shape.prompt, self.shape.answer
         if prompt.kind == answer.kind == "fixed":  # a generator costs more than the rest of a prompt
             return int(prompt.first), int(answer.first)
-        drawn = np.random.default_rng([self._seed[0], 2, stage, index])
+        drawn = np.random.default_rng([self._seed, 2, stage, index])
         return prompt.draw(drawn), answer.draw(drawn)
 
-    def _prefix(self, group: int) -> np.random.Generator:
-        return np.random.default_rng([*self._seed, 3, group])
+    def _drawn(self, what: str) -> random.Random:
+        """A generator of its own for each thing that is drawn. numpy's takes five times as long to begin."""
+        digest = hashlib.sha256(f"{self._unique}/{what}".encode()).digest()
+        return random.Random(int.from_bytes(digest[:16], "big"))
 
     def with_shape(self, shape: PromptShape) -> "PromptMaker":
         """The same calibration and seeds for other lengths."""
-        other = PromptMaker(shape, 0, "", self._id_range)
-        other._seed = self._seed
+        other = PromptMaker(shape, self._seed, "", self._id_range)
+        other._unique = self._unique
         other.tokens_per_word, other.overhead_tokens = self.tokens_per_word, self.overhead_tokens
         return other
 
     def words(self, count: int, salt: int) -> str:
         """A text of so many words, for calibration."""
-        places = np.random.default_rng([*self._seed, 5, salt]).integers(0, len(WORDS), count)
-        return " ".join(map(WORDS.__getitem__, places.tolist()))
+        return " ".join(_words(self._drawn(f"calibration/{salt}"), count))
+
+
+def _words(drawn: random.Random, count: int) -> list[str]:
+    # Whole words of the generator, so that a shorter draw is the beginning of a longer one.
+    return list(map(TABLE.__getitem__, drawn.randbytes(count + -count % 4)[:count]))
+
+
+def _integers(drawn: random.Random, count: int, span: int) -> list[int]:
+    """From 0, below span; a span is far below the 32 bits of a draw, so that their remainders are as good as even."""
+    found: list[int] = (np.frombuffer(drawn.randbytes(4 * count), dtype="<u4") % span).tolist()
+    return found
