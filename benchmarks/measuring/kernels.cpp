@@ -52,14 +52,19 @@ struct Case {
   double best_s = 1e9;
 };
 
-ActRows rows_of(const KernelTable& k, int rows, int cols) {
+// The form that products with `input` take.
+ActRows rows_of(const KernelTable& k, Input input, int rows, int cols) {
   const int groups = cols / kGroup, padded = (rows + kTileRows - 1) / kTileRows * kTileRows;
   const size_t entries = static_cast<size_t>(padded) * groups;
   ActRows x{};
   float* values = noise(static_cast<size_t>(padded) * cols);
   x.f32 = values, x.cols = cols, x.groups = groups;
-  x.q = room<int8_t>(entries * kGroup), x.scale = room<float>(entries), x.sum = room<float>(entries);
-  x.neg_sum = room<int32_t>(entries), x.neg_sum16 = room<int32_t>(2 * entries);
+  if (input == Input::kInt8) {
+    x.q = room<int8_t>(entries * kGroup), x.scale = room<float>(entries), x.sum = room<float>(entries);
+    x.neg_sum = room<int32_t>(entries), x.neg_sum16 = room<int32_t>(2 * entries);
+  }
+  if (input == Input::kWords) x.words = room<int16_t>(entries * kGroup), x.word_scale = room<float>(entries);
+  if (input == Input::kBF16) x.bf16 = room<uint16_t>(entries * kGroup);
   for (int r = 0; r < rows; ++r) k.quantise(x, r, values + static_cast<size_t>(r) * cols, 0, groups);
   return x;
 }
@@ -70,16 +75,19 @@ void add_linear(std::vector<Case>& cases, const KernelTable& k, Format format, c
   const FormatInfo& info = *format_info(format);
   const size_t bytes = static_cast<size_t>(packed_bytes(format, out_rows, cols));
   uint8_t* data = room<uint8_t>(bytes);
-  for (size_t i = 0; i < bytes; ++i) data[i] = static_cast<uint8_t>(info.quantised ? rand() : 0x3c);
+  const bool quantised = info.input == Input::kInt8;
+  for (size_t i = 0; i < bytes; ++i) data[i] = static_cast<uint8_t>(quantised ? rand() : 0x3c);
   auto* m = new PackedMatrix{format, out_rows, cols, panel_bytes(info, cols), panel_code_bytes(info, cols), data};
-  for (int p = 0; info.quantised && p < out_rows / kLanes; ++p) {
+  for (int p = 0; quantised && p < out_rows / kLanes; ++p) {
     auto* scales = reinterpret_cast<uint16_t*>(data + p * m->panel_bytes + m->scale_offset);
     std::fill(scales, scales + (m->panel_bytes - m->scale_offset) / 2, uint16_t{0x1c00});
   }
-  auto* x = new ActRows(rows_of(k, rows, cols));
+  auto* x = new ActRows(rows_of(k, info.input, rows, cols));
   float* out = room<float>(static_cast<size_t>(rows) * out_rows);
-  cases.push_back({"linear " + std::string(name) + " x" + std::to_string(rows), info.quantised ? "int8" : "f32",
-                   2.0 * rows * cols * out_rows, static_cast<double>(bytes), [=, &k] {
+  // Products of words are as many a cycle as those of bfloat16.
+  const char* unit = quantised ? "int8" : "bf16";
+  const std::string title = "linear " + std::string(name) + " x" + std::to_string(rows);
+  cases.push_back({title, unit, 2.0 * rows * cols * out_rows, static_cast<double>(bytes), [=, &k] {
                      // Blocks of rows as the executor takes them, a panel after the other.
                      for (int begin = 0; begin < rows; begin += 64) {
                        LinearArgs a{m, x, nullptr, out, out_rows, 0, out_rows / kLanes, begin, std::min(rows, begin + 64)};
@@ -92,7 +100,7 @@ void add_elementwise(std::vector<Case>& cases, const KernelTable& k) {
   constexpr int kRows = 64, kCols = 1536;
   float* in = noise(2 * kRows * kCols);
   float* out = room<float>(kRows * kCols);
-  auto* x = new ActRows(rows_of(k, kRows, kCols));
+  auto* x = new ActRows(rows_of(k, Input::kInt8, kRows, kCols));
   const double values = kRows * kCols;
   cases.push_back({"quantise", "", 0, 4 * values, [=, &k] {
                      for (int r = 0; r < kRows; ++r) k.quantise(*x, r, in + r * kCols, 0, kCols / kGroup);
@@ -122,15 +130,14 @@ void add_attention(std::vector<Case>& cases, const KernelTable& k, const char* n
   float* acc = room<float>(kMaxAttentionRows * kDim);
   const double keys = static_cast<double>(splits) * kSplitKeys;
   cases.push_back({name, "bf16", 4.0 * rows * kDim * keys, 2.0 * keys * kDim * kElement, [=, &k] {
-                     for (int begin = 0; begin < rows; begin += kMaxAttentionRows)
-                       for (int s = 0; s < splits; ++s) {
-                         AttentionArgs a{};
-                         a.kv = kv, a.block_table = table, a.q = q, a.q_token_stride = kDim, a.ratio = 1;
-                         a.row_begin = begin, a.rows = std::min(kMaxAttentionRows, rows - begin);
-                         a.first_position = splits * kSplitKeys, a.split = s, a.scale = 0.125F, a.scores = scores;
-                         a.merge = s > 0, a.max = max, a.sum = sum, a.acc = acc;
-                         k.attention(a);
-                       }
+                     for (int begin = 0; begin < rows; begin += kMaxAttentionRows) {
+                       AttentionArgs a{};
+                       a.kv = kv, a.block_table = table, a.q = q, a.q_token_stride = kDim, a.ratio = 1;
+                       a.row_begin = begin, a.rows = std::min(kMaxAttentionRows, rows - begin);
+                       a.first_position = splits * kSplitKeys, a.split_begin = 0, a.split_end = splits;
+                       a.scale = 0.125F, a.scores = scores, a.max = max, a.sum = sum, a.acc = acc;
+                       k.attention(a);
+                     }
                    }});
 }
 

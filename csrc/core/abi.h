@@ -89,7 +89,8 @@ struct KvView {
   int32_t per_lane() const { return type == KvType::kBF16 ? 2 : 1; }
 };
 
-// Attention of `rows` query rows (token-major: row r is token r / ratio, head r % ratio of the KV head) over one split.
+// Attention of `rows` query rows (token-major: row r is token r / ratio, head r % ratio of the KV head) over splits
+// [split_begin, split_end), one after the other.
 struct AttentionArgs {
   KvView kv;
   const int32_t* block_table;
@@ -100,13 +101,12 @@ struct AttentionArgs {
   int32_t rows;            // at most kMaxAttentionRows
   int32_t first_position;  // position of row 0's token
   int32_t window;          // keys seen by a query, 0 for all
-  int32_t split;           // index of the split
+  int32_t split_begin, split_end;
   float scale;
   float* scores;  // scratch [kMaxAttentionRows][kSplitKeys]
-  bool merge;     // the three below hold earlier splits' results: merge with them instead of overwriting
-  float* max;     // [rows] maximum of the scores, as a logarithm of base 2
-  float* sum;     // [rows]
-  float* acc;     // [rows][padded_dim]
+  float* max;     // [rows] out: maximum of the scores, as a logarithm of base 2
+  float* sum;     // [rows] out
+  float* acc;     // [rows][padded_dim] out
 };
 constexpr int kMaxAttentionRows = 8;
 constexpr float kUnseenMax = -1e30f;  // of a row that sees no key: finite, so that differences of two are no NaN
@@ -153,13 +153,16 @@ struct SampleArgs {
 enum class Peak : int32_t { kInt8, kBF16, kF32 };
 
 // The operations of one instruction set. Every function is free of state and of allocation.
-constexpr int32_t kAbiVersion = 6;  // raised with every change in this file: a library left behind is refused
+constexpr int32_t kAbiVersion = 7;  // raised with every change in this file: a library left behind is refused
 struct KernelTable {
   int32_t abi_version;
   const char* name;
   void (*linear)(const LinearArgs&);
   // Fills every form of row `row` of x but f32 from src [cols], for groups [group_begin, group_end).
   void (*quantise)(const ActRows& x, int64_t row, const float* src, int32_t group_begin, int32_t group_end);
+  // The same, bit for bit, for rows [row, row + kTileRows), row a multiple of that, from src [rows][src_stride].
+  void (*quantise_tile)(const ActRows& x, int64_t row, const float* src, int64_t src_stride, int32_t group_begin,
+                        int32_t group_end);
   // x += delta (when not null), h = x / rms(x) * weight.
   void (*add_rms_norm)(float* x, const float* delta, const float* weight, float eps, int32_t n, float* h);
   void (*embed)(const PackedMatrix& m, int32_t row, float* out);

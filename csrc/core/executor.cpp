@@ -11,7 +11,6 @@
 
 namespace wayra {
 namespace {
-constexpr int64_t kStretchRows = 64;  // most rows a thread takes through a stretch: their floats stay in its caches
 
 [[noreturn]] void refuse(const std::string& what) { throw std::invalid_argument(what); }
 
@@ -209,7 +208,7 @@ void Executor::finish() {
   scratch_.resize(threads);
   const size_t partial = static_cast<size_t>(kMaxAttentionRows) * static_cast<size_t>(2 + kv_.padded_dim());
   for (Scratch& s : scratch_) {
-    s.row.resize(static_cast<size_t>(widest));
+    s.row.resize(static_cast<size_t>(kTileRows) * static_cast<size_t>(widest));
     s.scores.resize(static_cast<size_t>(kMaxAttentionRows) * kSplitKeys);
     s.running.resize(partial);
   }
@@ -336,8 +335,12 @@ void Executor::run_by_stretch(int thread) {
     } else {
       Claims& claims = next_claims(thread);
       Rows rows;
-      while (claims.claim_tiles(in_.tokens, {2 * kTileRows, kStretchRows}, pool_.size(), &rows.begin, &rows.end)) {
+      while (claims.claim_tiles(in_.tokens, {kTileRows, kStretchRows}, pool_.size(), &rows.begin, &rows.end)) {
         for (size_t i = s.begin; i < s.end; ++i) {
+          if (is_gated_[i]) {
+            run_gated(i++, rows, thread);
+            continue;
+          }
           profile_.enter(thread, i + 1);
           std::visit(
               [&](const auto& op) {
@@ -361,6 +364,7 @@ void Executor::find_stretches() {
         op);
   };
   for (size_t i = 0; i < ops_.size(); ++i) {
+    is_gated_.push_back(find_gated(i));
     const bool rows = by_rows(ops_[i]);
     if (rows && !stretches_.empty() && stretches_.back().by_rows) {
       stretches_.back().end = i + 1;

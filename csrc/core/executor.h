@@ -11,6 +11,9 @@
 
 namespace wayra {
 
+// Most rows that a thread takes through a stretch of operations: their floats stay in its caches.
+constexpr int64_t kStretchRows = 64;
+
 class Executor {
  public:
   Executor(const KernelTable* kernels, int threads, Limits limits, KvShape kv);
@@ -54,9 +57,10 @@ class Executor {
     int seq, kv_head, row_begin, rows, first_slot, splits;
   };
   struct Scratch {
-    std::vector<float> row;        // widest buffer
+    std::vector<float> row;        // kTileRows of the widest buffer
     std::vector<float> scores;     // [kMaxAttentionRows][kSplitKeys]
     std::vector<float> running;    // [kMaxAttentionRows][2 + padded_dim]
+    std::vector<float> gated;      // a few columns of gate and up of some rows
     std::vector<uint64_t> sample;  // sample_scratch_bytes
   };
 
@@ -99,6 +103,10 @@ class Executor {
   void run_rows(const LinearOp& op, Rows rows, int thread);
   void run_rows(const RopeStoreOp& op, Rows rows, int thread);
   void run_rows(const SwigluOp& op, Rows rows, int thread);
+  // Whether operation `index` is a product of gate and up, and the next one their activation and their only reader.
+  bool find_gated(size_t index) const;
+  // Both, for some rows.
+  void run_gated(size_t index, Rows rows, int thread);
   void sample_row(int row, float* logits, int thread);
 
   // A product's parts stacked along the rows, and where its results go.
@@ -115,6 +123,11 @@ class Executor {
   void multiply_shared(const Product& p, Rows rows, Claims& claims);
   void quantise_rows(const Buffer& b, int rows, Claims& claims);
   void emit_row(const Buffer& out, int64_t row, const float* values);
+  struct Groups {
+    int32_t begin, end;
+  };
+  // Some groups of some rows in the forms that consumers need, from values [rows][stride].
+  void emit_rows(const Buffer& out, Rows rows, const float* values, int64_t stride, Groups groups);
   void attend(const AttentionOp& op, const AttentionItem& item, Scratch& s);
   void merge(const AttentionOp& op, const MergeItem& item, Scratch& s);
   void write_heads(const AttentionOp& op, int seq, int kv_head, int row_begin, int rows, const float* running);
@@ -132,6 +145,7 @@ class Executor {
   std::vector<int> shares_;  // buffer whose memory a buffer uses, or itself
   std::vector<Op> ops_;
   std::vector<Stretch> stretches_;
+  std::vector<char> is_gated_;  // [operations]
   LogitsOp logits_;
   int inv_freq_ = -1;
   float magnitude_ = 1.0f;

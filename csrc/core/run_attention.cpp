@@ -78,16 +78,16 @@ void Executor::attend(const AttentionOp& op, const AttentionItem& item, Scratch&
       return;
     }
     place(partial);
-    a.split = item.split;
+    a.split_begin = item.split;
+    a.split_end = item.split + 1;
     kernels_->attention(a);
     return;
   }
   float* running = s.running.data();
   place(running);
-  for (a.split = first; a.split <= last_row_position / kSplitKeys; ++a.split) {
-    a.merge = a.split > first;
-    kernels_->attention(a);
-  }
+  a.split_begin = first;
+  a.split_end = last_row_position / kSplitKeys + 1;
+  kernels_->attention(a);
   write_heads(op, item.seq, item.kv_head, item.row_begin, item.rows, running);
 }
 

@@ -37,6 +37,20 @@ void Executor::emit_row(const Buffer& out, int64_t row, const float* values) {
   if (out.has_groups()) kernels_->quantise(out.view, row, values, 0, out.view.groups);
 }
 
+void Executor::emit_rows(const Buffer& out, Rows rows, const float* values, int64_t stride, Groups groups) {
+  if (!out.has_groups()) return;
+  for (int64_t row = rows.begin; row < rows.end;) {
+    if (row % kTileRows == 0 && row + kTileRows <= rows.end) {
+      kernels_->quantise_tile(out.view, row, values, stride, groups.begin, groups.end);
+      row += kTileRows;
+      values += kTileRows * stride;
+    } else {
+      kernels_->quantise(out.view, row++, values, groups.begin, groups.end);
+      values += stride;
+    }
+  }
+}
+
 template <class RowOp>
 void Executor::run(const RowOp& op, int thread) {
   Claims& claims = next_claims(thread);
@@ -61,10 +75,14 @@ void Executor::run_rows(const NormOp& op, Rows rows, int thread) {
   const float* delta = op.delta >= 0 ? buffers_[static_cast<size_t>(op.delta)].view.f32 : nullptr;
   const float* weight = vectors_[static_cast<size_t>(op.weight)].data();
   float* scratch = scratch_[static_cast<size_t>(thread)].row.data();
-  for (int64_t t = rows.begin; t < rows.end; ++t) {
-    float* h = out.f32 ? out.values + t * out.cols : scratch;
-    kernels_->add_rms_norm(x + t * out.cols, delta ? delta + t * out.cols : nullptr, weight, op.eps, out.cols, h);
-    emit_row(out, t, h);
+  for (Rows tile{rows.begin, 0}; tile.begin < rows.end; tile.begin = tile.end) {
+    tile.end = std::min(rows.end, (tile.begin / kTileRows + 1) * kTileRows);
+    float* values = out.f32 ? out.values + tile.begin * out.cols : scratch;
+    for (int64_t t = tile.begin; t < tile.end; ++t) {
+      kernels_->add_rms_norm(x + t * out.cols, delta ? delta + t * out.cols : nullptr, weight, op.eps, out.cols,
+                             values + (t - tile.begin) * out.cols);
+    }
+    emit_rows(out, tile, values, out.cols, {0, out.view.groups});
   }
 }
 

@@ -1,4 +1,4 @@
-// Attention of a few query rows of one KV head over one split of 256 keys, and the merging of splits.
+// Attention of a few query rows of one KV head over splits of 256 keys, and the merging of splits.
 //
 // Keys are lanes of K and dimensions are lanes of V (layout: KvView in core/abi.h), so scores and outputs are chains of
 // multiply-adds and nothing is added across lanes. Splits start at multiples of 256 and are merged in order, whoever
@@ -18,9 +18,9 @@ struct Range {
   int lo, hi;  // keys of the split that a row sees
 };
 
-Range row_range(const AttentionArgs& a, int row) {
+Range row_range(const AttentionArgs& a, int split, int row) {
   const int position = a.first_position + row / a.ratio;
-  const int first_key = a.split * kSplitKeys;
+  const int first_key = split * kSplitKeys;
   const int hi = position + 1 - first_key;
   const int lo = a.window > 0 ? position + 1 - a.window - first_key : 0;
   return {lo < 0 ? 0 : lo, hi > kSplitKeys ? kSplitKeys : hi};
@@ -39,7 +39,7 @@ struct Floats {
   static F load(const T* p) { return E::get(p); }
   static F keep_first(F v) { return v; }
   static F multiply_add(F acc, F lane, float scalar) { return simd::fma(lane, simd::set1(scalar), acc); }
-  static constexpr int kExpDegree = 5;
+  static F exp2(F x) { return simd::exp2(x); }
   static void copy_query(const float* q, int dim, float* out) {
     __builtin_memcpy(out, q, static_cast<size_t>(dim) * sizeof(float));
   }
@@ -58,7 +58,7 @@ struct Pairs {
   static simd::B load(const T* p) { return simd::load_bytes(reinterpret_cast<const uint8_t*>(p)); }
   static simd::B keep_first(const simd::B& v) { return simd::and_lanes(v, 0xffffu); }
   static F multiply_add(F acc, const simd::B& lane, uint32_t scalar) { return simd::dot_bf16(acc, lane, scalar); }
-  static constexpr int kExpDegree = 3;  // the result is rounded to eight bits
+  static F exp2(F x) { return simd::exp2_rough(x); }  // the result is rounded to eight bits
   // Zero up to a whole vector.
   static void copy_query(const float* q, int dim, float* out) {
     int d = 0;
@@ -91,7 +91,7 @@ typename E::Scalar scalar(const float* p, int step) {
 // The blocks of KV behind a range of keys of the split.
 class Blocks {
  public:
-  Blocks(const AttentionArgs& a) : table_(a.block_table + a.split * (kSplitKeys / kKvBlock)), kv_(a.kv) {}
+  Blocks(const AttentionArgs& a, int split) : table_(a.block_table + split * (kSplitKeys / kKvBlock)), kv_(a.kv) {}
   const uint8_t* keys(int key) const { return kv_.base + table_[key / kKvBlock] * kv_.block_stride; }
   const uint8_t* values(int key) const { return keys(key) + kv_.v_offset; }
 
@@ -103,8 +103,7 @@ class Blocks {
 // scores[r][key] for the blocks that hold keys [lo, hi). While a block is read the next one is fetched, and after the
 // last the first values: with few rows the cache's stream from memory is the limit.
 template <class E, int R>
-void score_keys(const AttentionArgs& a, const float* q, Range keys, float* scores) {
-  const Blocks blocks(a);
+void score_keys(const AttentionArgs& a, const Blocks& blocks, const float* q, Range keys, float* scores) {
   const int steps = (a.kv.head_dim + E::kPer - 1) / E::kPer;
   constexpr int kVector = kLanes * E::kPer;  // elements
   for (int key = keys.lo / kKvBlock * kKvBlock; key < keys.hi; key += kKvBlock) {
@@ -164,7 +163,7 @@ void soften(float* scores, Range tile, Range row, float factor, float* max_out, 
     F p[2];
     for (int h = 0; h < 2; ++h) {
       const int at = i + h * kLanes;
-      p[h] = simd::exp2<E::kExpDegree>(simd::fma(simd::load(scores + at), f, minus_max));
+      p[h] = E::exp2(simd::fma(simd::load(scores + at), f, minus_max));
       if (masked) p[h] = simd::select_range(p[h], row.lo - at, row.hi - at, 0.0f);
     }
     sum = E::put(scores + i, scores, p, sum);
@@ -182,7 +181,7 @@ struct Factors {
 Factors merge_factors(int rows, float* max, float* sum, const float* split_max, const float* split_sum) {
   const F m = simd::load_first(max, rows), n = simd::load_first(split_max, rows);
   const F top = simd::max(m, n);
-  const F a = simd::exp2<5>(simd::sub(m, top)), b = simd::exp2<5>(simd::sub(n, top));
+  const F a = simd::exp2(simd::sub(m, top)), b = simd::exp2(simd::sub(n, top));
   const F total = simd::fma(simd::load_first(split_sum, rows), b, simd::mul(simd::load_first(sum, rows), a));
   Factors f;
   simd::store_first(f.old, a, rows);
@@ -196,16 +195,23 @@ F merged(const float* old, F split, float a, float b) {
   return simd::fma(split, simd::set1(b), simd::mul(simd::load(old), simd::set1(a)));
 }
 
+// Keys of a split, and each row's probabilities of them.
+struct Weighed {
+  Blocks blocks;
+  Range keys;
+  const float* scores;
+  int padded_dim;
+};
+
 // acc[r][dims] = sum over keys of p[r][key] * V[key][dims], C vectors of dims at a time; merged with what acc holds
 // when there are factors.
 template <class E, int R, int C>
-void weigh_values(const AttentionArgs& a, int dim, Range keys, const float* scores, float* acc_out, const Factors* f) {
-  const Blocks blocks(a);
+void weigh_values(const Weighed& w, int dim, float* acc_out, const Factors* f) {
   F acc[R][C];
   for (int r = 0; r < R; ++r) {
     for (int c = 0; c < C; ++c) acc[r][c] = simd::zero();
   }
-  const int padded = a.kv.padded_dim;
+  const int padded = w.padded_dim;
   const auto add = [&](const auto* row, int step, bool half) {
     decltype(E::load(row)) value[C];
     for (int c = 0; c < C; ++c) {
@@ -214,19 +220,19 @@ void weigh_values(const AttentionArgs& a, int dim, Range keys, const float* scor
     }
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
-      const auto p = scalar<E>(scores + r * kSplitKeys, step);
+      const auto p = scalar<E>(w.scores + r * kSplitKeys, step);
       for (int c = 0; c < C; ++c) acc[r][c] = E::multiply_add(acc[r][c], value[c], p);
     }
   };
-  const int end = (keys.hi + E::kPer - 1) / E::kPer;
-  for (int step = keys.lo / E::kPer; step < end;) {
+  const int end = (w.keys.hi + E::kPer - 1) / E::kPer;
+  for (int step = w.keys.lo / E::kPer; step < end;) {
     constexpr int kBlockSteps = kKvBlock / E::kPer;
-    const auto* v = reinterpret_cast<const typename E::T*>(blocks.values(step * E::kPer)) + dim * E::kPer;
+    const auto* v = reinterpret_cast<const typename E::T*>(w.blocks.values(step * E::kPer)) + dim * E::kPer;
     const int next = (step / kBlockSteps + 1) * kBlockSteps;
     const int stop = next < end ? next : end;
     // The last pair may have one key only; its other half was never written by this sequence.
-    const bool cut = stop == end && keys.hi % E::kPer != 0;
-    const uint8_t* ahead = next < end ? blocks.values(next * E::kPer) : nullptr;
+    const bool cut = stop == end && w.keys.hi % E::kPer != 0;
+    const uint8_t* ahead = next < end ? w.blocks.values(next * E::kPer) : nullptr;
     for (; step < stop - (cut ? 1 : 0); ++step) {
       const auto at = static_cast<int64_t>(step % kBlockSteps) * padded * E::kPer;
       if constexpr (R <= simd::kStreamRows) {
@@ -246,37 +252,46 @@ void weigh_values(const AttentionArgs& a, int dim, Range keys, const float* scor
   }
 }
 
+// One split of keys: the rows' maxima, sums and weighed values become those of it and of the splits before.
 template <class E, int R>
-void attend_rows(const AttentionArgs& a, int first) {
+void attend_split(const AttentionArgs& a, int first, int split, const float* q) {
   const int row = a.row_begin + first;
-  const Range tile{row_range(a, row).lo, row_range(a, row + R - 1).hi};
-  alignas(64) float q[R * kQueryStride<E>];
-  for (int r = 0; r < R; ++r) E::copy_query(query(a, row + r), a.kv.head_dim, q + r * kQueryStride<E>);
+  const Range tile{row_range(a, split, row).lo, row_range(a, split, row + R - 1).hi};
+  const Blocks blocks(a, split);
   float* scores = a.scores + first * kSplitKeys;
-  score_keys<E, R>(a, q, tile, scores);
+  score_keys<E, R>(a, blocks, q, tile, scores);
   const float factor = a.scale * 1.44269504088896341f;
   float max[R], sum[R];
   for (int r = 0; r < R; ++r) {
-    soften<E>(scores + r * kSplitKeys, tile, row_range(a, row + r), factor, max + r, sum + r);
+    soften<E>(scores + r * kSplitKeys, tile, row_range(a, split, row + r), factor, max + r, sum + r);
   }
   Factors factors;
-  if (a.merge) {
+  const Factors* f = nullptr;
+  if (split > a.split_begin) {
     factors = merge_factors(R, a.max + first, a.sum + first, max, sum);
+    f = &factors;
   } else {
     for (int r = 0; r < R; ++r) {
       a.max[first + r] = max[r];
       a.sum[first + r] = sum[r];
     }
   }
-  const Factors* f = a.merge ? &factors : nullptr;
-  float* acc = a.acc + static_cast<int64_t>(first) * a.kv.padded_dim;
   const int padded = a.kv.padded_dim;
+  const Weighed weighed{blocks, tile, scores, padded};
+  float* acc = a.acc + static_cast<int64_t>(first) * padded;
   int dim = 0;
   if constexpr (4 * R <= simd::kAccumulators) {
-    for (; dim + 4 * kLanes <= padded; dim += 4 * kLanes) weigh_values<E, R, 4>(a, dim, tile, scores, acc, f);
+    for (; dim + 4 * kLanes <= padded; dim += 4 * kLanes) weigh_values<E, R, 4>(weighed, dim, acc, f);
   }
-  for (; dim + 2 * kLanes <= padded; dim += 2 * kLanes) weigh_values<E, R, 2>(a, dim, tile, scores, acc, f);
-  if (dim < padded) weigh_values<E, R, 1>(a, dim, tile, scores, acc, f);
+  for (; dim + 2 * kLanes <= padded; dim += 2 * kLanes) weigh_values<E, R, 2>(weighed, dim, acc, f);
+  if (dim < padded) weigh_values<E, R, 1>(weighed, dim, acc, f);
+}
+
+template <class E, int R>
+void attend_rows(const AttentionArgs& a, int first) {
+  alignas(64) float q[R * kQueryStride<E>];
+  for (int r = 0; r < R; ++r) E::copy_query(query(a, a.row_begin + first + r), a.kv.head_dim, q + r * kQueryStride<E>);
+  for (int split = a.split_begin; split < a.split_end; ++split) attend_split<E, R>(a, first, split, q);
 }
 
 template <class E>

@@ -8,6 +8,8 @@ void linear_int8(const LinearArgs&);
 void linear_words(const LinearArgs&);
 void linear_float(const LinearArgs&);
 void quantise(const ActRows& x, int64_t row, const float* src, int32_t group_begin, int32_t group_end);
+void quantise_tile(const ActRows& x, int64_t row, const float* src, int64_t src_stride, int32_t group_begin,
+                   int32_t group_end);
 void add_rms_norm(float* x, const float* delta, const float* weight, float eps, int32_t n, float* h);
 void embed(const PackedMatrix& m, int32_t row, float* out);
 void rope_store(const RopeStoreArgs&);

@@ -63,6 +63,31 @@ void put_words(const ActRows& x, int64_t at, F a, F b) {
   simd::store_s16(x.words + at * kGroup + kLanes, v.high);
   x.word_scale[at] = v.scale;
 }
+
+#if defined(WAYRA_AVX512)
+// put_int8 of eight rows: their maxima, divisions and sums lie side by side.
+void put_int8_tile(const ActRows& x, int64_t at, const float* src, int64_t stride) {
+  F largest[kTileRows];
+  for (int r = 0; r < kTileRows; ++r) {
+    const float* s = src + r * stride;
+    largest[r] = simd::max(simd::abs(simd::load(s)), simd::abs(simd::load(s + kLanes)));
+  }
+  const F most = simd::max_of_rows(largest), steps = simd::set1(127.0f);
+  constexpr float kLargest = std::numeric_limits<float>::max();
+  const F factor = simd::keep_within(simd::div(steps, most), most, kSmallest, kLargest);
+  const F scale = simd::keep_within(simd::div(most, steps), most, kSmallest, kLargest);
+  int8_t* q = x.q + at * kGroup;
+  for (int r = 0; r < kTileRows; ++r) {
+    const float* s = src + r * stride;
+    const F f = simd::lane(factor, simd::kLaneOfRow[r]);
+    const auto rounded = [&](const float* p) { return simd::round_to_int(simd::mul(simd::load(p), f)); };
+    simd::store_s8(q + r * kGroup, rounded(s), rounded(s + kLanes));
+  }
+  simd::store_rows(x.scale + at, scale);
+  const F sums = simd::store_negative_sums(q, x.neg_sum16 + 2 * at, x.neg_sum + at);
+  simd::store_rows(x.sum + at, simd::mul(scale, sums));
+}
+#endif
 }  // namespace
 
 void quantise(const ActRows& x, int64_t row, const float* src, int32_t group_begin, int32_t group_end) {
@@ -80,5 +105,16 @@ void quantise(const ActRows& x, int64_t row, const float* src, int32_t group_beg
       simd::store_bf16(x.bf16 + at * kGroup + kLanes, b);
     }
   }
+}
+
+void quantise_tile(const ActRows& x, int64_t row, const float* src, int64_t src_stride, int32_t group_begin,
+                   int32_t group_end) {
+#if defined(WAYRA_AVX512)
+  if (x.q && !x.low && !x.words && !x.bf16) {
+    for (int32_t g = group_begin; g < group_end; ++g) put_int8_tile(x, x.at(row, g), src + g * kGroup, src_stride);
+    return;
+  }
+#endif
+  for (int r = 0; r < kTileRows; ++r) quantise(x, row + r, src + r * src_stride, group_begin, group_end);
 }
 }  // namespace wayra

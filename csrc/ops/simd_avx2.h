@@ -136,6 +136,12 @@ inline __m256 scale_half(__m256 v, __m256 n) {
   return _mm256_mul_ps(_mm256_mul_ps(v, pow2(half)), pow2(_mm256_sub_epi32(all, half)));
 }
 inline F scale_by_pow2(F v, F n) { return {scale_half(v.a, n.a), scale_half(v.b, n.b)}; }
+inline F add_to_exponent(F v, F bits) {
+  const auto half = [](__m256 x, __m256 n) {
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), _mm256_slli_epi32(_mm256_castps_si256(n), 23)));
+  };
+  return {half(v.a, bits.a), half(v.b, bits.b)};
+}
 
 inline B load_bytes(const uint8_t* p) {
   return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),

@@ -141,9 +141,76 @@ inline void store_and_sum(int8_t* p, I low, I high, int32_t sums[2]) {
   sums[0] = _mm256_cvtsi256_si32(s);
   sums[1] = _mm_cvtsi128_si32(_mm256_extracti128_si256(s, 1));
 }
+
+// Of a tile of eight rows the first four lie in the first quarter of a register and again in the second, the others in
+// the third and the fourth.
+constexpr int kLaneOfRow[8] = {0, 1, 2, 3, 8, 9, 10, 11};
+
+// From four registers of four quarters each: in lane i of a quarter, that quarter of register i folded with f.
+template <class V, class Lower, class Upper, class Fold>
+inline V fold_quarters(const V v[4], Lower lower, Upper upper, Fold f) {
+  const V t = f(lower(v[0], v[1]), upper(v[0], v[1]));
+  const V u = f(lower(v[2], v[3]), upper(v[2], v[3]));
+  const __m512i a = reinterpret_cast<__m512i>(t), b = reinterpret_cast<__m512i>(u);
+  return f(reinterpret_cast<V>(_mm512_unpacklo_epi64(a, b)), reinterpret_cast<V>(_mm512_unpackhi_epi64(a, b)));
+}
+
+// The largest lane of each of eight rows.
+inline F max_of_rows(const F rows[8]) {
+  const auto half = [](F v) { return _mm256_max_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1)); };
+  F pairs[4];
+  for (int i = 0; i < 4; ++i)
+    pairs[i] = _mm512_insertf32x8(_mm512_castps256_ps512(half(rows[i])), half(rows[i + 4]), 1);
+  const F folded = fold_quarters(
+      pairs, [](F a, F b) { return _mm512_unpacklo_ps(a, b); }, [](F a, F b) { return _mm512_unpackhi_ps(a, b); },
+      [](F a, F b) { return _mm512_max_ps(a, b); });
+  return _mm512_max_ps(folded, _mm512_shuffle_f32x4(folded, folded, 0xb1));
+}
+inline F lane(F v, int i) { return _mm512_permutexvar_ps(_mm512_set1_epi32(i), v); }
+// Lanes where lo <= v <= hi, elsewhere zero.
+inline F keep_within(F v, F by, float lo, float hi) {
+  const __mmask16 m = _mm512_cmp_ps_mask(by, set1(lo), _CMP_GE_OQ) & _mm512_cmp_ps_mask(by, set1(hi), _CMP_LE_OQ);
+  return _mm512_maskz_mov_ps(m, v);
+}
+// One value a row to out[8].
+inline void store_rows(float* out, F v) {
+  _mm256_storeu_ps(out, _mm512_castps512_ps256(_mm512_permutexvar_ps(
+                            _mm512_setr_epi32(0, 1, 2, 3, 8, 9, 10, 11, 0, 0, 0, 0, 0, 0, 0, 0), v)));
+}
+// Minus the sums of eight rows of 32 integers of eight bits at q: of each half to halves[8][2], of both to whole[8].
+// Returns the latter as a row's floats, positive.
+inline F store_negative_sums(const int8_t* q, int32_t* halves, int32_t* whole) {
+  I pairs[4];
+  const I ones = _mm512_set1_epi8(1);
+  for (int i = 0; i < 4; ++i) {
+    const auto row = [&](int r) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(q) + r); };
+    const I both = _mm512_inserti64x4(_mm512_castsi256_si512(row(i)), row(i + 4), 1);
+    pairs[i] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), ones, both);
+  }
+  const I sums = fold_quarters(
+      pairs, [](I a, I b) { return _mm512_unpacklo_epi32(a, b); }, [](I a, I b) { return _mm512_unpackhi_epi32(a, b); },
+      [](I a, I b) { return _mm512_add_epi32(a, b); });
+  const I negative = _mm512_sub_epi32(_mm512_setzero_si512(), sums);
+  const I order = _mm512_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
+  _mm512_storeu_si512(halves, _mm512_permutexvar_epi32(order, negative));
+  const I total = _mm512_add_epi32(negative, _mm512_shuffle_i32x4(negative, negative, 0xb1));
+  const I rows = _mm512_setr_epi32(0, 1, 2, 3, 8, 9, 10, 11, 0, 0, 0, 0, 0, 0, 0, 0);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(whole), _mm512_castsi512_si256(_mm512_permutexvar_epi32(rows, total)));
+  return _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_setzero_si512(), total));
+}
+// Thirty-two integers of eight bits to memory.
+inline void store_s8(int8_t* p, I low, I high) {
+  const __m256i q = _mm256_set_m128i(_mm512_cvtepi32_epi8(high), _mm512_cvtepi32_epi8(low));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), q);
+}
 inline F round(F v) { return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 // v * 2^n for integral n, with overflow and underflow as they should be.
 inline F scale_by_pow2(F v, F n) { return _mm512_scalef_ps(v, n); }
+// v * 2^n for the integer n in the lowest nine bits of `bits`, of a normal result.
+inline F add_to_exponent(F v, F bits) {
+  const __m512i n = _mm512_slli_epi32(_mm512_castps_si512(bits), 23);
+  return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(v), n));
+}
 
 // Lanes lo <= i < hi of v, elsewhere `other`.
 inline F select_range(F v, int lo, int hi, float other) {

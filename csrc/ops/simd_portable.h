@@ -193,6 +193,9 @@ inline F scale_by_pow2(const F& v, const F& n) {
     return v.v[i] * pow2(half) * pow2(all - half);
   });
 }
+inline F add_to_exponent(const F& v, const F& bits) {
+  return lanes<F>([&](int i) { return from_bits(to_bits(v.v[i]) + (to_bits(bits.v[i]) << 23)); });
+}
 
 inline B load_bytes(const uint8_t* p) {
   B r;
