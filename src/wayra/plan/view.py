@@ -213,7 +213,7 @@ def _memory(option: Option, machine: serving.Machine) -> Row | None:
 
 
 def _paces(option: Option, machine: serving.Machine, work: Workload) -> Row:
-    """What the machine does at every batch worth trying. low, high: of the prediction interval, as factors."""
+    """What the machine does at every batch worth trying. low, high: factors of the interval; source: of constants."""
     constants = machine.constants()
     output = work.traffic.output_tokens
     tried = serving.paces(machine, serving.of_one_request(work.traffic), work.longest)
@@ -235,6 +235,7 @@ def _paces(option: Option, machine: serving.Machine, work: Workload) -> Row:
         ],
         "low": constants.low,
         "high": constants.high,
+        "source": constants.source,
         "carried": carried.batch if carried is not None else None,
         "most": most.batch if most is not None else None,
         "latency_limit_s": work.latency_p95_s,
@@ -283,7 +284,7 @@ def _alone(option: Option, work: Workload) -> Row | None:
         "mtok_per_month": None,
         "capacity_mtok_per_month": option.capacity_mtok.value,
         "curve": (),
-        "reason": "No API that meets the workload's rules is left to compare with.",
+        "reason": "No API that would do is known to compare with.",
         "now_mtok_per_month": work.traffic.mtok_per_month,
         "numbers": {"capacity": tree(option.capacity_mtok), "machine": tree(one)},
     }

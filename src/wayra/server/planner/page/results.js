@@ -210,11 +210,11 @@ class Results {
       return make("label", { class: "choice" }, radio, text);
     };
     draw();
-    const { points, low, high } = part.paces;
+    const { points, low, high, source } = part.paces;
     if (points.length < 2) return null;
     return make("section", { class: "card", "aria-label": "Latency" },
       make("div", { class: "section-head" }, make("h3", {}, "Latency"), make("fieldset", { class: "over" }, make("legend", { class: "hidden" }, "Over"), choice("batch", "by batch"), choice("requests_per_s", "by load"))),
-      make("p", { class: "note" }, `Computed. Nine of ten measured times lay within ${digits(low)} and ${digits(high)} of such a prediction, the shaded part. Points explain themselves.`),
+      make("p", { class: "note" }, `Computed, with constants ${source}. A measured time is expected at ${digits(low)} to ${digits(high)} of it, the shaded part. Points explain themselves.`),
       box,
       chartTable("Latency", ["Sequences at once", "Requests a second", "First token", "Time per output token", "Whole answer"], points.map((point) => [String(point.batch), digits(point.requests_per_s), seconds(point.ttft_s), point.tpot_s === null ? "–" : seconds(point.tpot_s), seconds(point.latency_s)])));
   }
