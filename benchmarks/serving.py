@@ -212,7 +212,7 @@ def warm_up(loaded: Loaded, places: Places, users: int) -> None:
 
 
 def measure(loaded: Loaded, places: Places, users: int, args: argparse.Namespace, budget: Budget) -> Found:
-    """Each round: the engine, wayra's server, llama-server; with prompts that nobody has seen before."""
+    """Each round: the engine, wayra's server, llama-server; with the same prompts, which none of them has seen before."""
     found = Found()
     warm_up(loaded, places, users)
     for repeat in range(args.repeats):
@@ -222,13 +222,13 @@ def measure(loaded: Loaded, places: Places, users: int, args: argparse.Namespace
         wait_for_quiet(min(args.patience, max(0.0, budget.until - time.perf_counter())))
         meter = LoadMeter(places.pids)
         with budget.spend(pair):
-            engine = engine_tokens_per_s(loaded, Load(users, args.turns, args.max_tokens, 3 * repeat))
-            load = Load(users, args.turns, args.max_tokens, 3 * repeat + 1)
+            engine = engine_tokens_per_s(loaded, Load(users, args.turns, args.max_tokens, repeat))
+            load = Load(users, args.turns, args.max_tokens, repeat)
             found.served.append(load_server(places.wayra, places.pids[0], load))
             found.engine.append(engine)
         if places.peer is not None and len(found.peer) == repeat and (not repeat or budget.allows(pair, peer)):
             with budget.spend(peer):
-                load = Load(users, args.turns, args.max_tokens, 3 * repeat + 2)
+                load = Load(users, args.turns, args.max_tokens, repeat)
                 found.peer.append(load_server(places.peer, places.pids[1], load))
         noise = meter.read()
         found.foreign_cores.append(noise.foreign_cores + noise.steal_cores)

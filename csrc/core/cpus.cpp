@@ -69,6 +69,20 @@ int cores_in(const cpu_set_t& set) {
 }
 }  // namespace
 
+int current_cpu() { return sched_getcpu(); }
+
+bool leave_cpus(const std::vector<int>& cpus) {
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return false;
+  cpu_set_t others = allowed;
+  for (int cpu : cpus) {
+    if (cpu >= 0 && cpu < CPU_SETSIZE) CPU_CLR(cpu, &others);
+  }
+  if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof others, &others) != 0) return false;
+  sched_setaffinity(0, sizeof allowed, &allowed);
+  return true;
+}
+
 CpuCount count_cpus() {
   CpuCount c{1, 0, 1, {}};
   int cores = 1;

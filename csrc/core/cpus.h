@@ -13,6 +13,12 @@ struct CpuCount {
 };
 CpuCount count_cpus();
 
+// The CPU that the calling thread runs on, -1 when the system does not say.
+int current_cpu();
+// Sends the calling thread from where it is to an allowed CPU that is none of `cpus`; it stays free to go anywhere
+// allowed afterwards. False when there is none.
+bool leave_cpus(const std::vector<int>& cpus);
+
 // Of "avx512", "avx2", "portable", those this CPU can run, best first.
 std::vector<std::string> runnable_isas();
 std::string cpu_name();

@@ -377,9 +377,9 @@ void Executor::find_stretches() {
 bool Executor::has_many_rows() const { return in_.tokens >= kStretchRows * pool_.size(); }
 
 void Executor::barrier(int thread) {
-  if (!profile_.on()) return pool_.barrier();
+  if (!profile_.on()) return pool_.barrier(thread);
   const int64_t since_ns = Profile::clock_ns();
-  pool_.barrier();
+  pool_.barrier(thread);
   profile_.waited(thread, Profile::clock_ns() - since_ns);
 }
 

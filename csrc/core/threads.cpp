@@ -5,6 +5,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "core/cpus.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -22,28 +24,47 @@ void relax() {
 #endif
 }
 
-// Polls until `value` differs from `old`, then sleeps. `sleepers` tells the other side that a wake-up call is needed:
-// it is raised before the value is looked at again, and the other side changes the value before it looks at it.
-template <class T>
-void wait_for_change(const std::atomic<T>& value, T old, std::atomic<int>& sleepers) {
-  for (int spins = 0; value.load(std::memory_order_acquire) == old; ++spins) {
-    if (spins < kSpinsBeforeSleep) {
-      relax();
-      continue;
-    }
-    sleepers.fetch_add(1, std::memory_order_seq_cst);
-    value.wait(old, std::memory_order_seq_cst);
-    sleepers.fetch_sub(1, std::memory_order_relaxed);
-  }
-}
-
 template <class T>
 void wake(std::atomic<T>& value, const std::atomic<int>& sleepers) {
   if (sleepers.load(std::memory_order_seq_cst) > 0) value.notify_all();
 }
 }  // namespace
 
-ThreadPool::ThreadPool(int size) : size_(size < 1 ? 1 : size) {
+// Polls until `value` differs from `old`, then sleeps. `sleepers` tells the other side that a wake-up call is needed:
+// it is raised before the value is looked at again, and the other side changes the value before it looks at it.
+template <class T>
+void ThreadPool::wait_for_change(const std::atomic<T>& value, T old, std::atomic<int>& sleepers, int thread) {
+  for (int spins = 0; value.load(std::memory_order_acquire) == old; ++spins) {
+    if (spins < kSpinsBeforeSleep) {
+      relax();
+      continue;
+    }
+    move_apart(thread);
+    sleepers.fetch_add(1, std::memory_order_seq_cst);
+    value.wait(old, std::memory_order_seq_cst);
+    sleepers.fetch_sub(1, std::memory_order_relaxed);
+  }
+}
+
+// A system that wakes a thread where its waker runs leaves both on one core, and as they take turns in sleeping, no
+// balancing of load ever parts them while another core is idle. Whoever waited long and sits with a thread of a lower
+// number goes elsewhere.
+void ThreadPool::move_apart(int thread) {
+  const int here = current_cpu();
+  seats_[static_cast<size_t>(thread)].cpu.store(here, std::memory_order_relaxed);
+  bool is_shared = false;
+  std::vector<int> taken;
+  for (int other = 0; other < size_; ++other) {
+    const int cpu = seats_[static_cast<size_t>(other)].cpu.load(std::memory_order_relaxed);
+    is_shared = is_shared || (other < thread && cpu == here && here >= 0);
+    taken.push_back(cpu);
+  }
+  if (is_shared && leave_cpus(taken)) {
+    seats_[static_cast<size_t>(thread)].cpu.store(current_cpu(), std::memory_order_relaxed);
+  }
+}
+
+ThreadPool::ThreadPool(int size) : size_(size < 1 ? 1 : size), seats_(static_cast<size_t>(size_)) {
   threads_.reserve(static_cast<size_t>(size_));
   try {
     for (int i = 1; i < size_; ++i) threads_.emplace_back([this, i] { worker(i); });
@@ -69,11 +90,12 @@ void ThreadPool::run(Job job, void* context) {
   running_.store(size_ - 1, std::memory_order_relaxed);
   generation_.fetch_add(1, std::memory_order_seq_cst);
   wake(generation_, sleeping_);
+  seats_[0].cpu.store(current_cpu(), std::memory_order_relaxed);
   job(context, 0);
-  for (int left; (left = running_.load(std::memory_order_acquire)) > 0;) wait_for_change(running_, left, waiting_);
+  for (int left; (left = running_.load(std::memory_order_acquire)) > 0;) wait_for_change(running_, left, waiting_, 0);
 }
 
-void ThreadPool::barrier() {
+void ThreadPool::barrier(int thread) {
   if (size_ == 1) return;
   const uint32_t phase = phase_.load(std::memory_order_relaxed);
   if (arrived_.fetch_add(1, std::memory_order_acq_rel) == size_ - 1) {
@@ -82,13 +104,13 @@ void ThreadPool::barrier() {
     wake(phase_, waiting_);
     return;
   }
-  wait_for_change(phase_, phase, waiting_);
+  wait_for_change(phase_, phase, waiting_, thread);
 }
 
 void ThreadPool::worker(int thread) {
   uint32_t seen = 0;
   for (;;) {
-    wait_for_change(generation_, seen, sleeping_);
+    wait_for_change(generation_, seen, sleeping_, thread);
     seen = generation_.load(std::memory_order_acquire);
     if (stop_.load(std::memory_order_relaxed)) return;
     job_(context_, thread);

@@ -23,15 +23,23 @@ class ThreadPool {
   using Job = void (*)(void* context, int thread);
   void run(Job job, void* context);
 
-  // Called by every thread of a job. Spins, then sleeps: a sleeping thread's core is free to run the one that lost its
-  // own.
-  void barrier();
+  // Called by every thread of a job, with its number. Spins, then sleeps: a sleeping thread's core is free to run the
+  // one that lost its own.
+  void barrier(int thread);
 
  private:
   void worker(int thread);
   void stop();
+  template <class T>
+  void wait_for_change(const std::atomic<T>& value, T old, std::atomic<int>& sleepers, int thread);
+  void move_apart(int thread);
+
+  struct alignas(64) Seat {
+    std::atomic<int> cpu{-1};  // where the thread was last seen
+  };
 
   const int size_;
+  std::vector<Seat> seats_;  // [size]
   std::vector<std::thread> threads_;
   Job job_ = nullptr;
   void* context_ = nullptr;

@@ -27,6 +27,7 @@ from wayra.server.connection import MAX_HEADER_BYTES, Connection, Grants
 from wayra.server.journal import Journal, Level
 from wayra.server.service import Service
 from wayra.server.settings import ServerSettings
+from wayra.server.short_turns import ask_for_short_turns
 from wayra.server.tls import Tls
 from wayra.server.tls_entry import TlsEntry
 from wayra.server.tracing import Tracing
@@ -194,6 +195,7 @@ def serve_app(
     url = url_of(sock, "http" if tls is None else "https")
     server.append(WayraServer(config, service, grants, journal, lambda: on_ready(service, url)))
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    ask_for_short_turns()
     # What is loaded now stays: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
