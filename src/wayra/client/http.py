@@ -6,6 +6,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from wayra.base.errors import InvalidParameter
@@ -14,7 +15,13 @@ from wayra.client.response import UNANSWERED, Response, ResponseParser
 
 MAX_IDLE_CONNECTIONS = 1024
 
+END = b"\r\n\r\n"
+CHUNKED = b"\r\ntransfer-encoding: chunked\r\n"
+
 OnBody = Callable[[float, bytes], None]
+
+SWEEP_S = 0.25
+"""How often deadlines are looked at and what a stream holds unread is read: one timer for all requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +34,36 @@ class HttpLimits:
     max_body_bytes: int = 256 * 1024**2
 
 
+class Reader(Protocol):
+    """Who reads an answer, some time after its bytes came."""
+
+    def take(self, at_s: float, piece: bytes) -> None:
+        """A piece of the body and when it came; cheap, errors are for `advance`."""
+        ...
+
+    def advance(self) -> None:
+        """Read what was taken. Raises RequestFailed when it shows that the answer is worth nothing."""
+        ...
+
+
 class Connection(asyncio.Protocol):
-    """One connection and the one exchange on it. Times are of the moment the event loop hands the bytes over."""
+    """One connection and the one exchange on it. Times are of the moment the event loop hands the bytes over.
+
+    With a reader, the pieces of a chunked answer are held with their times until the one that may be its last, or the
+    next sweep: what runs between two sleeps finds cold caches, so that it is kept to a few lines.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._reader: Reader | None = None
+        self._held: list[tuple[float, bytes]] = []
+        self._begun_s = 0.0
         self._transport: asyncio.Transport | None = None
         self._parser: ResponseParser | None = None
         self._done: asyncio.Future[Response] | None = None
         self.last_byte_s = 0.0
         self.is_open = False
+        self._is_chunked: bool | None = None  # None before an answer's first bytes
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # pyright: ignore[reportAttributeAccessIssue]
@@ -48,20 +75,40 @@ class Connection(asyncio.Protocol):
         if self._parser is None:  # bytes nobody asked for
             self.close()
             return
+        self._held.append((now, data))
+        if self._reader is None or not self._can_wait(data):
+            self._push_held()
+
+    def _can_wait(self, data: bytes) -> bool:
+        """Whether this piece cannot be the last: a chunked answer ends with two ends of line, whatever its trailers."""
+        if self._is_chunked is None:
+            head, found, data = data.partition(END)
+            self._is_chunked = bool(found) and head.startswith(b"HTTP/1.1 200 ") and CHUNKED in head.lower() + b"\r\n"
+            if not data:
+                return self._is_chunked
+        return self._is_chunked and len(data) >= 4 and not data.endswith(END)
+
+    def _push_held(self) -> None:
+        held, self._held = self._held, []
+        parser = self._parser
+        if parser is None:
+            return
         try:
-            response = self._parser.push(now, data)
+            for at_s, data in held:
+                if (response := parser.push(at_s, data)) is not None:
+                    self.last_byte_s = at_s
+                    self._succeed(response)
+                    return
         except RequestFailed as error:
             self._fail(error)
         except Exception as error:
             self._fail(RequestFailed("rubbish", f"{type(error).__name__}: {error}"))
-        else:
-            if response is not None:
-                self._succeed(response)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_open = False
         if self._parser is None:
             return
+        self._push_held()
         response = self._parser.closed()
         if response is not None:
             self._succeed(response)
@@ -70,39 +117,45 @@ class Connection(asyncio.Protocol):
         else:
             self._fail(RequestFailed("cut", self._parser.where_cut()))
 
-    async def exchange(self, request: bytes, on_body: OnBody, limits: HttpLimits) -> Response:
+    async def exchange(self, request: bytes, on_body: OnBody, reader: Reader | None, max_body_bytes: int) -> Response:
         """Send a request and await the whole answer. Raises RequestFailed; then, and when cancelled, it is closed."""
-        self._parser = ResponseParser(on_body, limits.max_body_bytes)
+        self._parser = ResponseParser(on_body, max_body_bytes)
+        self._reader, self._is_chunked = reader, None
         self._done = self._loop.create_future()
-        started = self.last_byte_s = time.perf_counter()
-        watchdog = self._loop.call_later(limits.stall_s, self._watch, started, limits)
-        self._watchdog = watchdog
+        self._begun_s = self.last_byte_s = time.perf_counter()
         try:
             if self._transport is None or not self.is_open:
                 raise RequestFailed("cut", "the server closed the connection before the request")
             self._transport.write(request)
             return await self._done
         except BaseException:
+            self._push_held()  # a cancelled answer is recorded as far as it came
             self.close()
             raise
         finally:
-            self._watchdog.cancel()
-            self._parser = self._done = None
+            self._parser = self._reader = self._done = None
+            self._held.clear()
 
     def close(self) -> None:
         self.is_open = False
         if self._transport is not None:
             self._transport.abort()
 
-    def _watch(self, started: float, limits: HttpLimits) -> None:
+    def sweep(self, limits: HttpLimits) -> float:
+        """Read what is held and fail what is overdue; how many seconds from now the next deadline is."""
+        if self._reader is not None and self._held:
+            self._push_held()
+            try:
+                self._reader.advance()
+            except RequestFailed as error:
+                self._fail(error)
         now = time.perf_counter()
-        if now - self.last_byte_s >= limits.stall_s - 1e-3:
+        stall_left, left = self.last_byte_s + limits.stall_s - now, self._begun_s + limits.total_s - now
+        if stall_left <= 1e-3:
             self._fail(RequestFailed("stall", f"the server sent nothing for {limits.stall_s:g} s"))
-        elif now - started >= limits.total_s - 1e-3:
+        elif left <= 1e-3:
             self._fail(RequestFailed("timeout", f"the request took more than {limits.total_s:g} s"))
-        else:
-            due = min(self.last_byte_s + limits.stall_s, started + limits.total_s)
-            self._watchdog = self._loop.call_later(max(0.001, due - now), self._watch, started, limits)
+        return min(stall_left, left)
 
     def _fail(self, error: RequestFailed) -> None:
         if self._done is not None and not self._done.done():
@@ -135,34 +188,71 @@ class HttpClient:
         self._tls = _tls(verify_tls) if parts.scheme == "https" else None
         self._limits = limits or HttpLimits()
         self._idle: list[Connection] = []
+        self._busy: set[Connection] = set()
+        self._sweeper: asyncio.TimerHandle | None = None
 
     async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes, on_body: OnBody) -> Response:
         """One request; on_body gets each piece of the answer with its time. Raises RequestFailed."""
+        response, _ = await self._exchange(self.request(method, path, headers, body), on_body, None)
+        return response
+
+    def request(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> bytes:
+        """The bytes of a request, for `read_later`."""
         lines = [f"{method} {self._path}{path} HTTP/1.1", f"Host: {self._host_header}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         if body or method == "POST":
             lines.append(f"Content-Length: {len(body)}")
-        request = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace") + body
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace") + body
+
+    async def read_later(self, request: bytes, reader: Reader) -> tuple[Response, float]:
+        """One request whose answer `reader` takes now and reads when it likes; the answer and the time of its last
+        byte. A long one is read on the way, a sweep at a time. Raises RequestFailed."""
+        return await self._exchange(request, reader.take, reader)
+
+    async def _exchange(self, request: bytes, on_body: OnBody, reader: Reader | None) -> tuple[Response, float]:
         connection, is_fresh = await self._connection()
         try:
-            response = await connection.exchange(request, on_body, self._limits)
+            return await self._exchange_on(connection, request, on_body, reader)
         except RequestFailed as error:
             # A kept connection may have been closed by the server just then: nothing was answered, so ask again.
             if is_fresh or error.failure.kind != "cut" or error.failure.message != UNANSWERED:
                 raise
-            connection = await self._connect()
-            response = await connection.exchange(request, on_body, self._limits)
+        return await self._exchange_on(await self._connect(), request, on_body, reader)
+
+    async def _exchange_on(
+        self, connection: Connection, request: bytes, on_body: OnBody, reader: Reader | None
+    ) -> tuple[Response, float]:
+        self._busy.add(connection)
+        if self._sweeper is None:
+            self._sweep_in(min(SWEEP_S, self._limits.stall_s, self._limits.total_s))
+        try:
+            response = await connection.exchange(request, on_body, reader, self._limits.max_body_bytes)
+        finally:
+            self._busy.discard(connection)
         if connection.is_open and len(self._idle) < MAX_IDLE_CONNECTIONS:
             self._idle.append(connection)
         elif connection.is_open:
             connection.close()
-        return response
+        return response, connection.last_byte_s
+
+    def _sweep_in(self, delay_s: float) -> None:
+        self._sweeper = asyncio.get_running_loop().call_later(delay_s, self._sweep)
+
+    def _sweep(self) -> None:
+        if not self._busy:
+            self._sweeper = None
+            return
+        left = [connection.sweep(self._limits) for connection in tuple(self._busy)]
+        self._sweep_in(min(SWEEP_S, max(0.001, min(left))))
 
     async def aclose(self) -> None:
         """Close the idle connections; in the event loop they belong to."""
         for connection in self._idle:
             connection.close()
         self._idle.clear()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
         await asyncio.sleep(0)  # the loop's turn to let go of the sockets
 
     async def _connection(self) -> tuple[Connection, bool]:

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from wayra.client.failures import Failure, RequestFailed
 from wayra.lab.latency.record import RequestStatus
@@ -42,6 +42,14 @@ class Reply:
     text: str = ""
     failure: Failure | None = None
 
+    @property
+    def is_cancelled(self) -> bool:
+        return self.status == "cancelled"
+
+    def read(self) -> "Reply":
+        """Itself: there is nothing left to read."""
+        return self
+
 
 class Target(Protocol):
     """name: for people. can_take_ids: whether a prompt may be token ids."""
@@ -59,6 +67,30 @@ class Target(Protocol):
 
     async def aclose(self) -> None:
         """Free what it holds; in the event loop it was used in."""
+        ...
+
+
+class Unread(Protocol):
+    """An answer that is over. Its times are taken; what its bytes say is not known yet."""
+
+    @property
+    def is_cancelled(self) -> bool: ...
+
+    def read(self) -> Reply:
+        """What it says; failures are in it. Once."""
+        ...
+
+
+@runtime_checkable
+class SplitTarget(Target, Protocol):
+    """A target whose `send` has three parts, so that a load generator does only the middle one when it is time."""
+
+    def prepare(self, ask: Ask) -> bytes:
+        """The question as it goes out."""
+        ...
+
+    async def send_prepared(self, question: bytes) -> Unread:
+        """Wait for the whole answer. Never raises; a cancelled task gets an answer as far as it came."""
         ...
 
 

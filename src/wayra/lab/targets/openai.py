@@ -1,5 +1,6 @@
 """Any server with an OpenAI-compatible API, asked for a stream of completions or chat completions."""
 
+import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,13 +8,11 @@ from dataclasses import dataclass, field
 import msgspec
 
 from wayra.base.errors import InvalidParameter
-from wayra.client import HttpClient, HttpLimits, RequestFailed, SseSplitter
+from wayra.client import HttpClient, HttpLimits, RequestFailed
 from wayra.client.api import ModelCards, api_url, error_message
 from wayra.client.failures import failure_of_status
-from wayra.lab.targets.api import Ask, Reply, replied
-from wayra.lab.targets.stream_events import StreamEvents
-
-MAX_ERROR_BYTES = 64 * 1024
+from wayra.lab.targets.api import Ask, Reply
+from wayra.lab.targets.streamed_answer import StreamedAnswer
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,35 +56,22 @@ class OpenAITarget:
         self._path = "/completions" if settings.api == "completions" else "/chat/completions"
 
     async def send(self, ask: Ask) -> Reply:
-        body = msgspec.json.encode(self._body(ask))
-        reply = Reply(sent_s=time.perf_counter())
+        return (await self.send_prepared(self.prepare(ask))).read()
 
-        async def receive() -> None:
-            await self._receive(body, reply)
+    def prepare(self, ask: Ask) -> bytes:
+        return self._client.request("POST", self._path, self._headers, msgspec.json.encode(self._body(ask)))
 
-        return await replied(reply, receive)
-
-    async def _receive(self, body: bytes, reply: Reply) -> None:
-        events = StreamEvents(reply)
-        splitter = SseSplitter()
-        start = bytearray()
-
-        def on_body(at_s: float, piece: bytes) -> None:
-            if not events.num_events and len(start) < MAX_ERROR_BYTES:
-                start.extend(piece)
-            for event in splitter.push(piece):
-                events.take(at_s, event)
-
+    async def send_prepared(self, question: bytes) -> StreamedAnswer:
+        answer = StreamedAnswer(time.perf_counter())
         try:
-            response = await self._client.send("POST", self._path, self._headers, body, on_body)
-        finally:
-            reply.text = events.text()
-        reply.head_s = response.head_s
-        if response.status != 200:
-            raise failure_of_status(response.status, error_message(bytes(start)))
-        if not events.num_events:
-            raise RequestFailed("rubbish", f"the answer is no stream of events: it begins with {bytes(start[:80])!r}")
-        events.finish()
+            response, ended_s = await self._client.read_later(question, answer)
+        except RequestFailed as error:
+            answer.end_failed(error)
+        except asyncio.CancelledError:
+            answer.end_cancelled()
+        else:
+            answer.end(response, ended_s)
+        return answer
 
     def _body(self, ask: Ask) -> dict[str, object]:
         body: dict[str, object] = {

@@ -6,13 +6,15 @@ from wayra.client.api import Choice, Chunk, Usage
 from wayra.client.failures import RequestFailed
 from wayra.lab.targets.api import Reply
 
+DECODER = msgspec.json.Decoder(Chunk)
+"""Stateless; to make one costs more than an event."""
+
 
 class StreamEvents:
     """Fills a reply from the events of one stream."""
 
     def __init__(self, reply: Reply) -> None:
         self._reply = reply
-        self._decoder = msgspec.json.Decoder(Chunk)
         self._texts: list[str] = []
         self._is_done = False
         self._counted_tokens = 0
@@ -25,7 +27,7 @@ class StreamEvents:
             self._is_done = True
             return
         try:
-            chunk = self._decoder.decode(event)
+            chunk = DECODER.decode(event)
         except (msgspec.DecodeError, RecursionError) as error:
             raise RequestFailed("rubbish", f"an event is not what the API says ({error}): {event[:80]!r}") from error
         if bytes(chunk.error) != b"null":

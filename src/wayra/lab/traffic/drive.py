@@ -2,11 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from wayra.lab.latency.record import RequestRecord
-from wayra.lab.targets.api import Ask, Reply, Target
+from wayra.lab.targets.api import Ask, Reply, SplitTarget, Target, Unread
 from wayra.lab.traffic.arrivals import Arrivals, due_times
 
 
@@ -27,54 +29,115 @@ class Stage:
 
 OnRecord = Callable[[RequestRecord], None]
 
+BATCH = 8
+"""Requests made, and answers read, in a row: one at a time, between two sleeps, finds the processor's caches taken
+and costs several times as much. More would keep an answer's bytes waiting in the socket for too long."""
+BATCH_BYTES = 64 * 1024
+UNREAD_S = 0.1
+"""An answer is read and recorded so long after its end at the latest."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A request, and what sends it."""
+
+    index: int
+    ask: Ask
+    wanted: int | None
+    send: Callable[[], Awaitable[Unread]]
+
+
+class _Ended:
+    """Answers that are over and not recorded yet."""
+
+    def __init__(self, stage: Stage, on_record: OnRecord) -> None:
+        self._stage, self._on_record = stage, on_record
+        self._unread: list[tuple[Unread, _Made, float | None]] = []
+
+    def add(self, answer: Unread, made: _Made, due_s: float | None) -> None:
+        """Raises what `on_record` does."""
+        self._unread.append((answer, made, due_s))
+        if len(self._unread) >= BATCH:
+            self.record()
+
+    def record(self) -> None:
+        unread, self._unread = self._unread, []
+        for answer, made, due_s in unread:
+            self._on_record(record_of(answer.read(), self._stage, (made.index, due_s), (made.ask, made.wanted)))
+
+    async def record_now_and_then(self) -> None:
+        """For ever."""
+        while True:
+            await asyncio.sleep(UNREAD_S)
+            self.record()
+
 
 async def drive(target: Target, stage: Stage, on_record: OnRecord) -> None:
     """Run the stage to its end or to max_s. What is under way then is cancelled and recorded so; an error of
     `on_record` (a full disk) or Ctrl-C ends it at once."""
     tasks: set[asyncio.Task[object]] = set()
-    sender = asyncio.create_task(_send_all(target, stage, on_record, tasks))
+    ended = _Ended(stage, on_record)
+    sender = asyncio.create_task(_send_all(target, stage, ended, tasks))
+    recorder = asyncio.create_task(ended.record_now_and_then())
     try:
-        await asyncio.wait_for(asyncio.shield(sender), stage.max_s)
-    except TimeoutError:
-        pass
+        await asyncio.wait((sender, recorder), timeout=stage.max_s, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        sender.cancel()
-        for task in tasks:
+        for task in (sender, recorder, *tasks):
             task.cancel()
-        ended = await asyncio.gather(sender, *tasks, return_exceptions=True)
-    for error in ended:
-        if isinstance(error, Exception):
-            raise error
+        results = await asyncio.gather(sender, recorder, *tasks, return_exceptions=True)
+        errors = [error for error in results if isinstance(error, Exception)]
+        if not errors:  # what cannot be recorded is not tried again
+            ended.record()
+    for error in errors:
+        raise error
 
 
-async def _send_all(target: Target, stage: Stage, on_record: OnRecord, tasks: set[asyncio.Task[object]]) -> None:
+def _made(target: Target, stage: Stage) -> Iterator[_Made]:
+    """The stage's requests, some ahead of their time, as long as they are small."""
+    split = target if isinstance(target, SplitTarget) else None
+    ready: deque[_Made] = deque()
+    num_bytes = 0
+    for index in stage.indices:
+        ask, wanted = stage.make(index)
+        if split is None:
+            send: Callable[[], Awaitable[Unread]] = partial(target.send, ask)
+        else:
+            send = partial(split.send_prepared, split.prepare(ask))
+        ready.append(_Made(index, ask, wanted, send))
+        num_bytes += len(ask.prompt)
+        if len(ready) >= BATCH or num_bytes > BATCH_BYTES:
+            while ready:
+                yield ready.popleft()
+            num_bytes = 0
+    yield from ready
+
+
+async def _send_all(target: Target, stage: Stage, ended: _Ended, tasks: set[asyncio.Task[object]]) -> None:
     due = due_times(stage.arrivals, stage.indices, stage.seed)
+    pending = _made(target, stage)
     if due is None:
-        pending = iter(stage.indices)
         width = min(stage.arrivals.concurrency, len(stage.indices))
-        workers: list[asyncio.Task[object]] = [
-            asyncio.create_task(_work(target, stage, on_record, pending)) for _ in range(width)
-        ]
+        workers: list[asyncio.Task[object]] = [asyncio.create_task(_work(pending, ended)) for _ in range(width)]
         tasks.update(workers)
         await _all_or_first_error(workers)
         return
     begun = time.perf_counter()
     errors: list[BaseException] = []
 
-    def ended(task: asyncio.Task[object]) -> None:
+    def over(task: asyncio.Task[object]) -> None:
         tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             errors.append(error)
 
-    for index, at_s in zip(stage.indices, due, strict=True):
+    for made, at_s in zip(pending, due, strict=True):
         delay = begun + at_s - time.perf_counter()
         # Sleeping zero lets answers be read even when the loop is behind its times.
         await asyncio.sleep(max(0.0, delay))
         if errors:
             raise errors[0]
-        task: asyncio.Task[object] = asyncio.create_task(_one(target, stage, on_record, (index, begun + at_s)))
+        task: asyncio.Task[object] = asyncio.create_task(_one(made, ended, begun + at_s))
         tasks.add(task)
-        task.add_done_callback(ended)
+        task.add_done_callback(over)
     while tasks:
         await asyncio.wait(tasks)
     if errors:
@@ -88,19 +151,18 @@ async def _all_or_first_error(workers: Sequence[asyncio.Task[object]]) -> None:
             task.result()
 
 
-async def _work(target: Target, stage: Stage, on_record: OnRecord, pending: Iterator[int]) -> None:
+async def _work(pending: Iterator[_Made], ended: _Ended) -> None:
     """One of the users of a closed loop."""
-    for index in pending:
-        if await _one(target, stage, on_record, (index, None)) == "cancelled":
+    for made in pending:
+        if await _one(made, ended, None):
             return
 
 
-async def _one(target: Target, stage: Stage, on_record: OnRecord, place: tuple[int, float | None]) -> str:
-    index, due_s = place
-    ask, wanted = stage.make(index)
-    reply = await target.send(ask)
-    on_record(record_of(reply, stage, (index, due_s), (ask, wanted)))
-    return reply.status
+async def _one(made: _Made, ended: _Ended, due_s: float | None) -> bool:
+    """Whether it was cancelled."""
+    answer = await made.send()
+    ended.add(answer, made, due_s)
+    return answer.is_cancelled
 
 
 def record_of(

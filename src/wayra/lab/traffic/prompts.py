@@ -1,7 +1,7 @@
 """Prompts of a wanted length that no cache has seen: random words or token ids from a seed and a nonce of the run."""
 
 import hashlib
-import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,9 @@ VOCABULARY = (
 WORDS = tuple(VOCABULARY.split())
 TABLE = tuple(WORDS[place % len(WORDS)] for place in range(256))
 """A word for each byte."""
+
+Drawn = Callable[[int], bytes]
+"""So many random bytes; fewer are the beginning of more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +78,10 @@ class PromptMaker:
         drawn = np.random.default_rng([self._seed, 2, stage, index])
         return prompt.draw(drawn), answer.draw(drawn)
 
-    def _drawn(self, what: str) -> random.Random:
-        """A generator of its own for each thing that is drawn. numpy's takes five times as long to begin."""
-        digest = hashlib.sha256(f"{self._unique}/{what}".encode()).digest()
-        return random.Random(int.from_bytes(digest[:16], "big"))
+    def _drawn(self, what: str) -> Drawn:
+        """Bytes of its own for each thing that is drawn. A hash of any length is ready at once; a generator of numbers
+        first fills its state, which takes longer than a prompt."""
+        return hashlib.shake_128(f"{self._unique}/{what}".encode()).digest
 
     def with_shape(self, shape: PromptShape) -> "PromptMaker":
         """The same calibration and seeds for other lengths."""
@@ -92,12 +95,11 @@ class PromptMaker:
         return " ".join(_words(self._drawn(f"calibration/{salt}"), count))
 
 
-def _words(drawn: random.Random, count: int) -> list[str]:
-    # Whole words of the generator, so that a shorter draw is the beginning of a longer one.
-    return list(map(TABLE.__getitem__, drawn.randbytes(count + -count % 4)[:count]))
+def _words(drawn: Drawn, count: int) -> list[str]:
+    return list(map(TABLE.__getitem__, drawn(count)))
 
 
-def _integers(drawn: random.Random, count: int, span: int) -> list[int]:
+def _integers(drawn: Drawn, count: int, span: int) -> list[int]:
     """From 0, below span; a span is far below the 32 bits of a draw, so that their remainders are as good as even."""
-    found: list[int] = (np.frombuffer(drawn.randbytes(4 * count), dtype="<u4") % span).tolist()
+    found: list[int] = (np.frombuffer(drawn(4 * count), dtype="<u4") % span).tolist()
     return found
