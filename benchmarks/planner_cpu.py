@@ -19,7 +19,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -216,6 +216,7 @@ def main() -> None:
         "load": begun,
         "machine": {"bytes_per_s": on.bytes_per_s, "flops": dict(on.flops)},
         "constants": {name: getattr(constants, name) for name in constants.__dataclass_fields__},
+        "points": [asdict(p) for p in points],
     }
     print(json.dumps(result))
 

@@ -212,7 +212,7 @@ def warm_up(loaded: Loaded, places: Places, users: int) -> None:
 
 
 def measure(loaded: Loaded, places: Places, users: int, args: argparse.Namespace, budget: Budget) -> Found:
-    """Each round: the engine, wayra's server, llama-server; with the same prompts, which none of them has seen before."""
+    """Each round: the engine, wayra's server, llama-server; with the same prompts, new to each of them."""
     found = Found()
     warm_up(loaded, places, users)
     for repeat in range(args.repeats):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +11,10 @@ from wayra.base.errors import InvalidParameter
 from wayra.plan.constants import default_constants
 from wayra.plan.roofline import LINK_SHARE, Constants, Terms
 
-NUM_CONSTANTS = 5
-SUM_S = 3
 SUMS = 6
-START = (0.7, 0.5, 1e-5, 1e-5, 1e-5)
+START = Constants(0.7, 0.5, 1e-5, 1e-5, 1e-5)
+# A CPU reads the KV cache after the weights; see roofline.py.
+START_ON_CPU = replace(START, kv_share=0.6)
 MIN_RUNS = 8
 COVERAGE = 0.9
 _STEPS = 1500
@@ -42,7 +42,7 @@ class Observation:
 
 def predict(observations: Sequence[Observation], constants: Constants) -> Array:
     """Seconds of each observation under these constants."""
-    return _seconds(_columns(observations), _encode(constants))
+    return _seconds(_columns(observations), constants)
 
 
 def fit_constants(observations: Sequence[Observation], *, source: str = "", folds: int = 5) -> Constants:
@@ -60,18 +60,19 @@ def fit_constants(observations: Sequence[Observation], *, source: str = "", fold
         raise InvalidParameter(f"{len(observations)} runs to calibrate with; expected {MIN_RUNS} or more")
     columns = _columns(observations)
     times = np.array([item.seconds for item in observations])
+    start = START_ON_CPU if kinds[0] == "cpu" else START
     parts = _folds(observations, folds)
     errors = np.empty(len(times))
     for part in np.unique(parts):
         held = parts == part
-        found = _minimise(columns[:, ~held], times[~held])
+        found = _minimise(columns[:, ~held], times[~held], start)
         errors[held] = np.log(times[held] / _seconds(columns[:, held], found))
     low, high = _interval(errors, parts) if len({item.group for item in observations}) > 1 else _quantiles(errors)
-    best = list(_decode(_minimise(columns, times)))
+    best = _minimise(columns, times, start)
     if not columns[SUMS].any():
         # No run shares a model over cards, so any value fits.
-        best[SUM_S] = default_constants(kinds[0]).sum_s if kinds[0] else 0.0
-    return Constants(*best, low=math.exp(min(low, 0.0)), high=math.exp(max(high, 0.0)), source=source, kind=kinds[0])
+        best = replace(best, sum_s=default_constants(kinds[0]).sum_s if kinds[0] else 0.0)
+    return replace(best, low=math.exp(min(low, 0.0)), high=math.exp(max(high, 0.0)), source=source, kind=kinds[0])
 
 
 def _interval(errors: Array, groups: NDArray[np.int64]) -> tuple[float, float]:
@@ -102,41 +103,45 @@ def _columns(observations: Sequence[Observation]) -> Array:
     return np.array([astuple(item.terms) for item in observations], np.float64).T
 
 
-def _seconds(columns: Array, coded: Array) -> Array:
+def _seconds(columns: Array, constants: Constants) -> Array:
     weights, kv, compute, prefill, link, layers, sums, sequences = columns
-    bandwidth_share, compute_share, layer_s, sum_s, sequence_s = _decode(coded)
-    step = np.maximum((weights + kv) / bandwidth_share, compute / compute_share)
-    other = prefill / compute_share + link / LINK_SHARE
-    return step + other + layers * layer_s + sums * sum_s + sequences * sequence_s
+    beside = 0.0 if constants.kv_share else kv
+    step = np.maximum((weights + beside) / constants.bandwidth_share, compute / constants.compute_share)
+    if constants.kv_share:
+        step = step + kv / constants.kv_share
+    other = prefill / constants.compute_share + link / LINK_SHARE
+    return step + other + layers * constants.layer_s + sums * constants.sum_s + sequences * constants.sequence_s
 
 
 def _encode(constants: Constants) -> Array:
-    return _coded(astuple(constants)[:NUM_CONSTANTS])
-
-
-def _coded(values: Sequence[float]) -> Array:
     """Shares through a logit, times through a logarithm: every coded value is a possible one."""
-    shares = [math.log(v / (1 - v)) for v in (min(max(v, 1e-9), 1 - 1e-9) for v in values[:2])]
-    return np.array([*shares, *(math.log(max(v, _SMALLEST_S)) for v in values[2:])])
+    times = (constants.layer_s, constants.sum_s, constants.sequence_s)
+    apart = [_logit(constants.kv_share)] if constants.kv_share else []
+    shares = [_logit(constants.bandwidth_share), _logit(constants.compute_share)]
+    return np.array([*shares, *(math.log(max(v, _SMALLEST_S)) for v in times), *apart])
 
 
-def _decode(coded: Array) -> tuple[float, float, float, float, float]:
+def _logit(share: float) -> float:
+    inside = min(max(share, 1e-9), 1 - 1e-9)
+    return math.log(inside / (1 - inside))
+
+
+def _decode(coded: Array) -> Constants:
     clipped = np.clip(coded, -27.0, 27.0)
-    shares = 1 / (1 + np.exp(-clipped[:2]))
-    times = np.exp(clipped[2:])
-    return float(shares[0]), float(shares[1]), float(times[0]), float(times[1]), float(times[2])
+    bandwidth, compute, *apart = (1 / (1 + np.exp(-clipped[[0, 1, *range(5, len(coded))]]))).tolist()
+    layer_s, sum_s, sequence_s = np.exp(clipped[2:5]).tolist()
+    return Constants(bandwidth, compute, layer_s, sum_s, sequence_s, kv_share=apart[0] if apart else 0.0)
 
 
-def _minimise(columns: Array, times: Array) -> Array:
-    """Nelder and Mead's simplex over the coded constants: five numbers, a loss with corners."""
+def _minimise(columns: Array, times: Array, start: Constants) -> Constants:
+    """Nelder and Mead's simplex over the coded constants: five numbers or six, a loss with corners."""
 
     def loss(coded: Array) -> float:
-        return float(np.mean(np.abs(np.log(_seconds(columns, coded) / times))))
+        return float(np.mean(np.abs(np.log(_seconds(columns, _decode(coded)) / times))))
 
-    start = _coded(START)
-    first = _simplex(loss, start)
+    first = _simplex(loss, _encode(start))
     # A second start from the first answer leaves the flat simplex the first one may have ended in.
-    return _simplex(loss, first)
+    return _decode(_simplex(loss, first))
 
 
 def _simplex(loss: Callable[[Array], float], start: Array) -> Array:

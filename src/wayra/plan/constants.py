@@ -13,6 +13,7 @@ from wayra.plan.hardware import KINDS
 from wayra.plan.roofline import Constants
 
 SHARES = ("bandwidth_share", "compute_share")
+KV_SHARE = "kv_share"
 TIMES = ("layer_s", "sum_s", "sequence_s")
 
 
@@ -58,6 +59,8 @@ def as_toml(constants: Constants) -> str:
     lines: list[str] = []
     for field in fields(Constants):
         value = getattr(constants, field.name)
+        if field.name == KV_SHARE and not value:
+            continue
         shown = '"' + value.replace("\\", "/").replace('"', "'") + '"' if isinstance(value, str) else repr(float(value))
         lines.append(f"{field.name} = {shown}")
     return "\n".join(lines) + "\n"
@@ -65,14 +68,16 @@ def as_toml(constants: Constants) -> str:
 
 def _checked(row: Mapping[str, object], where: str) -> Constants:
     numbers: dict[str, float] = {}
-    for name in (*SHARES, *TIMES, "low", "high"):
-        value = row.get(name)
+    for name in (*SHARES, KV_SHARE, *TIMES, "low", "high"):
+        value = row.get(name, 0.0 if name == KV_SHARE else None)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise FileFormatError(f"{where}: {name} is {value!r}; expected a number")
         numbers[name] = float(value)
     for name in SHARES:
         if not 0 < numbers[name] <= 1:
             raise FileFormatError(f"{where}: {name} is {numbers[name]:g}; expected more than 0 and at most 1")
+    if not 0 <= numbers[KV_SHARE] <= 1:
+        raise FileFormatError(f"{where}: {KV_SHARE} is {numbers[KV_SHARE]:g}; expected 0 (with the weights) to 1")
     for name in TIMES:
         if not 0 <= numbers[name] <= 10:
             raise FileFormatError(f"{where}: {name} is {numbers[name]:g}; expected 0 to 10 seconds")

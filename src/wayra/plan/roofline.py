@@ -5,6 +5,9 @@ One form for every engine and machine:
     decode step = max(bytes / (bandwidth * bandwidth_share), operations / (peak * compute_share))
                   + layers * layer_s + sums * sum_s + bytes summed / (link * LINK_SHARE) + batch * sequence_s
 
+Where a kv_share was fitted, the bytes above are those of the weights, and the KV cache is read after them at its own
+share of the bandwidth: on a CPU nothing overlaps the attention, and its short stretches do not stream as weights do.
+
 A server under a steady number of requests reads one prompt for each answer that ends: between two tokens of one stream
 it spends (batch - 1) / output_len of a prefill besides the step. That is what time per output token measures.
 """
@@ -77,6 +80,7 @@ class Terms:
 class Constants:
     """Five numbers fitted to runs of one class of engine and hardware. Shares lie in (0, 1], times are seconds.
 
+    kv_share: a sixth, of the bandwidth, where the KV cache is read after the weights; 0 where with them.
     low, high: factors around a prediction that hold nine of ten runs on hardware left out of the fit.
     kind: of the hardware they are for ("gpu", "unified", "cpu"), "" where that is not said.
     """
@@ -90,6 +94,7 @@ class Constants:
     high: float = 1.0
     source: str = ""
     kind: str = ""
+    kv_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +221,8 @@ def _link_bytes(deployment: Deployment, tokens: float) -> float:
 
 def speed(terms: Terms, constants: Constants) -> Speed:
     """Seconds of a step of these terms."""
-    memory_s = (terms.weights_s + terms.kv_s) / constants.bandwidth_share
+    beside_s = 0.0 if constants.kv_share else terms.kv_s
+    memory_s = (terms.weights_s + beside_s) / constants.bandwidth_share
     compute_s = terms.compute_s / constants.compute_share
     parts: list[tuple[str, float]] = [
         ("prefills of other requests", terms.prefill_s / constants.compute_share),
@@ -224,11 +230,14 @@ def speed(terms: Terms, constants: Constants) -> Speed:
         ("fixed time a layer", terms.layers * constants.layer_s),
         ("work for each sequence", terms.sequences * constants.sequence_s),
     ]
+    kv_s = terms.kv_s / constants.kv_share if constants.kv_share else 0.0
     if memory_s >= compute_s:
-        kv_share = terms.kv_s / (terms.weights_s + terms.kv_s)
-        parts += [("reading weights", memory_s * (1 - kv_share)), ("reading the KV cache", memory_s * kv_share)]
+        part = beside_s / (terms.weights_s + beside_s)
+        kv_s += memory_s * part
+        parts.append(("reading weights", memory_s * (1 - part)))
     else:
         parts.append(("arithmetic", compute_s))
+    parts.append(("reading the KV cache", kv_s))
     total = sum(seconds for _, seconds in parts)
     parts.sort(key=lambda part: -part[1])
     shares = tuple((name, seconds / total) for name, seconds in parts if seconds > 0)

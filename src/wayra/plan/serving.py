@@ -23,10 +23,9 @@ from wayra.plan.workload import Workload
 KV_BITS = 16
 Z95 = 1.645
 MEAN_BATCH = "max(((sqrt(z * z + 4 * batch) - z) / 2) ** 2, 0.1)"
-SECONDS = (
-    "max((weights_s + kv_s) / bandwidth_share, compute_s / compute_share)"
-    " + layers * layer_s + link_s / link_share + sums * sum_s + sequences * sequence_s"
-)
+FIXED = " + layers * layer_s + link_s / link_share + sums * sum_s + sequences * sequence_s"
+SECONDS = "max((weights_s + kv_s) / bandwidth_share, compute_s / compute_share)" + FIXED
+SECONDS_KV_APART = "max(weights_s / bandwidth_share, compute_s / compute_share) + kv_s / kv_share" + FIXED
 LATENCY = "output_tok * step_s + batch * prefill_s"
 TTFT = "2 * prefill_s + step_s"
 RATE = "mean_batch / latency_s"
@@ -149,7 +148,7 @@ def _seconds(name: str, machine: Machine, work: roofline.Work) -> Quantity:
         for of, value in _values(terms, constants).items()
     )
     bound = roofline.speed(terms, constants).bounded_by
-    made = derived(name, "s", SECONDS, *inputs, note=f"bounded by {bound}")
+    made = derived(name, "s", _seconds_formula(constants), *inputs, note=f"bounded by {bound}")
     return with_interval(made, made.value * constants.low, made.value * constants.high)
 
 
@@ -175,9 +174,14 @@ def _at_limits(machine: Machine, work: roofline.Work) -> tuple[Quantity, ...]:
     return *found, derived("link_s", "s", "link_bytes / link_bytes_per_s", sent, link)
 
 
+def _seconds_formula(constants: roofline.Constants) -> str:
+    return SECONDS_KV_APART if constants.kv_share else SECONDS
+
+
 def _values(terms: roofline.Terms, constants: roofline.Constants) -> dict[str, float]:
-    """What the formula SECONDS names."""
-    return {
+    """What the formulas of seconds name."""
+    apart = {"kv_share": constants.kv_share} if constants.kv_share else {}
+    return apart | {
         "weights_s": terms.weights_s,
         "kv_s": terms.kv_s,
         "bandwidth_share": constants.bandwidth_share,
@@ -282,7 +286,7 @@ def paces(machine: Machine, traffic: Traffic, longest: int) -> tuple[Pace, ...]:
     prompt = max(traffic.input_tokens * (1 - traffic.cached_share), 1.0)
 
     def seconds(work: roofline.Work) -> float:
-        return evaluate(SECONDS, _values(roofline.terms_of(work, deployment), constants))
+        return evaluate(_seconds_formula(constants), _values(roofline.terms_of(work, deployment), constants))
 
     prefill = seconds(roofline.prefill_work(deployment, prompt))
     found: list[Pace] = []

@@ -18,6 +18,7 @@ from wayra.plan.roofline import (
     Constants,
     Deployment,
     Load,
+    Terms,
     decode_terms,
     prefill_flops,
     prefill_terms,
@@ -225,3 +226,29 @@ def test_an_interval_holds_the_scatter_within_groups_and_the_largest_shift_of_on
     errors = np.concatenate([scatter + 0.1, scatter - 0.3])
     low, high = _interval(errors, np.repeat([0, 1], 21))
     assert (low, high) == (pytest.approx(-0.1 - 0.3), pytest.approx(0.1 + 0.3))
+
+
+def test_a_cpu_reads_the_kv_cache_after_the_weights() -> None:
+    terms = Terms(weights_s=0.004, kv_s=0.003, compute_s=0.002, prefill_s=0, link_s=0, layers=10, sums=0, sequences=2)
+    apart = Constants(0.8, 0.5, 1e-5, 0.0, 1e-4, kv_share=0.6)
+    # max(4 / 0.8, 2 / 0.5) + 3 / 0.6 + 10 * 0.01 + 2 * 0.1 ms
+    assert speed(terms, apart).seconds == pytest.approx(0.0103)
+    # max((4 + 3) / 0.8, 2 / 0.5) + 0.3 ms
+    assert speed(terms, replace(apart, kv_share=0.0)).seconds == pytest.approx(0.00905)
+    # Arithmetic hides the weights, and not the cache.
+    busy = speed(replace(terms, compute_s=0.01), apart)
+    assert busy.seconds == pytest.approx(0.02 + 0.005 + 0.0003)
+    assert dict(busy.shares)["reading the KV cache"] == pytest.approx(0.005 / 0.0253)
+
+
+def test_constants_of_a_cpu_are_found_again_with_the_share_of_the_cache() -> None:
+    true = Constants(0.9, 0.6, 3e-5, 0.0, 2e-4, kv_share=0.55)
+    made: list[Observation] = []
+    for weights_s in (0.003, 0.01, 0.03):
+        for batch in (1, 4, 16):
+            for kv_s in (0.0002, 0.002, 0.006):
+                terms = Terms(weights_s, kv_s * batch, weights_s * batch / 10, 0, 0, 24, 0, batch)
+                made.append(Observation(terms, speed(terms, true).seconds, f"model {weights_s}", "cpu"))
+    found = fit_constants(made)
+    assert found.kv_share == pytest.approx(0.55, rel=0.05)
+    assert np.abs(predict(made, found) / np.array([item.seconds for item in made]) - 1).max() < 0.03
