@@ -46,6 +46,18 @@ class Reader(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """on_body: told each piece of a body. reader: may read it later; without one, it is told at once."""
+
+    on_body: OnBody
+    reader: Reader | None = None
+
+
+OnOutcome = Callable[[Response | RequestFailed], None]
+OnEnd = Callable[[Response | RequestFailed, float], None]
+
+
 class Connection(asyncio.Protocol):
     """One connection and the one exchange on it. Times are of the moment the event loop hands the bytes over.
 
@@ -60,7 +72,7 @@ class Connection(asyncio.Protocol):
         self._begun_s = 0.0
         self._transport: asyncio.Transport | None = None
         self._parser: ResponseParser | None = None
-        self._done: asyncio.Future[Response] | None = None
+        self._on_end: OnOutcome | None = None
         self.last_byte_s = 0.0
         self.is_open = False
         self._is_chunked: bool | None = None  # None before an answer's first bytes
@@ -117,24 +129,20 @@ class Connection(asyncio.Protocol):
         else:
             self._fail(RequestFailed("cut", self._parser.where_cut()))
 
-    async def exchange(self, request: bytes, on_body: OnBody, reader: Reader | None, max_body_bytes: int) -> Response:
-        """Send a request and await the whole answer. Raises RequestFailed; then, and when cancelled, it is closed."""
-        self._parser = ResponseParser(on_body, max_body_bytes)
-        self._reader, self._is_chunked = reader, None
-        self._done = self._loop.create_future()
+    def start(self, request: bytes, receiver: Receiver, max_body_bytes: int, on_end: OnOutcome) -> None:
+        """Send a request. on_end is told once, later; not when it is cancelled. Both failed and cancelled, it is
+        closed."""
+        self._parser = ResponseParser(receiver.on_body, max_body_bytes)
+        self._reader, self._is_chunked, self._on_end = receiver.reader, None, on_end
         self._begun_s = self.last_byte_s = time.perf_counter()
-        try:
-            if self._transport is None or not self.is_open:
-                raise RequestFailed("cut", "the server closed the connection before the request")
+        if self._transport is not None:
             self._transport.write(request)
-            return await self._done
-        except BaseException:
-            self._push_held()  # a cancelled answer is recorded as far as it came
-            self.close()
-            raise
-        finally:
-            self._parser = self._reader = self._done = None
-            self._held.clear()
+
+    def cancel(self) -> None:
+        self._on_end = None
+        self._push_held()  # a cancelled answer is recorded as far as it came
+        self._forget()
+        self.close()
 
     def close(self) -> None:
         self.is_open = False
@@ -158,14 +166,76 @@ class Connection(asyncio.Protocol):
         return min(stall_left, left)
 
     def _fail(self, error: RequestFailed) -> None:
-        if self._done is not None and not self._done.done():
-            self._done.set_exception(error)
+        self.close()
+        self._end(error)
 
     def _succeed(self, response: Response) -> None:
         if not response.keep_alive:
             self.close()
-        if self._done is not None and not self._done.done():
-            self._done.set_result(response)
+        self._end(response)
+
+    def _end(self, outcome: Response | RequestFailed) -> None:
+        on_end = self._on_end
+        self._forget()
+        if on_end is not None:
+            on_end(outcome)
+
+    def _forget(self) -> None:
+        self._parser = self._reader = self._on_end = None
+        self._held.clear()
+
+
+class Exchange:
+    """One request under way, on a kept connection at once or on a new one when there is one."""
+
+    def __init__(self, client: "HttpClient", request: bytes, receiver: Receiver, on_end: OnEnd) -> None:
+        self._client, self._request, self._receiver, self._on_end = client, request, receiver, on_end
+        self._connection: Connection | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._is_fresh = False
+        connection = client.kept()
+        if connection is None:
+            self._connect()
+        else:
+            self._begin(connection)
+
+    def cancel(self) -> None:
+        """on_end is not told any more."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if self._connection is not None:
+            self._connection.cancel()
+            self._client.free(self._connection)
+
+    def _begin(self, connection: Connection) -> None:
+        self._connection = connection
+        self._client.use(connection)
+        connection.start(self._request, self._receiver, self._client.limits.max_body_bytes, self._over)
+
+    def _connect(self) -> None:
+        self._is_fresh = True
+        self._connecting = asyncio.get_running_loop().create_task(self._connect_and_begin())
+
+    async def _connect_and_begin(self) -> None:
+        try:
+            connection = await self._client.connect()
+        except RequestFailed as error:
+            self._on_end(error, time.perf_counter())
+        else:
+            self._connecting = None
+            self._begin(connection)
+
+    def _over(self, outcome: Response | RequestFailed) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        self._client.free(connection)
+        is_failed = isinstance(outcome, RequestFailed)
+        # A kept connection may have been closed by the server just then: nothing was answered, so ask again.
+        if is_failed and not self._is_fresh and outcome.failure.message == UNANSWERED:
+            self._connect()
+        else:
+            self._on_end(outcome, time.perf_counter() if is_failed else connection.last_byte_s)
 
 
 class HttpClient:
@@ -186,54 +256,64 @@ class HttpClient:
         host = f"[{self._host}]" if ":" in self._host else self._host
         self._host_header = host if port is None else f"{host}:{port}"
         self._tls = _tls(verify_tls) if parts.scheme == "https" else None
-        self._limits = limits or HttpLimits()
+        self.limits = limits or HttpLimits()
         self._idle: list[Connection] = []
         self._busy: set[Connection] = set()
         self._sweeper: asyncio.TimerHandle | None = None
 
     async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes, on_body: OnBody) -> Response:
         """One request; on_body gets each piece of the answer with its time. Raises RequestFailed."""
-        response, _ = await self._exchange(self.request(method, path, headers, body), on_body, None)
-        return response
+        done: asyncio.Future[Response | RequestFailed] = asyncio.get_running_loop().create_future()
+
+        def over(outcome: Response | RequestFailed, _at_s: float) -> None:
+            if not done.done():
+                done.set_result(outcome)
+
+        exchange = Exchange(self, self.request(method, path, headers, body), Receiver(on_body), over)
+        try:
+            outcome = await done
+        except BaseException:
+            exchange.cancel()
+            raise
+        if isinstance(outcome, RequestFailed):
+            raise outcome
+        return outcome
 
     def request(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> bytes:
-        """The bytes of a request, for `read_later`."""
+        """The bytes of a request, for `start`."""
         lines = [f"{method} {self._path}{path} HTTP/1.1", f"Host: {self._host_header}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         if body or method == "POST":
             lines.append(f"Content-Length: {len(body)}")
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace") + body
 
-    async def read_later(self, request: bytes, reader: Reader) -> tuple[Response, float]:
-        """One request whose answer `reader` takes now and reads when it likes; the answer and the time of its last
-        byte. A long one is read on the way, a sweep at a time. Raises RequestFailed."""
-        return await self._exchange(request, reader.take, reader)
+    def start(self, request: bytes, reader: Reader, on_end: OnEnd) -> Exchange:
+        """One request whose answer `reader` takes now and reads when it likes. No task is made where a kept connection
+        is free. A long answer is read on the way, a sweep at a time. on_end is told once, later: the answer and the
+        time of its last byte, or why it failed and when. It must not raise."""
+        return Exchange(self, request, Receiver(reader.take, reader), on_end)
 
-    async def _exchange(self, request: bytes, on_body: OnBody, reader: Reader | None) -> tuple[Response, float]:
-        connection, is_fresh = await self._connection()
-        try:
-            return await self._exchange_on(connection, request, on_body, reader)
-        except RequestFailed as error:
-            # A kept connection may have been closed by the server just then: nothing was answered, so ask again.
-            if is_fresh or error.failure.kind != "cut" or error.failure.message != UNANSWERED:
-                raise
-        return await self._exchange_on(await self._connect(), request, on_body, reader)
+    def kept(self) -> Connection | None:
+        """An open connection that is free, taken from those kept."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_open:
+                return connection
+        return None
 
-    async def _exchange_on(
-        self, connection: Connection, request: bytes, on_body: OnBody, reader: Reader | None
-    ) -> tuple[Response, float]:
+    def use(self, connection: Connection) -> None:
+        """Watch its deadlines."""
         self._busy.add(connection)
         if self._sweeper is None:
-            self._sweep_in(min(SWEEP_S, self._limits.stall_s, self._limits.total_s))
-        try:
-            response = await connection.exchange(request, on_body, reader, self._limits.max_body_bytes)
-        finally:
-            self._busy.discard(connection)
+            self._sweep_in(min(SWEEP_S, self.limits.stall_s, self.limits.total_s))
+
+    def free(self, connection: Connection) -> None:
+        """Keep it for the next request, when it is open."""
+        self._busy.discard(connection)
         if connection.is_open and len(self._idle) < MAX_IDLE_CONNECTIONS:
             self._idle.append(connection)
         elif connection.is_open:
             connection.close()
-        return response, connection.last_byte_s
 
     def _sweep_in(self, delay_s: float) -> None:
         self._sweeper = asyncio.get_running_loop().call_later(delay_s, self._sweep)
@@ -242,7 +322,7 @@ class HttpClient:
         if not self._busy:
             self._sweeper = None
             return
-        left = [connection.sweep(self._limits) for connection in tuple(self._busy)]
+        left = [connection.sweep(self.limits) for connection in tuple(self._busy)]
         self._sweep_in(min(SWEEP_S, max(0.001, min(left))))
 
     async def aclose(self) -> None:
@@ -255,23 +335,17 @@ class HttpClient:
             self._sweeper = None
         await asyncio.sleep(0)  # the loop's turn to let go of the sockets
 
-    async def _connection(self) -> tuple[Connection, bool]:
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.is_open:
-                return connection, False
-        return await self._connect(), True
-
-    async def _connect(self) -> Connection:
+    async def connect(self) -> Connection:
+        """A new connection. Raises RequestFailed."""
         loop = asyncio.get_running_loop()
         where = f"{self._host}:{self._port}"
         try:
-            async with asyncio.timeout(self._limits.connect_s):
+            async with asyncio.timeout(self.limits.connect_s):
                 _, connection = await loop.create_connection(
                     lambda: Connection(loop), self._host, self._port, ssl=self._tls
                 )
         except TimeoutError as error:
-            raise RequestFailed("connect", f"{where} did not answer within {self._limits.connect_s:g} s") from error
+            raise RequestFailed("connect", f"{where} did not answer within {self.limits.connect_s:g} s") from error
         except ssl.SSLError as error:
             raise RequestFailed("tls", f"{where}: {error.reason or error}; is its certificate valid?") from error
         except OSError as error:

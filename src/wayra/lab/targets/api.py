@@ -89,9 +89,29 @@ class SplitTarget(Target, Protocol):
         """The question as it goes out."""
         ...
 
-    async def send_prepared(self, question: bytes) -> Unread:
-        """Wait for the whole answer. Never raises; a cancelled task gets an answer as far as it came."""
+    def start(self, question: bytes, on_end: Callable[[Unread], None]) -> Callable[[], None]:
+        """Send it. on_end is told once, later, and must not raise. The function returned cancels: on_end is then told
+        at once of the answer as far as it came."""
         ...
+
+
+async def started(target: SplitTarget, question: bytes) -> Unread:
+    """Start it and wait for its end. Never raises; a cancelled task gets the answer as far as it came."""
+    done: asyncio.Future[Unread] = asyncio.get_running_loop().create_future()
+    answers: list[Unread] = []
+
+    def over(answer: Unread) -> None:
+        answers.append(answer)
+        if not done.done():
+            done.set_result(answer)
+
+    cancel = target.start(question, over)
+    try:
+        return await done
+    except asyncio.CancelledError:
+        if not answers:
+            cancel()
+        return answers[0]
 
 
 async def replied(reply: Reply, receive: Callable[[], Awaitable[None]]) -> Reply:

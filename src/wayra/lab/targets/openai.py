@@ -1,17 +1,16 @@
 """Any server with an OpenAI-compatible API, asked for a stream of completions or chat completions."""
 
-import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
 
 from wayra.base.errors import InvalidParameter
-from wayra.client import HttpClient, HttpLimits, RequestFailed
+from wayra.client import HttpClient, HttpLimits, RequestFailed, Response
 from wayra.client.api import ModelCards, api_url, error_message
 from wayra.client.failures import failure_of_status
-from wayra.lab.targets.api import Ask, Reply
+from wayra.lab.targets.api import Ask, Reply, Unread, started
 from wayra.lab.targets.streamed_answer import StreamedAnswer
 
 
@@ -56,22 +55,28 @@ class OpenAITarget:
         self._path = "/completions" if settings.api == "completions" else "/chat/completions"
 
     async def send(self, ask: Ask) -> Reply:
-        return (await self.send_prepared(self.prepare(ask))).read()
+        return (await started(self, self.prepare(ask))).read()
 
     def prepare(self, ask: Ask) -> bytes:
         return self._client.request("POST", self._path, self._headers, msgspec.json.encode(self._body(ask)))
 
-    async def send_prepared(self, question: bytes) -> StreamedAnswer:
+    def start(self, question: bytes, on_end: Callable[[Unread], None]) -> Callable[[], None]:
         answer = StreamedAnswer(time.perf_counter())
-        try:
-            response, ended_s = await self._client.read_later(question, answer)
-        except RequestFailed as error:
-            answer.end_failed(error)
-        except asyncio.CancelledError:
+
+        def over(outcome: Response | RequestFailed, at_s: float) -> None:
+            if isinstance(outcome, RequestFailed):
+                answer.end_failed(outcome, at_s)
+            else:
+                answer.end(outcome, at_s)
+            on_end(answer)
+
+        def cancel() -> None:
+            exchange.cancel()
             answer.end_cancelled()
-        else:
-            answer.end(response, ended_s)
-        return answer
+            on_end(answer)
+
+        exchange = self._client.start(question, answer, over)
+        return cancel
 
     def _body(self, ask: Ask) -> dict[str, object]:
         body: dict[str, object] = {

@@ -53,10 +53,10 @@ class StreamedAnswer:
         self._response = response
         self._reply.head_s, self._reply.ended_s = response.head_s, ended_s
 
-    def end_failed(self, error: RequestFailed) -> None:
+    def end_failed(self, error: RequestFailed, ended_s: float) -> None:
         self._failure = error
         if self._broken is None:
-            self._reply.ended_s = time.perf_counter()
+            self._reply.ended_s = ended_s
 
     def end_cancelled(self) -> None:
         self.is_cancelled = True

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from wayra.lab.latency.record import RequestRecord
-from wayra.lab.targets.api import Ask, Reply, SplitTarget, Target, Unread
+from wayra.lab.targets.api import Ask, Reply, SplitTarget, Target, Unread, started
 from wayra.lab.traffic.arrivals import Arrivals, due_times
 
 
@@ -39,12 +39,13 @@ UNREAD_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """A request, and what sends it."""
+    """A request. start: sends it without a task, where the target is split. send: sends it and waits."""
 
     index: int
     ask: Ask
     wanted: int | None
     send: Callable[[], Awaitable[Unread]]
+    start: Callable[[Callable[[Unread], None]], Callable[[], None]] | None = None
 
 
 class _Ended:
@@ -100,10 +101,11 @@ def _made(target: Target, stage: Stage) -> Iterator[_Made]:
     for index in stage.indices:
         ask, wanted = stage.make(index)
         if split is None:
-            send: Callable[[], Awaitable[Unread]] = partial(target.send, ask)
+            ready.append(_Made(index, ask, wanted, partial(target.send, ask)))
         else:
-            send = partial(split.send_prepared, split.prepare(ask))
-        ready.append(_Made(index, ask, wanted, send))
+            question = split.prepare(ask)
+            start = partial(split.start, question)
+            ready.append(_Made(index, ask, wanted, partial(started, split, question), start))
         num_bytes += len(ask.prompt)
         if len(ready) >= BATCH or num_bytes > BATCH_BYTES:
             while ready:
@@ -121,27 +123,69 @@ async def _send_all(target: Target, stage: Stage, ended: _Ended, tasks: set[asyn
         tasks.update(workers)
         await _all_or_first_error(workers)
         return
-    begun = time.perf_counter()
-    errors: list[BaseException] = []
+    open_loop = _OpenLoop(ended, tasks)
+    try:
+        await open_loop.send_all(pending, due)
+    except BaseException:
+        open_loop.cancel()
+        open_loop.raise_error()
+        raise
 
-    def over(task: asyncio.Task[object]) -> None:
-        tasks.discard(task)
+
+class _OpenLoop:
+    """Requests under way that nothing waits for."""
+
+    def __init__(self, ended: _Ended, tasks: set[asyncio.Task[object]]) -> None:
+        self._ended, self._tasks = ended, tasks
+        self._cancels: dict[int, Callable[[], None]] = {}
+        self._all_over = asyncio.Event()
+        self._errors: list[BaseException] = []
+
+    async def send_all(self, pending: Iterator[_Made], due: Sequence[float]) -> None:
+        """Raises the first error of recording."""
+        begun = time.perf_counter()
+        for made, at_s in zip(pending, due, strict=True):
+            delay = begun + at_s - time.perf_counter()
+            # Sleeping zero lets answers be read even when the loop is behind its times.
+            await asyncio.sleep(max(0.0, delay))
+            self.raise_error()
+            self._send(made, begun + at_s)
+        while self._tasks or self._cancels:
+            self._all_over.clear()
+            await self._all_over.wait()
+            self.raise_error()
+        self.raise_error()
+
+    def cancel(self) -> None:
+        for cancel in tuple(self._cancels.values()):
+            cancel()
+
+    def _send(self, made: _Made, due_s: float) -> None:
+        if made.start is not None:
+            self._cancels[made.index] = made.start(partial(self._over, made, due_s))
+            return
+        task: asyncio.Task[object] = asyncio.create_task(_one(made, self._ended, due_s))
+        self._tasks.add(task)
+        task.add_done_callback(self._task_over)
+
+    def _over(self, made: _Made, due_s: float, answer: Unread) -> None:
+        del self._cancels[made.index]
+        try:
+            self._ended.add(answer, made, due_s)
+        except Exception as error:
+            self._errors.append(error)
+        self._all_over.set()
+
+    def _task_over(self, task: asyncio.Task[object]) -> None:
+        self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            errors.append(error)
+            self._errors.append(error)
+        self._all_over.set()
 
-    for made, at_s in zip(pending, due, strict=True):
-        delay = begun + at_s - time.perf_counter()
-        # Sleeping zero lets answers be read even when the loop is behind its times.
-        await asyncio.sleep(max(0.0, delay))
-        if errors:
-            raise errors[0]
-        task: asyncio.Task[object] = asyncio.create_task(_one(made, ended, begun + at_s))
-        tasks.add(task)
-        task.add_done_callback(over)
-    while tasks:
-        await asyncio.wait(tasks)
-    if errors:
-        raise errors[0]
+    def raise_error(self) -> None:
+        """The first of recording, if there was one."""
+        if self._errors:
+            raise self._errors[0]
 
 
 async def _all_or_first_error(workers: Sequence[asyncio.Task[object]]) -> None:
