@@ -14,12 +14,14 @@ import json
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from measuring.figures import markdown_table, write_section
 from random_model import Shape, write_model
 
+from wayra.backends.native.isa import choose_threads
 from wayra.base import formats
 from wayra.base.settings import from_environment
 from wayra.plan.hardware import hardware
@@ -80,8 +82,9 @@ def predicted(path: str, context: int, batch: int, kv: str) -> Fit:
     described = describe(path)
     if described.stored is None:
         raise SystemExit(f"{path} holds no weights")
-    # Of the hardware, only its kind matters for what is taken.
-    return fit(described.model, described.stored, hardware("server-zen4"), Request(batch, context, kv_bits(kv)))
+    # Of the hardware, only its kind and its threads matter for what is taken.
+    here = replace(hardware("server-zen4"), cores=choose_threads(None))
+    return fit(described.model, described.stored, here, Request(batch, context, kv_bits(kv)))
 
 
 def case(name: str, path: str, context: int, batch: int, kv: str) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """How much memory a model takes, and what fits: weights, KV cache, activations, runtime, each with its formula."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wayra.backends.api import KV_BLOCK_LEN
 from wayra.base.errors import InvalidParameter
@@ -23,17 +23,22 @@ _MEASURED = "measured on this engine, 2026-11-21: Python, numpy, native library 
 
 @dataclass(frozen=True, slots=True)
 class Buffers:
-    """What an engine sets aside for a step. per_ffn: values of the feed-forward layer it holds a token and width."""
+    """What an engine sets aside for a step. per_ffn: values of the feed-forward layer it holds a token and width.
+
+    gate_rows: tokens whose gate and up it holds besides, where those of all tokens are never there at once.
+    """
 
     step_tokens: int
     value_bytes: int
     per_ffn: int
     source: str
+    gate_rows: int = 0
 
 
 GPU_BUFFERS = Buffers(8192, 2, 3, _ASSUMED)
-# Gate and up, their product, and its quantised form, which is sized as the product.
-CPU_BUFFERS = Buffers(512, 4, 4, "measured on this engine, 2026-11-21: what it reports for three shapes")
+# The product of gate and up, and its quantised form, which is sized as the product.
+CPU_BUFFERS = Buffers(512, 4, 2, "measured on this engine, 2026-11-21: peaks of five models")
+GATE_ROWS_PER_THREAD = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +142,16 @@ def activation_bytes(model: Architecture, request: Request, buffers: Buffers) ->
     width = max(model.ffn_size, moe.used * moe.ffn_size + moe.shared_ffn_size if moe else 0)
     where = f"{model.title}: {model.source}"
     tokens = min(buffers.step_tokens, max(request.batch * request.context, 1))
+    values = "tokens * (3 * hidden + 2 * q_size + 2 * kv_size + ffn_buffers * ffn)"
+    gates: list[Quantity] = []
+    if buffers.gate_rows:
+        values = f"({values} + gate_rows * 2 * ffn)"
+        note = "few enough to stay in the caches"
+        gates.append(given("gate_rows", min(tokens, buffers.gate_rows), "tok", buffers.source, note=note))
     return derived(
         "activation_bytes",
         "B",
-        "tokens * (3 * hidden + 2 * q_size + 2 * kv_size + ffn_buffers * ffn) * value_bytes + batch * vocab * 4",
+        f"{values} * value_bytes + batch * vocab * 4",
         given("tokens", tokens, "tok", f"the largest step reads {buffers.step_tokens:,} tokens"),
         given("ffn_buffers", buffers.per_ffn, "", buffers.source),
         given("hidden", model.hidden_size, "", where),
@@ -150,12 +161,16 @@ def activation_bytes(model: Architecture, request: Request, buffers: Buffers) ->
         given("value_bytes", buffers.value_bytes, "B", "type of activations"),
         given("batch", request.batch, "", "asked for"),
         given("vocab", model.vocab_size, "", where),
+        *gates,
     )
 
 
 def buffers_of(hardware: Hardware) -> Buffers:
     """What engines on this kind of hardware set aside for a step."""
-    return GPU_BUFFERS if hardware.kind == "gpu" else CPU_BUFFERS
+    if hardware.kind == "gpu":
+        return GPU_BUFFERS
+    rows = hardware.cores * GATE_ROWS_PER_THREAD or CPU_BUFFERS.step_tokens
+    return replace(CPU_BUFFERS, gate_rows=min(rows, CPU_BUFFERS.step_tokens))
 
 
 def runtime_bytes(model: Architecture, hardware: Hardware, gpus: int) -> Quantity:

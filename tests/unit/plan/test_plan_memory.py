@@ -9,7 +9,7 @@ import pytest
 from wayra.base.errors import FileFormatError, InvalidParameter, ModelNotFound, UnsupportedModel
 from wayra.plan import serving
 from wayra.plan.hardware import hardware
-from wayra.plan.memory import Buffers, Request, activation_bytes, fit, kv_bytes, weights_bytes
+from wayra.plan.memory import Buffers, Request, activation_bytes, buffers_of, fit, kv_bytes, weights_bytes
 from wayra.plan.models import architecture, architectures
 from wayra.plan.quantity import explain
 from wayra.plan.reading import describe, from_config
@@ -158,6 +158,17 @@ def test_activations_of_a_step() -> None:
     # 512 tokens * (3 * 4096 + 2 * 4096 + 2 * 1024 + 3 * 14336) * 4 bytes, and logits 2 * 128256 * 4.
     found = activation_bytes(architecture("llama-3.1-8b"), Request(2, 8192), Buffers(512, 4, 3, "here"))
     assert found.value == 512 * 65_536 * 4 + 2 * 128_256 * 4
+
+
+def test_gate_and_up_of_a_few_tokens_are_held_at_once_on_cpus() -> None:
+    # 512 tokens * (3 * 4096 + 2 * 4096 + 2 * 1024 + 2 * 14336) and 128 * 2 * 14336 values of 4 bytes, and the logits.
+    made = Buffers(512, 4, 2, "here", gate_rows=128)
+    found = activation_bytes(architecture("llama-3.1-8b"), Request(2, 8192), made)
+    assert found.value == (512 * 51_200 + 128 * 28_672) * 4 + 2 * 128_256 * 4
+    few = activation_bytes(architecture("llama-3.1-8b"), Request(1, 16), made)
+    assert few.value == (16 * 51_200 + 16 * 28_672) * 4 + 128_256 * 4
+    two_cores = replace(hardware("h100"), kind="cpu", cores=2)
+    assert (buffers_of(two_cores).gate_rows, buffers_of(replace(two_cores, cores=96)).gate_rows) == (128, 512)
 
 
 def test_every_number_explains_itself() -> None:
