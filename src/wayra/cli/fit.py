@@ -179,7 +179,8 @@ def _print(document: dict[str, object], found: Fit, with_steps: bool) -> None:
     if found.gpus is None:
         print_line(printable(f"Does not fit: {found.why_not_fewer}"))
     else:
-        fewer = "" if found.gpus == 1 else f"; not fewer: {found.why_not_fewer}"
+        told = found.why_not_fewer
+        fewer = "" if found.gpus == 1 else f"; {told}" if told.endswith("would do") else f"; not fewer: {told}"
         print_line(printable(f"Fits on {found.gpus}{fewer}"))
     print_line(f"  largest context at this batch  {found.max_context:>12,} tokens")
     print_line(f"  largest batch at this context  {found.max_batch:>12,}")

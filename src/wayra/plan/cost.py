@@ -13,6 +13,7 @@ from wayra.plan.quantity import Quantity, computed, derived, given
 
 STATED = "stated by the user"
 ASSUMED = "assumption; state your own"
+STATED = "stated with the workload"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,10 @@ class Ownership:
     busy_power_share: float = 0.7
     resale_share: float = 0.0
     staff_usd_per_year: float = 0.0
+
+    def source_of(self, name: str) -> str:
+        """Whether a number is ours or the user's."""
+        return ASSUMED if getattr(self, name) == getattr(Ownership(), name) else STATED
 
     def __post_init__(self) -> None:
         _between("years of use", self.years, 1 / 12, 30)
@@ -135,9 +140,9 @@ def hardware_usd(gpu_price_usd: Quantity, gpus: int, hosts: int, owning: Ownersh
         "gpu_price_usd * gpus * server_factor + hosts * host_usd",
         gpu_price_usd.named("gpu_price_usd"),
         given("gpus", gpus, "", "the plan"),
-        given("server_factor", owning.server_factor, "", ASSUMED),
+        given("server_factor", owning.server_factor, "", owning.source_of("server_factor")),
         given("hosts", hosts, "", "the plan"),
-        given("host_usd", owning.host_usd, "USD", ASSUMED),
+        given("host_usd", owning.host_usd, "USD", owning.source_of("host_usd")),
     )
 
 
@@ -148,8 +153,8 @@ def owned_usd_per_month(hardware: Quantity, gpus: int, owning: Ownership) -> Qua
         "USD/month",
         "hardware_usd * (1 - resale_share) / (years * 12)",
         hardware.named("hardware_usd"),
-        given("resale_share", owning.resale_share, "", ASSUMED),
-        given("years", owning.years, "years", ASSUMED),
+        given("resale_share", owning.resale_share, "", owning.source_of("resale_share")),
+        given("years", owning.years, "years", owning.source_of("years")),
     )
     power = derived(
         "power_usd_per_month",
@@ -157,16 +162,16 @@ def owned_usd_per_month(hardware: Quantity, gpus: int, owning: Ownership) -> Qua
         "gpus * power_w / 1000 * busy_power_share * pue * hours_per_month * usd_per_kwh",
         given("gpus", gpus, "", "the plan"),
         given("power_w", owning.power_w, "W", "rated power of one GPU"),
-        given("busy_power_share", owning.busy_power_share, "", ASSUMED),
-        given("pue", owning.pue, "", ASSUMED),
+        given("busy_power_share", owning.busy_power_share, "", owning.source_of("busy_power_share")),
+        given("pue", owning.pue, "", owning.source_of("pue")),
         hours_per_month(),
-        given("usd_per_kwh", owning.usd_per_kwh, "USD/kWh", ASSUMED),
+        given("usd_per_kwh", owning.usd_per_kwh, "USD/kWh", owning.source_of("usd_per_kwh")),
     )
     staff = derived(
         "staff_usd_per_month",
         "USD/month",
         "staff_usd_per_year / 12",
-        given("staff_usd_per_year", owning.staff_usd_per_year, "USD/year", ASSUMED),
+        given("staff_usd_per_year", owning.staff_usd_per_year, "USD/year", owning.source_of("staff_usd_per_year")),
     )
     return derived(
         "owned_usd_per_month",

@@ -277,9 +277,12 @@ def _largest(fits: Callable[[int], bool], most: int) -> int:
 def _why_not_fewer(
     model: Architecture, stored: Stored, hardware: Hardware, request: Request, gpus: int, enough: bool
 ) -> str:
-    parts = _parts(model, stored, hardware, request, gpus)
     if enough and gpus == 1:
         return "one is enough"
+    if enough:
+        fewest = next(n for n in (*GPU_COUNTS, gpus) if n >= gpus or _slack(model, stored, hardware, request, n) >= 0)
+        if fewest < gpus:
+            return f"{fewest} would do"
     fewer = gpus if not enough else max((n for n in GPU_COUNTS if n < gpus), default=1)
     parts = _parts(model, stored, hardware, request, fewer)
     need, have = sum(part.value for part in parts), usable_bytes(hardware, fewer).value

@@ -130,6 +130,12 @@ def test_owned_hardware_is_depreciation_power_and_staff():
     ]
 
 
+def test_what_a_user_states_about_owning_is_told_apart_from_what_is_assumed():
+    owning = cost.Ownership(years=5, staff_usd_per_year=120_000)
+    assert [owning.source_of(name) for name in ("years", "staff_usd_per_year")] == [cost.STATED, cost.STATED]
+    assert [owning.source_of(name) for name in ("pue", "usd_per_kwh")] == [cost.ASSUMED, cost.ASSUMED]
+
+
 def test_200_thousand_dollars_against_22_a_month_take_762_years():
     # 5 Mtok at 4.375 are 21.875 USD a month: 200,000 / 21.875 = 9,142.9 months = 761.9 years
     months = cost.payback_months(given("price", 200_000, "USD", ""), given("saved", 21.875, "USD/month", ""))

@@ -268,3 +268,14 @@ def test_shipped_shapes_are_sound_and_dated() -> None:
     for model in architectures():
         assert "" not in (model.source, model.as_of), model.name
         assert replace(model).parameters > model.linear > 0
+
+
+def test_more_cards_than_needed_are_told_so() -> None:
+    def told(gpus: int | None) -> str:
+        return fit(
+            architecture("llama-3.1-8b"), stored_as("bf16"), hardware("h100"), Request(1, 8192), gpus
+        ).why_not_fewer
+
+    assert (told(2), told(8), told(None)) == ("1 would do", "1 would do", "one is enough")
+    large = fit(architecture("llama-3.1-70b"), stored_as("bf16"), hardware("h100"), Request(1, 8192), 8)
+    assert large.why_not_fewer == "2 would do"
