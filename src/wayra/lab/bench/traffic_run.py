@@ -151,7 +151,8 @@ class TrafficBench:
         if line.prompt is None and line.wanted_prompt_tokens is not None:
             shape = PromptShape(parse_lengths(str(line.wanted_prompt_tokens)), self._maker.shape.answer)
             ask, wanted = self._maker.with_shape(shape).make(number, index)
-        return line.ask(ask.prompt, ask.max_tokens), None if line.prompt is not None else wanted
+        made = line.ask(ask.prompt, ask.max_tokens, ignore_eos=self._settings.ignore_eos)
+        return made, None if line.prompt is not None else wanted
 
     async def _calibrate(self) -> None:
         """Two short questions tell how many tokens a word is, and whether the target answers at all."""

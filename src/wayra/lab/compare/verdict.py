@@ -59,8 +59,11 @@ def _times(one: Raced) -> str:
 
 
 def _open(one: Tested) -> str:
-    between = f"{one.suite} ({one.metric}), {one.first} and {one.second}: open after {one.count} items"
+    items = "item" if one.count == 1 else "items"
+    between = f"{one.suite} ({one.metric}), {one.first} and {one.second}: open after {one.count} {items}"
     if one.settling_items is None or one.settling_delta is None:
+        if abs(one.difference) > 1e-9:
+            return f"{between}; all differ by the same, so that nothing tells how many would settle it."
         return f"{between}; the answers scored alike on every one."
     what = f"{100 * one.settling_delta:.1f} points"
     seen = "as large as the one seen" if abs(one.difference) > 1e-9 else "where none was seen"

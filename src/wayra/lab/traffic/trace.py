@@ -34,8 +34,9 @@ class TraceLine(msgspec.Struct, frozen=True):
     def wanted_answer_tokens(self) -> int | None:
         return self.max_tokens or self.output_length
 
-    def ask(self, text: str | tuple[int, ...], default_max_tokens: int) -> Ask:
-        return Ask(self.prompt if self.prompt is not None else text, self.wanted_answer_tokens or default_max_tokens)
+    def ask(self, text: str | tuple[int, ...], default_max_tokens: int, *, ignore_eos: bool = True) -> Ask:
+        asked = self.prompt if self.prompt is not None else text
+        return Ask(asked, self.wanted_answer_tokens or default_max_tokens, ignore_eos)
 
 
 def read_trace(path: Path) -> list[TraceLine]:
