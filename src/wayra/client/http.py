@@ -360,6 +360,7 @@ def _tls(verify: bool) -> ssl.SSLContext:
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+    # What Python raises where its OpenSSL has no ALPN; HTTP/1.1 is then what both sides speak anyway.
     with contextlib.suppress(NotImplementedError):
         context.set_alpn_protocols(["http/1.1"])
     return context

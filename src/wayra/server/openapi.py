@@ -207,7 +207,7 @@ def _any_json(given: type) -> Schema:
     """Of `object`: what JSON there is, a tool's schema say, is checked by who reads it."""
     if given is object:
         return {"description": "Any JSON"}
-    raise NotImplementedError
+    raise NotImplementedError  # msgspec's word for a type that a schema hook does not know: its own error follows
 
 
 def _operation(operation: Operation, schemas: Schemas) -> Schema:

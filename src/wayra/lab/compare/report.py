@@ -1,6 +1,7 @@
 """A comparison from recorded runs: tables side by side, and what may be said of them. Nothing is measured here."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 from types import MappingProxyType
@@ -9,8 +10,8 @@ import msgspec
 
 from wayra.base.errors import InvalidParameter, RunError
 from wayra.lab.compare.quality import LEVEL, Asked, judged, primary
-from wayra.lab.compare.speed import Race, Speeds, best_output_rate, races, speed_rows, speeds_of
-from wayra.lab.compare.tables import Cell, Comparison, Origin, Raced, Row, Side
+from wayra.lab.compare.speed import Speeds, best_output_rate, races, speed_rows, speeds_of
+from wayra.lab.compare.tables import Cell, Comparison, Origin, Race, Raced, Row, Side
 from wayra.lab.compare.verdict import verdict
 from wayra.lab.runs import summarise
 from wayra.lab.scoring.paired import paired
@@ -65,19 +66,7 @@ def compared(sides: Sequence[Side], judge: str | None = None) -> Comparison:
 
 
 def _settled(race: Race, adjusted_p: float) -> Raced:
-    return Raced(
-        race.name,
-        race.first,
-        race.second,
-        race.rounds,
-        race.ratio,
-        race.low,
-        race.high,
-        race.higher_is_better,
-        race.p_value,
-        adjusted_p,
-        adjusted_p < LEVEL,
-    )
+    return Raced(**asdict(race), adjusted_p=adjusted_p, is_significant=adjusted_p < LEVEL)
 
 
 def _scores(sides: Sequence[Side], metrics: Mapping[str, str]) -> tuple[Row, ...]:

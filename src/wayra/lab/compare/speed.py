@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from statistics import median
 
-from wayra.lab.compare.tables import Cell, Row, Side
+from wayra.lab.compare.tables import Cell, Race, Row, Side
 from wayra.lab.latency.metrics import span_s, times_of
 from wayra.lab.latency.record import RequestRecord, record_from
 from wayra.lab.runs import Figure, Run, summarise
@@ -32,21 +32,6 @@ class Speeds:
 
     rounds: Mapping[Key, tuple[float, ...]]
     figures: Mapping[Key, Figure]
-
-
-@dataclass(frozen=True, slots=True)
-class Race:
-    """A speed of two models in the same rounds, not yet judged against the other tests."""
-
-    name: str
-    first: str
-    second: str
-    rounds: int
-    ratio: float
-    low: float
-    high: float
-    higher_is_better: bool
-    p_value: float
 
 
 def speeds_of(side: Side) -> Speeds:

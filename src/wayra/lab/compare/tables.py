@@ -55,10 +55,10 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Raced:
+class Race:
     """One speed of two models, measured in turns. ratio: second / first, with its 95 % interval (low, high).
 
-    rounds: turns of each. p_value: of Student's t on the rounds' logarithms; adjusted_p: after Holm over all tests.
+    rounds: turns of each. p_value: of Student's t on the rounds' logarithms.
     """
 
     name: str
@@ -70,6 +70,12 @@ class Raced:
     high: float
     higher_is_better: bool
     p_value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Raced(Race):
+    """The same judged beside all other tests. adjusted_p: after Holm."""
+
     adjusted_p: float
     is_significant: bool
 

@@ -147,6 +147,7 @@ def _opened(wheel: Path) -> Generator[zipfile.ZipFile, None, None]:
     try:
         with zipfile.ZipFile(wheel) as archive:
             yield archive
+    # NotImplementedError is zipfile's for a compression it does not know, RuntimeError for an encrypted member.
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise FileFormatError(f"{wheel.name} is not a sound wheel ({error}); fetch it again") from error
 
