@@ -134,6 +134,7 @@ async def load(server: ServerProcess, args: argparse.Namespace, log: Log) -> lis
     end = began + 60 * args.minutes
     await asyncio.gather(*(user(server, number, time.monotonic() + 20, log) for number in range(args.users)))
     rests = [await rest(server, began)]
+    told = 0
     while time.monotonic() < end:
         until = min(end, time.monotonic() + args.round_s)
         await asyncio.gather(*(user(server, number, until, log) for number in range(args.users)))
@@ -143,6 +144,9 @@ async def load(server: ServerProcess, args: argparse.Namespace, log: Log) -> lis
             f"  {now.at_s / 60:5.1f} min: {sum(log.requests.values()):,} requests, {now.anonymous_mb:.1f} MB, "
             f"{now.open_files} files, {now.threads} threads, {len(log.failures)} failures", flush=True,
         )  # fmt: skip
+        for failure in log.failures[told:]:
+            print(f"  ! {failure[:600]}", flush=True)
+        told = len(log.failures)
     return rests
 
 
@@ -168,7 +172,7 @@ def measure(args: argparse.Namespace, verdict: Verdict) -> None:
     verdict.equal("/health in the end", health, 200)
     verdict.equal("errors in the server's log", len(bugs), 0)
     verdict.equal("exit code after SIGTERM", code, 0)
-    for line in [*log.failures[:5], *bugs[:5]]:
+    for line in bugs[:5]:
         print(f"  ! {line[:600]}")
 
 
