@@ -19,6 +19,8 @@ END = b"\r\n\r\n"
 CHUNKED = b"\r\ntransfer-encoding: chunked\r\n"
 
 OnBody = Callable[[float, bytes], None]
+Clock = Callable[[], float]
+"""Seconds that never go back."""
 
 SWEEP_S = 0.25
 """How often deadlines are looked at and what a stream holds unread is read: one timer for all requests."""
@@ -65,8 +67,8 @@ class Connection(asyncio.Protocol):
     next sweep: what runs between two sleeps finds cold caches, so that it is kept to a few lines.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._reader: Reader | None = None
         self._held: list[tuple[float, bytes]] = []
         self._begun_s = 0.0
@@ -82,7 +84,7 @@ class Connection(asyncio.Protocol):
         self.is_open = True
 
     def data_received(self, data: bytes) -> None:
-        now = time.perf_counter()
+        now = self._clock()
         self.last_byte_s = now
         if self._parser is None:  # bytes nobody asked for
             self.close()
@@ -134,7 +136,7 @@ class Connection(asyncio.Protocol):
         closed."""
         self._parser = ResponseParser(receiver.on_body, max_body_bytes)
         self._reader, self._is_chunked, self._on_end = receiver.reader, None, on_end
-        self._begun_s = self.last_byte_s = time.perf_counter()
+        self._begun_s = self.last_byte_s = self._clock()
         if self._transport is not None:
             self._transport.write(request)
 
@@ -157,7 +159,7 @@ class Connection(asyncio.Protocol):
                 self._reader.advance()
             except RequestFailed as error:
                 self._fail(error)
-        now = time.perf_counter()
+        now = self._clock()
         stall_left, left = self.last_byte_s + limits.stall_s - now, self._begun_s + limits.total_s - now
         if stall_left <= 1e-3:
             self._fail(RequestFailed("stall", f"the server sent nothing for {limits.stall_s:g} s"))
@@ -220,7 +222,7 @@ class Exchange:
         try:
             connection = await self._client.connect()
         except RequestFailed as error:
-            self._on_end(error, time.perf_counter())
+            self._on_end(error, self._client.clock())
         else:
             self._connecting = None
             self._begin(connection)
@@ -235,14 +237,24 @@ class Exchange:
         if is_failed and not self._is_fresh and outcome.failure.message == UNANSWERED:
             self._connect()
         else:
-            self._on_end(outcome, time.perf_counter() if is_failed else connection.last_byte_s)
+            self._on_end(outcome, self._client.clock() if is_failed else connection.last_byte_s)
 
 
 class HttpClient:
     """Requests to one server. Not for more than one event loop."""
 
-    def __init__(self, url: str, limits: HttpLimits | None = None, *, verify_tls: bool = True) -> None:
-        """url: http(s)://host[:port][/path]; the path comes before that of each request. Raises InvalidParameter."""
+    def __init__(
+        self,
+        url: str,
+        limits: HttpLimits | None = None,
+        *,
+        verify_tls: bool = True,
+        clock: Clock = time.perf_counter,
+    ) -> None:
+        """url: http(s)://host[:port][/path]; the path comes before that of each request. clock: of all times told.
+
+        Raises InvalidParameter.
+        """
         try:
             parts = urlsplit(url)
             port = parts.port
@@ -257,6 +269,7 @@ class HttpClient:
         self._host_header = host if port is None else f"{host}:{port}"
         self._tls = _tls(verify_tls) if parts.scheme == "https" else None
         self.limits = limits or HttpLimits()
+        self.clock = clock
         self._idle: list[Connection] = []
         self._busy: set[Connection] = set()
         self._sweeper: asyncio.TimerHandle | None = None
@@ -342,7 +355,7 @@ class HttpClient:
         try:
             async with asyncio.timeout(self.limits.connect_s):
                 _, connection = await loop.create_connection(
-                    lambda: Connection(loop), self._host, self._port, ssl=self._tls
+                    lambda: Connection(self.clock), self._host, self._port, ssl=self._tls
                 )
         except TimeoutError as error:
             raise RequestFailed("connect", f"{where} did not answer within {self.limits.connect_s:g} s") from error

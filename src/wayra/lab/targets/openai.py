@@ -10,6 +10,7 @@ from wayra.base.errors import InvalidParameter
 from wayra.client import HttpClient, HttpLimits, RequestFailed, Response
 from wayra.client.api import ModelCards, api_url, error_message
 from wayra.client.failures import failure_of_status
+from wayra.client.http import Clock
 from wayra.lab.targets.api import Ask, Reply, Unread, started
 from wayra.lab.targets.streamed_answer import StreamedAnswer
 
@@ -42,13 +43,14 @@ class OpenAITargetSettings:
 class OpenAITarget:
     """url: up to and with the version, e.g. http://127.0.0.1:8000/v1; without a path /v1 is added."""
 
-    def __init__(self, url: str, settings: OpenAITargetSettings) -> None:
-        """Raises InvalidParameter when the URL is none."""
+    def __init__(self, url: str, settings: OpenAITargetSettings, *, clock: Clock = time.perf_counter) -> None:
+        """clock: of all times in replies. Raises InvalidParameter when the URL is none."""
         self.url = api_url(url)
         self.settings = settings
         self.name = f"{settings.model} at {self.url}"
         self.can_take_ids = settings.can_take_ids and settings.api == "completions"
-        self._client = HttpClient(self.url, settings.limits, verify_tls=settings.verify_tls)
+        self._client = HttpClient(self.url, settings.limits, verify_tls=settings.verify_tls, clock=clock)
+        self._clock = clock
         self._headers = {"Content-Type": "application/json", "Accept": "text/event-stream", "User-Agent": "wayra-bench"}
         if settings.key is not None:
             self._headers["Authorization"] = f"Bearer {settings.key}"
@@ -61,7 +63,7 @@ class OpenAITarget:
         return self._client.request("POST", self._path, self._headers, msgspec.json.encode(self._body(ask)))
 
     def start(self, question: bytes, on_end: Callable[[Unread], None]) -> Callable[[], None]:
-        answer = StreamedAnswer(time.perf_counter())
+        answer = StreamedAnswer(self._clock())
 
         def over(outcome: Response | RequestFailed, at_s: float) -> None:
             if isinstance(outcome, RequestFailed):
@@ -72,7 +74,7 @@ class OpenAITarget:
 
         def cancel() -> None:
             exchange.cancel()
-            answer.end_cancelled()
+            answer.end_cancelled(self._clock())
             on_end(answer)
 
         exchange = self._client.start(question, answer, over)

@@ -1,7 +1,5 @@
 """A streamed answer whose pieces are kept with their times and read when nothing is being measured, many in a row."""
 
-import time
-
 from wayra.client import RequestFailed, SseSplitter
 from wayra.client.api import error_message
 from wayra.client.failures import failure_of_status
@@ -58,9 +56,9 @@ class StreamedAnswer:
         if self._broken is None:
             self._reply.ended_s = ended_s
 
-    def end_cancelled(self) -> None:
+    def end_cancelled(self, at_s: float) -> None:
         self.is_cancelled = True
-        self._reply.ended_s = time.perf_counter()
+        self._reply.ended_s = at_s
 
     def read(self) -> Reply:
         reply = self._reply
