@@ -9,7 +9,7 @@ from pathlib import Path
 
 from generated_page import write_or_check
 
-from wayra.lab.compare.recorded import DEFINITIONS as COMPARED
+from wayra.lab.compare.definitions import DEFINITIONS as COMPARED
 from wayra.lab.latency import DEFINITIONS as MEASURED
 from wayra.lab.scoring.grade import DEFINITIONS as SCORED
 

@@ -1,5 +1,8 @@
 """A comparison as data, with every kind of row that one can have."""
 
+from dataclasses import replace
+
+from wayra.lab.compare.definitions import defined
 from wayra.lab.compare.quality import Tested
 from wayra.lab.compare.tables import Cell, Comparison, Origin, Raced, Row
 from wayra.lab.compare.verdict import verdict
@@ -23,8 +26,8 @@ def comparison(first: str = "small", second: str = "large") -> Comparison:
         one_test("task:writing", 0.5, 0.45),
     )
     raced = (
-        Raced("decode of 64 tokens", "A", "B", 5, 0.5, 0.45, 0.55, True, 0.0001, 0.002, True),
-        Raced("1 at once: output", "A", "B", 5, 0.9, 0.7, 1.1, True, 0.3, 0.6, False),
+        Raced("decode of 64 tokens", "A", "B", 5, 0.5, 0.45, 0.55, True, 0.0001, "tg64", "rate", 0.002, True),
+        Raced("1 at once: output", "A", "B", 5, 0.9, 0.7, 1.1, True, 0.3, "concurrency 1", "output_rate", 0.6, False),
     )
     speeds = [
         Row(
@@ -36,17 +39,27 @@ def comparison(first: str = "small", second: str = "large") -> Comparison:
         stage = f"concurrency {width}"
         speeds.append(Row(f"{width} at once: output", "tok/s", cells, True, stage, "output_rate"))
     tables = {
-        "Specification": (Row("parameters", "", (Cell(134_515_008.0), Cell(None))),),
+        "Specification": (Row("parameters", "", (Cell(134_515_008.0), Cell(None)), metric="parameters"),),
         "Speed": tuple(speeds),
-        "Memory held while running": (Row("weights", "MB", (Cell(96.4), Cell(142.9)), False),),
-        "Cost": (Row("3 prompt tokens to 1 of answers, price list", "USD/Mtok", (Cell(None), Cell(4.375)), False),),
+        "Memory held while running": (
+            Row("weights", "MB", (Cell(96.4), Cell(142.9)), False, metric="held_weights_mb"),
+        ),
+        "Cost": (
+            Row(
+                "3 prompt tokens to 1 of output",
+                "USD/Mtok",
+                (Cell(None), Cell(4.375)),
+                False,
+                metric="blended_usd_per_mtok",
+            ),
+        ),
     }
     scores = tuple(
-        Row(one.suite, one.metric, (Cell(one.first_value, one.first_value - 0.15, one.first_value + 0.15),
-                                    Cell(one.second_value, one.second_value - 0.15, one.second_value + 0.15)), True)
+        Row(one.suite, one.metric, tuple(Cell(value, value - 0.15, value + 0.15)
+                                         for value in (one.first_value, one.second_value)), True, "", one.metric)
         for one in found
     )  # fmt: skip
-    return Comparison(
+    made = Comparison(
         names={"A": first, "B": second},
         tables=tables,
         scores=scores,
@@ -62,3 +75,4 @@ def comparison(first: str = "small", second: str = "large") -> Comparison:
         ),
         judge="a judge",
     )  # fmt: skip
+    return replace(made, definitions=defined(made))

@@ -9,6 +9,7 @@ from pathlib import Path
 from wayra.base.errors import InvalidParameter
 
 MAX_THREADS = 256
+MAX_USD_PER_H = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Settings:
     prefix_disk_bytes: the most that KV blocks of past prompts may take on disk (WAYRA_PREFIX_DISK_MB), 0 is none; None:
     4 GiB, or a twentieth of the free disk if that is less.
     api_key: what is sent to a server that is asked by its address (WAYRA_API_KEY).
+    machine_usd_per_h: what an hour of this machine costs (WAYRA_MACHINE_USD_PER_H); None: not known.
     has_otel_endpoint: whether traces are to be sent somewhere (OTEL_EXPORTER_OTLP_ENDPOINT, or that of traces alone).
     has_display: whether a browser's window can be shown (DISPLAY or WAYLAND_DISPLAY; always on Windows and macOS).
     runs_dir: where measurements are recorded (WAYRA_RUNS); None: the folder "runs" of the cache.
@@ -38,6 +40,7 @@ class Settings:
     runs_dir: Path | None = None
     prefix_disk_bytes: int | None = None
     api_key: str | None = field(default=None, repr=False)
+    machine_usd_per_h: float | None = None
     has_otel_endpoint: bool = False
     has_display: bool = False
 
@@ -46,8 +49,8 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
     """Resolve settings from the environment.
 
     Reads WAYRA_CACHE, WAYRA_RUNS, WAYRA_PREFIX_DISK_MB, XDG_CACHE_HOME, HF_HUB_OFFLINE, WAYRA_ISA, WAYRA_THREADS,
-    WAYRA_DEBUG, WAYRA_API_KEY, NO_COLOR, DISPLAY, WAYLAND_DISPLAY, OTEL_EXPORTER_OTLP_ENDPOINT and
-    OTEL_EXPORTER_OTLP_TRACES_ENDPOINT. Raises InvalidParameter on a number that is none.
+    WAYRA_DEBUG, WAYRA_API_KEY, WAYRA_MACHINE_USD_PER_H, NO_COLOR, DISPLAY, WAYLAND_DISPLAY,
+    OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_TRACES_ENDPOINT. Raises InvalidParameter on a number that is none.
     """
     env = os.environ if environ is None else environ
     if explicit := env.get("WAYRA_CACHE"):
@@ -64,6 +67,7 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
         debug=env.get("WAYRA_DEBUG", "").lower() in {"1", "true", "yes", "on"},
         prefix_disk_bytes=_disk_bytes(env.get("WAYRA_PREFIX_DISK_MB", "")),
         api_key=env.get("WAYRA_API_KEY") or None,
+        machine_usd_per_h=_usd_per_h(env.get("WAYRA_MACHINE_USD_PER_H", "")),
         has_otel_endpoint=bool(env.get("OTEL_EXPORTER_OTLP_ENDPOINT") or env.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")),
         has_display=sys.platform in ("win32", "darwin") or bool(env.get("DISPLAY") or env.get("WAYLAND_DISPLAY")),
         runs_dir=Path(env["WAYRA_RUNS"]).expanduser() if env.get("WAYRA_RUNS") else None,
@@ -88,6 +92,20 @@ def _disk_bytes(text: str) -> int | None:
             f"WAYRA_PREFIX_DISK_MB is {text[:20]!r}; expected a number of MiB, 0 for none on disk, or unset it"
         )
     return int(text) << 20
+
+
+def _usd_per_h(text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        found = float(text)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found <= MAX_USD_PER_H:
+        raise InvalidParameter(
+            f"WAYRA_MACHINE_USD_PER_H is {text[:20]!r}; expected USD an hour, 0 to {MAX_USD_PER_H:,.0f}, or unset it"
+        )
+    return found
 
 
 def child_environment(**changes: str) -> dict[str, str]:

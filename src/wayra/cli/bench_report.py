@@ -62,7 +62,9 @@ def report(settings: Settings, run: "Run", summary: "Summary", *, as_json: bool,
 
 
 def run_json(run: "Run", summary: "Summary") -> dict[str, object]:
-    """The run as `--json` gives it: header, figures, definitions."""
+    """The run as `--json` gives it: header, figures, and what each figure and each number among the facts means."""
+    from wayra.lab.runs.definitions import facts_in
+
     header = run.header
     return {
         "run": run.id,
@@ -73,10 +75,14 @@ def run_json(run: "Run", summary: "Summary") -> dict[str, object]:
         "machine": header.machine,
         "versions": header.versions,
         "seeds": header.seeds,
+        "hashes": header.hashes,
+        "started_utc": header.started_utc,
+        "finished_utc": header.finished_utc,
+        "resumed_utc": header.resumed_utc,
         "facts": header.facts,
         "notes": header.notes,
         "figures": summary.figures,
-        "definitions": dict(summary.definitions),
+        "definitions": {**facts_in(header.facts), **summary.definitions()},
     }
 
 
@@ -101,7 +107,7 @@ def _print(settings: Settings, run: "Run", summary: "Summary", definitions: bool
         print_line(f"note: {printable(note)}")
     print_line(f"run {run.id} ({run.status})")
     if definitions:
-        print_definitions(summary.definitions)
+        print_definitions(summary.used_terms())
 
 
 def _print_model(settings: Settings, summary: "Summary", stages: list[str]) -> None:

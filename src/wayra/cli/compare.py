@@ -59,7 +59,10 @@ SERVER_OPTIONS = (
     *LABELLED_KEY_OPTIONS,
     click.option("--price", "prices", multiple=True, metavar="B=IN,OUT",
                  help="USD of a million prompt and output tokens; default: the price list's, of a provider it knows."),
-    click.option("--rent", "rents", multiple=True, metavar="A=USD", help="USD an hour of the machine that answers."),
+    click.option("--rent", "rents", multiple=True, metavar="[A=]USD",
+                 help="USD an hour of the machine that answers; without a letter of this one, for all models here."),
+    click.option("--own", "owned", multiple=True, metavar="[A=]USD,W[,YEARS]",
+                 help="A machine bought instead: its price, its watts, the years it is used (3)."),
 )  # fmt: skip
 REPORT_OPTIONS = (
     click.option("--resume", metavar="RUN", help="Go on with an interrupted comparison, or show a finished one."),
@@ -97,7 +100,7 @@ def compare(settings: Settings, targets: tuple[str, ...], as_json: bool, **optio
     if options["runs"] is not None:
         if targets or options["resume"]:
             raise click.UsageError("--runs compares what is recorded; give no targets and no --resume with it")
-        run_id, found = None, compared(_recorded(store, options))
+        run_id, found = None, compared(_recorded(settings, store, options))
     else:
         run_id = _measured(settings, store, targets, {**options, "as_json": as_json})
         found = comparison_of(store, store.open(run_id))
@@ -190,7 +193,7 @@ def _chosen(
             data=data_by_suite(options["data"], suites),
             served_models=dict(_labelled("--model", options["served_models"])),
             prices={label: _price(text) for label, text in _labelled("--price", options["prices"])},
-            rents={label: _number("--rent", text) for label, text in _labelled("--rent", options["rents"])},
+            **_machines(settings, targets, options),
             key_env=dict(_labelled("--key-env", options["key_env"])),
             key_files={
                 label: str(Path(path).expanduser().absolute())
@@ -218,9 +221,9 @@ def _askable(suites: tuple[str, ...], *, is_default: bool) -> tuple[str, ...]:
     return suites
 
 
-def _recorded(store: "RunStore", options: dict[str, Any]) -> "list[Side]":
+def _recorded(settings: Settings, store: "RunStore", options: dict[str, Any]) -> "list[Side]":
     """The runs of each target are one model; runs of one target alone are a model each."""
-    from wayra.lab.compare.settings import LABELS
+    from wayra.lab.compare.settings import LABELS, CompareSettings
     from wayra.lab.compare.tables import Price, Side
 
     runs = [store.open(name.strip()) for name in options["runs"].split(",") if name.strip()]
@@ -233,12 +236,45 @@ def _recorded(store: "RunStore", options: dict[str, Any]) -> "list[Side]":
     sides = list(groups.items()) if len(groups) > 1 else [(str(run.config.get("target")), [run]) for run in runs]
     if len(sides) > len(LABELS):
         raise InvalidParameter(f"the runs are of {len(sides)} models, limit is {len(LABELS)}")
-    prices = {label: Price(*_price(text)) for label, text in _labelled("--price", options["prices"])}
-    rents = {label: _number("--rent", text) for label, text in _labelled("--rent", options["rents"])}
+    targets = tuple(target for target, _ in sides)
+    prices = {label: _price(text) for label, text in _labelled("--price", options["prices"])}
+    # Somebody else's machine may have measured them: what this one costs says nothing of it.
+    paid = _machines(dataclasses.replace(settings, machine_usd_per_h=None), targets, options)
+    machines = CompareSettings(targets, (), prices=prices, **paid).machines() if len(sides) > 1 else {}
     return [
-        Side(label, target, tuple(found), prices.get(label), rents.get(label))
+        Side(label, target, tuple(found), Price(*prices[label]) if label in prices else None, machines.get(label))
         for label, (target, found) in zip(LABELS, sides, strict=False)
     ]
+
+
+def _machines(settings: Settings, targets: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
+    """The fields `rents` and `owned` of CompareSettings. Models here that nobody named a machine of have this one."""
+    from wayra.lab.compare.cost import DEFAULT_YEARS
+    from wayra.lab.compare.settings import LABELS, is_url
+
+    here = [label for label, target in zip(LABELS, targets, strict=False) if not is_url(target)]
+
+    def spread(option: str, texts: tuple[str, ...]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for text in texts:
+            labels = dict(_labelled(option, (text,))) if "=" in text else dict.fromkeys(here, text)
+            found |= labels
+        return found
+
+    rents = {label: _number("--rent", text) for label, text in spread("--rent", options["rents"]).items()}
+    owned = {label: _bought(text, DEFAULT_YEARS) for label, text in spread("--own", options["owned"]).items()}
+    if settings.machine_usd_per_h is not None:
+        priced = {label for label, _ in _labelled("--price", options["prices"])}
+        unpaid = [label for label in here if label not in {*rents, *owned, *priced}]
+        rents |= dict.fromkeys(unpaid, settings.machine_usd_per_h)
+    return {"rents": rents, "owned": owned}
+
+
+def _bought(text: str, default_years: float) -> tuple[float, float, float]:
+    parts = [_number("--own", part) for part in text.split(",")]
+    if not 2 <= len(parts) <= 3:
+        raise click.UsageError(f"--own {text[:80]!r}: expected a price in USD, watts and perhaps years, like 1200,65,3")
+    return (parts[0], parts[1], parts[2] if len(parts) > 2 else default_years)
 
 
 def _labelled(option: str, texts: tuple[str, ...]) -> list[tuple[str, str]]:

@@ -23,6 +23,8 @@ def as_document(found: "Comparison", run_id: str | None) -> dict[str, object]:
 def print_comparison(settings: Settings, found: "Comparison", run_id: str | None) -> None:
     import rich.table
 
+    from wayra.lab.compare.definitions import glossary
+
     console = make_console(settings)
     # Into a pipe or a narrow window whole lines are worth more than folded cells.
     console.width = max(console.width, LEAST_WIDTH)
@@ -41,12 +43,18 @@ def print_comparison(settings: Settings, found: "Comparison", run_id: str | None
         print_line(f"  {printable(sentence)}")
     for text in found.notes:
         print_line(f"note: {printable(text)}")
+    print_line()
+    print_line("What the figures mean")
+    for name, text in glossary(found):
+        print_line(f"  {name}: {text}")
     if run_id is not None:
         print_line(f"run {run_id}")
 
 
 def markdown(found: "Comparison") -> str:
     """The same as a document of its own."""
+    from wayra.lab.compare.definitions import glossary
+
     lines = [
         "# " + _escaped(" and ".join(f"{label}: {name}" for label, name in found.names.items())),
         "",
@@ -60,6 +68,8 @@ def markdown(found: "Comparison") -> str:
         lines.append("| " + " | ".join("---" for _ in heads) + " |")
         lines += ["| " + " | ".join(_escaped(cell) for cell in row) + " |" for row in rows]
     lines += ["", "## Notes", "", *(f"- {_escaped(text)}" for text in found.notes)]
+    lines += ["", "## What the figures mean", ""]
+    lines += [f"- **{_escaped(name)}**: {_escaped(text)}" for name, text in glossary(found)]
     return "\n".join(lines) + "\n"
 
 

@@ -94,12 +94,12 @@ def _print(settings: Settings, run: "Run", summary: "Summary", definitions: bool
     for suite in suites:
         left_out = [figure for figure in summary.figures if figure.group == suite and figure.name in COUNTS[1:]]
         for figure in left_out:
-            print_line(printable(f"{suite}: {figure.value:,.0f} {summary.definitions.get(figure.name, figure.name)}"))
+            print_line(printable(f"{suite}: {figure.value:,.0f} {summary.terms.get(figure.name, figure.name)}"))
     for note in run.header.notes:
         print_line(f"note: {printable(note)}")
     print_line(f"run {run.id} ({run.status})")
     if definitions:
-        print_definitions(summary.definitions)
+        print_definitions(summary.used_terms())
 
 
 def _cells(figure: "Figure") -> tuple[str, str, str]:

@@ -41,9 +41,16 @@ def test_a_model_against_itself_is_measured_once_and_shows_no_difference(
     spec = {row["name"]: [cell["value"] for cell in row["cells"]] for row in found["tables"]["Specification"]}
     assert spec["layers"] == [30, 30]
     assert spec["parameters"] == [134_515_008, 134_515_008]
-    rented = found["tables"]["Cost"][3]["cells"]
-    assert rented[0]["value"] > 0
-    assert rented[1]["value"] is None
+    cost = {row["metric"]: [cell["value"] for cell in row["cells"]] for row in found["tables"]["Cost"]}
+    rates = {row["name"]: row["cells"][0]["value"] for row in found["tables"]["Speed"] if row["unit"] == "tok/s"}
+    best_prefill = max(rates[f"prefill of {n} tokens"] for n in (128, 512))
+    # 3.6 USD an hour is a millidollar a second.
+    assert cost["machine_usd_per_h"] == [3.6, None]
+    assert cost["input_usd_per_mtok"] == [pytest.approx(1000 / best_prefill), None]
+    assert cost["output_usd_per_mtok"] == [pytest.approx(1000 / rates["1 at once: output"]), None]
+    assert cost["blended_usd_per_mtok"] == [
+        pytest.approx((3 * cost["input_usd_per_mtok"][0] + cost["output_usd_per_mtok"][0]) / 4), None,
+    ]  # fmt: skip
     text = report.read_text()
     assert "No benchmark shows a significant difference" in text
     assert "| parameters |  | 134,515,008 | 134,515,008 |" in text
@@ -77,7 +84,7 @@ def test_a_server_is_compared_with_a_model_here_and_the_key_is_in_no_record(
     assert code == 0, err
     found = json.loads(out)
     assert found["names"]["B"] == "fake"
-    assert found["tables"]["Cost"][2]["cells"][1]["value"] == 4.375
+    assert found["tables"]["Cost"][3]["cells"][1]["value"] == 4.375
     assert found["tables"]["Specification"][0]["cells"][1]["value"] is None
     assert all("sk-secret" not in path.read_text() for path in (tmp_path / "runs").rglob("*.json*"))
 
@@ -182,7 +189,11 @@ def test_runs_that_asked_different_questions_are_not_compared_and_say_so(call: C
         (("a", "b", "--html", "/nowhere/at/all.html"), "cannot be written"),
         (("a", "b", "--data", "x"), "does not say of which suite"),
         (("http://127.0.0.1:9", "b", "--key-env", "A=WAYRA_NO_SUCH_KEY"), "holds no key"),
-        (("a", "b", "--rent", "cheap"), "does not say of which model"),
+        (("a", "b", "--rent", "cheap"), "'cheap' is no number"),
+        (("a", "b", "--rent", "C=1"), "the models are called A, B"),
+        (("a", "b", "--own", "1200"), "expected a price in USD, watts"),
+        (("a", "b", "--own", "A=1200,-5"), "power: -5"),
+        (("a", "b", "--rent", "1", "--own", "A=1200,65"), "A is paid for in two ways"),
         (("a", "b", "--suite", "nothing"), "there is no suite"),
         (("--resume", "20260101"), "there is no run"),
         (("a", "--runs", "x"), "give no targets"),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 
 from wayra.lab.compare.page.charts import Point, axis_strip, bars, lines, steps, strip
-from wayra.lab.compare.page.markup import section, table
+from wayra.lab.compare.page.markup import meanings, section, table
 from wayra.lab.compare.page.shell import document
 from wayra.lab.runs import Figure, Run, Summary
 from wayra.lab.runs.shown import shown
@@ -123,8 +123,5 @@ def _meaning(run: Run, summary: Summary) -> str:
     whole = [f for f in summary.figures if not f.group]
     facts = "".join(f"<li>{escape(f.name)}: {escape(shown(f.value))} {escape(f.unit)}</li>" for f in whole)
     notes = "".join(f"<li>{escape(note)}</li>" for note in run.header.notes)
-    defined = "".join(
-        f"<li><code>{escape(name)}</code>: {escape(text)}</li>" for name, text in summary.definitions.items()
-    )
     content = f'<ul class="notes">{facts}{notes}</ul>' if facts or notes else ""
-    return section("What each figure means", "definitions", f'{content}<ul class="notes">{defined}</ul>')
+    return section("What each figure means", "definitions", content + meanings(list(summary.used_terms().items())))

@@ -2,20 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from types import MappingProxyType
 
 import msgspec
 
 from wayra.base.errors import RunError
+from wayra.lab.compare.definitions import TERMS
 from wayra.lab.compare.measure import PRICES, children
 from wayra.lab.compare.report import compared
 from wayra.lab.compare.settings import CompareSettings
 from wayra.lab.compare.tables import Comparison, Price, Side
 from wayra.lab.runs import Figure, Run, RunStore, Summary
-
-DEFINITIONS: Mapping[str, str] = MappingProxyType(
-    {"adjusted_p": "chance of such a difference between equal models, corrected by Holm for all tests"}
-)
 
 
 def settings_of(run: Run) -> CompareSettings:
@@ -29,6 +25,7 @@ def settings_of(run: Run) -> CompareSettings:
 def sides_of(store: RunStore, run: Run) -> list[Side]:
     """Its models with the runs that were made for them, in the order they began. Raises RunError when one is gone."""
     chosen, known = settings_of(run), children(run)
+    machines = chosen.machines()
     listed = run.header.facts.get(PRICES)
     prices = msgspec.convert(listed, dict[str, Price]) if isinstance(listed, Mapping) else {}
     prices |= {label: Price(*pair) for label, pair in chosen.prices.items()}
@@ -38,7 +35,7 @@ def sides_of(store: RunStore, run: Run) -> list[Side]:
             target,
             tuple(store.open(child) for (whose, _), child in known.items() if whose == label),
             prices.get(label),
-            chosen.rents.get(label),
+            machines.get(label),
         )
         for label, target in chosen.labelled()
     ]
@@ -67,4 +64,4 @@ def summarise(run: Run) -> Summary:
         group = f"{race.name}: {race.second} / {race.first}"
         figures.append(Figure("ratio", race.ratio, "", race.low, race.high, group, race.rounds))
         figures.append(Figure("adjusted_p", race.adjusted_p, "", group=group))
-    return Summary(tuple(figures), DEFINITIONS)
+    return Summary(tuple(figures), TERMS)

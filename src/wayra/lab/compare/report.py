@@ -1,7 +1,7 @@
 """A comparison from recorded runs: tables side by side, and what may be said of them. Nothing is measured here."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import combinations
 from pathlib import Path
 from types import MappingProxyType
@@ -9,16 +9,16 @@ from types import MappingProxyType
 import msgspec
 
 from wayra.base.errors import InvalidParameter, RunError
+from wayra.lab.compare.cost import cost_notes, cost_rows
+from wayra.lab.compare.definitions import defined
 from wayra.lab.compare.quality import LEVEL, Asked, judged, primary
-from wayra.lab.compare.speed import Speeds, best_output_rate, races, speed_rows, speeds_of
+from wayra.lab.compare.speed import races, speed_rows, speeds_of
 from wayra.lab.compare.tables import Cell, Comparison, Origin, Race, Raced, Row, Side
 from wayra.lab.compare.verdict import verdict
 from wayra.lab.runs import summarise
 from wayra.lab.scoring.paired import paired
-from wayra.plan.cost import blended_usd_per_mtok, usd_per_mtok, utilisation
 from wayra.plan.memory import kv_bytes_per_token, weights_bytes
 from wayra.plan.models import Architecture, architecture
-from wayra.plan.quantity import given
 from wayra.plan.stored import stored_as
 
 PRECISIONS = ("fp16", "q8_0", "q4_k", "q4_0")
@@ -49,9 +49,9 @@ def compared(sides: Sequence[Side], judge: str | None = None) -> Comparison:
         "Specification": _specification(sides),
         "Speed": speed_rows(speeds),
         "Memory held while running": _memory(sides),
-        "Cost": _cost(sides, speeds),
+        "Cost": cost_rows(sides, speeds),
     }
-    return Comparison(
+    found = Comparison(
         names={side.label: _name(side) for side in sides},
         tables={title: rows for title, rows in tables.items() if rows},
         scores=_scores(sides, {one.suite: one.metric for one in tested}),
@@ -63,6 +63,7 @@ def compared(sides: Sequence[Side], judge: str | None = None) -> Comparison:
         origins=tuple(_origin(side) for side in sides),
         judge=judge,
     )
+    return replace(found, definitions=defined(found))
 
 
 def _settled(race: Race, adjusted_p: float) -> Raced:
@@ -80,7 +81,7 @@ def _scores(sides: Sequence[Side], metrics: Mapping[str, str]) -> tuple[Row, ...
     for suite, metric in metrics.items():
         figures = [one.get((suite, metric)) or one.get((suite, CODE_NAMES.get(metric, ""))) for one in found]
         cells = tuple(Cell() if one is None else Cell(one.value, one.low, one.high) for one in figures)
-        rows.append(Row(suite, metric, cells, higher_is_better=True))
+        rows.append(Row(suite, metric, cells, higher_is_better=True, metric=metric))
     return tuple(rows)
 
 
@@ -145,11 +146,12 @@ def _shape(side: Side) -> Architecture | None:
 def _specification(sides: Sequence[Side]) -> tuple[Row, ...]:
     shapes = [_shape(side) for side in sides]
 
-    def row(name: str, unit: str, values: Sequence[float | None]) -> Row:
-        return Row(name, unit, tuple(Cell(value) for value in values))
+    def row(named: tuple[str, str, str], values: Sequence[float | None]) -> Row:
+        name, unit, metric = named
+        return Row(name, unit, tuple(Cell(value) for value in values), metric=metric)
 
     def of(name: str, attribute: str) -> Row:
-        return row(name, "", [None if one is None else float(getattr(one, attribute)) for one in shapes])
+        return row((name, "", attribute), [None if one is None else float(getattr(one, attribute)) for one in shapes])
 
     rows = [
         of("parameters", "parameters"),
@@ -160,13 +162,16 @@ def _specification(sides: Sequence[Side]) -> tuple[Row, ...]:
         of("KV heads", "num_kv_heads"),
         of("context", "context_len"),
         of("vocabulary", "vocab_size"),
-        row("experts", "", [None if s is None else float(s.experts.count if s.experts else 0) for s in shapes]),
+        row(
+            ("experts", "", "experts"),
+            [None if s is None else float(s.experts.count if s.experts else 0) for s in shapes],
+        ),
     ]
     for name in PRECISIONS:
         sizes = [None if shape is None else weights_bytes(shape, stored_as(name)).value / 1e6 for shape in shapes]
-        rows.append(row(f"weights in {name}", "MB", sizes))
+        rows.append(row((f"weights in {name}", "MB", "weights_mb"), sizes))
     per_token = [None if shape is None else kv_bytes_per_token(shape, KV_BITS).value / 1e3 for shape in shapes]
-    rows.append(row("keys and values of a token, 16 bit", "kB", per_token))
+    rows.append(row(("keys and values of a token, 16 bit", "kB", "kv_kb_per_token"), per_token))
     return tuple(rows)
 
 
@@ -178,37 +183,14 @@ def _memory(sides: Sequence[Side]) -> tuple[Row, ...]:
         for side in sides
     ]
     rows: list[Row] = []
-    for name, key in (("weights", "weights_bytes"), ("KV cache, reserved", "kv_bytes")):
+    for name, key, metric in (
+        ("weights", "weights_bytes", "held_weights_mb"),
+        ("KV cache, reserved", "kv_bytes", "held_kv_mb"),
+    ):
         values = [one.get(key) for one in facts]
         cells = tuple(Cell(value / 1e6) if isinstance(value, int | float) else Cell() for value in values)
-        rows.append(Row(name, "MB", cells, higher_is_better=False))
+        rows.append(Row(name, "MB", cells, higher_is_better=False, metric=metric))
     return tuple(rows) if any(cell.value is not None for row in rows for cell in row.cells) else ()
-
-
-def _cost(sides: Sequence[Side], speeds: Sequence[Speeds]) -> tuple[Row, ...]:
-    found = [_usd_per_mtok(side, one) for side, one in zip(sides, speeds, strict=True)]
-    listed = [
-        (Cell(), Cell()) if s.price is None else (Cell(s.price.input_usd), Cell(s.price.output_usd)) for s in sides
-    ]
-    return (
-        Row("prompt tokens, price list", "USD/Mtok", tuple(pair[0] for pair in listed), False),
-        Row("output tokens, price list", "USD/Mtok", tuple(pair[1] for pair in listed), False),
-        Row("3 prompt tokens to 1 of answers, price list", "USD/Mtok", tuple(c[0] for c in found), False),
-        Row("output at the best measured rate, rented machine", "USD/Mtok", tuple(c[1] for c in found), False),
-    )
-
-
-def _usd_per_mtok(side: Side, speeds: Speeds) -> tuple[Cell, Cell]:
-    listed, rented = Cell(), Cell()
-    if side.price is not None:
-        pair = (("input", side.price.input_usd), ("output", side.price.output_usd))
-        prices = [given(name, usd, "USD/Mtok", side.price.source) for name, usd in pair]
-        listed = Cell(blended_usd_per_mtok(prices[0], prices[1], 3, 1).value)
-    best = best_output_rate(speeds)
-    if side.rent is not None and best > 0:
-        rent, rate = given("rent", side.rent, "USD/h", "stated"), given("rate", best, "tok/s", "measured")
-        rented = Cell(usd_per_mtok(rent, rate, utilisation(1.0)).value)
-    return listed, rented
 
 
 def _notes(sides: Sequence[Side], num_answers: int, raced: Sequence[Raced], judge: str | None) -> list[str]:
@@ -219,8 +201,7 @@ def _notes(sides: Sequence[Side], num_answers: int, raced: Sequence[Raced], judg
             count = sum(int(f.value or 0) for f in figures if f.name == name)
             if count:
                 notes.append(f"{side.label}: {count:,} {said}.")
-        if side.price is not None and side.price.source != "stated":
-            notes.append(f"{side.label}: prices of {side.price.source}; --price says otherwise.")
+    notes += cost_notes(sides)
     if judge is not None:
         notes.append(
             f"{WRITING}: judged by a language model, {judge}, against a plain text of its own, each pair in both "

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from wayra.base.errors import InvalidParameter
+from wayra.lab.compare.cost import owned, rented
+from wayra.lab.compare.tables import Machine
 
 LABELS = "ABCDEFGH"
 JUDGE = "JUDGE"
@@ -21,7 +23,8 @@ class CompareSettings:
     rounds: of measuring speed; in each, every model has its turn. Of one turn: pp, tg, repeats: lengths to prefill and
     decode, and how often, of models here; concurrency, num_requests: closed loops, and requests of each.
     served_models: a server's name for its model, by label. prices: USD of a million prompt and of a million output
-    tokens, by label. rents: USD an hour of the machine, by label. key_env, key_files: the environment variable or the
+    tokens, by label. rents: USD an hour of the machine, by label. owned: of a machine that was bought the price in USD,
+    the watts and the years of use, by label. key_env, key_files: the environment variable or the
     file, by label or JUDGE, that holds a server's key: where it is, never what it is.
     """
 
@@ -42,6 +45,7 @@ class CompareSettings:
     served_models: Mapping[str, str] = field(default_factory=dict[str, str])
     prices: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
     rents: Mapping[str, float] = field(default_factory=dict[str, float])
+    owned: Mapping[str, tuple[float, float, float]] = field(default_factory=dict[str, tuple[float, float, float]])
     key_env: Mapping[str, str] = field(default_factory=dict[str, str])
     key_files: Mapping[str, str] = field(default_factory=dict[str, str])
 
@@ -51,6 +55,7 @@ class CompareSettings:
         labels = LABELS[: len(self.targets)]
         named: tuple[tuple[str, Mapping[str, object]], ...] = (
             ("model", self.served_models), ("price", self.prices), ("rent", self.rents),
+            ("machine", self.owned),
             ("key", {name: 0 for name in (*self.key_env, *self.key_files) if name != JUDGE}),
         )  # fmt: skip
         for what, given in named:
@@ -69,10 +74,23 @@ class CompareSettings:
         numbers = [*(price for pair in self.prices.values() for price in pair), *self.rents.values()]
         if any(not 0 <= number <= 1e9 for number in numbers):
             raise InvalidParameter("a price or rent is outside 0 to 1,000,000,000 USD")
+        self.machines()
 
     def labelled(self) -> tuple[tuple[str, str], ...]:
         """Label and target of each model."""
         return tuple(zip(LABELS, self.targets, strict=False))
+
+    def machines(self) -> dict[str, Machine]:
+        """What an hour of each model's machine costs, by label, where that was said.
+
+        Raises InvalidParameter for a model that is paid for in two ways and a machine outside the planner's bounds.
+        """
+        ways = (*self.prices, *self.rents, *self.owned)
+        twice = next((label for label in ways if ways.count(label) > 1), None)
+        if twice is not None:
+            raise InvalidParameter(f"{twice} is paid for in two ways; give a price, a rent or a machine bought")
+        found = {label: rented(usd) for label, usd in self.rents.items()}
+        return found | {label: owned(*bought) for label, bought in self.owned.items()}
 
     @property
     def has_server(self) -> bool:

@@ -65,6 +65,17 @@ def best_output_rate(found: Speeds) -> float:
     return max(rates, default=0.0)
 
 
+def best_prefill_rate(found: Speeds) -> float:
+    """Prompt tokens per second of the length that gave most, one request at a time; 0 when none was measured."""
+    rates = [median(values) for (stage, metric), values in found.rounds.items() if _is_prefill(stage, metric)]
+    rates += [one.value or 0.0 for (stage, metric), one in found.figures.items() if _is_prefill(stage, metric)]
+    return max(rates, default=0.0)
+
+
+def _is_prefill(stage: str, metric: str) -> bool:
+    return metric == "rate" and stage.startswith("pp")
+
+
 def races(sides: Sequence[Side], found: Sequence[Speeds]) -> list[Race]:
     """Every tested speed of every two models that ran in the same rounds."""
     labelled = list(zip(sides, found, strict=True))
@@ -93,7 +104,7 @@ def _race(key: Key, labels: tuple[str, str], found: tuple[Speeds, Speeds]) -> Ra
     if ratio is None or ratio.p_value is None:
         return None
     bounds = (ratio.value, ratio.low, ratio.high)
-    return Race(speed_name(key), *labels, len(one), *bounds, NAMES[key[1]][2], ratio.p_value)
+    return Race(speed_name(key), *labels, len(one), *bounds, NAMES[key[1]][2], ratio.p_value, *key)
 
 
 def _cell(found: Speeds, key: Key) -> Cell:

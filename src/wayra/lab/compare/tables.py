@@ -17,17 +17,22 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
-    """One model of a comparison. runs: what was recorded of it. price: None: not known.
+class Machine:
+    """What an hour of the machine that answers costs, and how that is known."""
 
-    rent: USD an hour of the machine that answers.
-    """
+    usd_per_h: float
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One model of a comparison. runs: what was recorded of it. price, machine: how it is paid for; None: not known."""
 
     label: str
     target: str
     runs: tuple[Run, ...]
     price: Price | None = None
-    rent: float | None = None
+    machine: Machine | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,7 @@ class Cell:
 class Row:
     """One line of a table, a cell for each model. higher_is_better: None where neither is.
 
-    stage, metric: of a speed, what was measured of what.
+    metric: the term that defines it. stage: of a speed, of what it was measured.
     """
 
     name: str
@@ -58,7 +63,7 @@ class Row:
 class Race:
     """One speed of two models, measured in turns. ratio: second / first, with its 95 % interval (low, high).
 
-    rounds: turns of each. p_value: of Student's t on the rounds' logarithms.
+    stage, metric: what was measured of what. rounds: turns of each. p_value: of Student's t on the rounds' logarithms.
     """
 
     name: str
@@ -70,6 +75,8 @@ class Race:
     high: float
     higher_is_better: bool
     p_value: float
+    stage: str
+    metric: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +103,9 @@ class Origin:
 class Comparison:
     """names: of the models, by label. tables: by title. scores: of each benchmark, with each model's own interval.
 
-    titles: of the suites. raced: speeds tested; empty where models were not measured in turns. judge: who judged
-    creative writing. verdict: sentences, only of what is significant or open.
+    definitions: of every figure, by its field's or its row's metric. titles: of the suites. raced: speeds tested;
+    empty where models were not measured in turns. judge: who judged creative writing. verdict:
+    sentences, only of what is significant or open.
     """
 
     names: Mapping[str, str]
@@ -110,3 +118,4 @@ class Comparison:
     notes: tuple[str, ...]
     origins: tuple[Origin, ...]
     judge: str | None = None
+    definitions: Mapping[str, str] = field(default_factory=dict[str, str])

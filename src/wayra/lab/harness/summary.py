@@ -5,7 +5,10 @@ from wayra.lab.runs.stored_run import Run
 from wayra.lab.runs.summary import Figure, Summary
 from wayra.lab.statistics import bootstrap_mean, wilson
 
-DEFINITIONS = {"items": "questions judged"}
+DEFINITIONS = {
+    "metrics": "Of EleutherAI's harness, by its own definitions: each metric of a task is the mean over its samples, "
+    "with Wilson's interval where each is right or wrong, else samples resampled.",
+}
 
 
 def summarise(run: Run) -> Summary:
@@ -29,8 +32,10 @@ def summarise(run: Run) -> Summary:
             figures.append(
                 Figure(name, interval.value, "", interval.low, interval.high, task, len(found), higher_is_better=True)
             )
-    figures += _own_values(run, values)
-    return Summary(tuple(figures), DEFINITIONS)
+    terms = {f.name: f"{DEFINITIONS['metrics']} This one: {f.name}." for f in figures}
+    own = _own_values(run, values)
+    terms |= {f.name: f"The harness's own value of {f.name}, which is no mean over samples." for f in own}
+    return Summary((*figures, *own), terms)
 
 
 def _own_values(run: Run, known: dict[str, dict[str, list[float]]]) -> list[Figure]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from wayra.base.errors import RunError
+from wayra.lab.runs.definitions import definitions_of, used_terms
 from wayra.lab.runs.stored_run import Run
 
 
@@ -30,10 +31,18 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Every figure of a run, and what each name means."""
+    """Every figure of a run. terms: what their names are made of, and what each means."""
 
     figures: tuple[Figure, ...]
-    definitions: Mapping[str, str] = field(default_factory=dict[str, str])
+    terms: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def definitions(self) -> dict[str, str]:
+        """What each figure means, by its name."""
+        return definitions_of((figure.name for figure in self.figures), self.terms)
+
+    def used_terms(self) -> dict[str, str]:
+        """The same for people: each term once, however many figures are made of it."""
+        return used_terms((figure.name for figure in self.figures), self.terms)
 
     def find(self, name: str, group: str = "") -> Figure | None:
         return next((f for f in self.figures if f.name == name and f.group == group), None)

@@ -13,7 +13,8 @@ DEFINITIONS: Mapping[str, str] = MappingProxyType(
     {
         "acc": "share of questions whose right choice has the highest log-likelihood (natural, summed over its tokens)",
         "acc_norm": "the same with each log-likelihood divided by the characters of its choice",
-        "strict": "share answered rightly in the form that was asked for (after ####, boxed, or a line Answer: A)",
+        "strict": "share answered rightly in the form that was asked for (after ####, boxed, or a line Answer: A); "
+        "of programs what pass@1 is",
         "flexible": "share answered rightly wherever a reader finds the answer: the last number, a letter in a line",
         "pass@1": "share of answers whose program passes all tests: what continues the prompt, or the last code block",
         "pass@1_flexible": "the same, when code is also taken from elsewhere in the answer",

@@ -1,10 +1,11 @@
-"""The page's sections in their order: verdict, models at a glance, answers, speed, memory, cost, sizes, method."""
+"""The page's sections in order: verdict, models at a glance, answers, speed, memory, cost, sizes, method, meanings."""
 
 from collections.abc import Sequence
 from html import escape
 
+from wayra.lab.compare.definitions import glossary
 from wayra.lab.compare.page.answers import answers, open_questions
-from wayra.lab.compare.page.markup import key, legend, rows_table, section, table
+from wayra.lab.compare.page.markup import key, legend, meanings, rows_table, section, table
 from wayra.lab.compare.page.shell import document
 from wayra.lab.compare.page.speed import memory, speed
 from wayra.lab.compare.tables import Comparison, Row
@@ -15,8 +16,7 @@ GLANCE = (
     ("Specification", "active parameters", "of them active"),
     ("Specification", "context", "context"),
     ("Memory held while running", "weights", "weights"),
-    ("Cost", "3 prompt tokens to 1 of answers, price list", "price, 3 to 1"),
-    ("Cost", "output at the best measured rate, rented machine", "price, rented"),
+    ("Cost", "3 prompt tokens to 1 of output", "3 prompt tokens to 1 of output"),
 )
 MENU = (
     ("verdict", "Verdict"),
@@ -27,6 +27,7 @@ MENU = (
     ("cost", "Cost"),
     ("specification", "Specification"),
     ("method", "How it was measured"),
+    ("definitions", "What the figures mean"),
 )
 
 
@@ -43,6 +44,7 @@ def page(found: Comparison, run_id: str | None) -> str:
         _cost(found),
         _specification(found),
         _method(found, run_id),
+        section("What the figures mean", "definitions", meanings(glossary(found))),
     ]
     content = "".join(sections)
     menu = "".join(f'<a href="#{name}">{escape(text)}</a>' for name, text in MENU if f'id="{name}"' in content)
@@ -115,11 +117,11 @@ def _row(rows: Sequence[Row], name: str) -> Row | None:
 def _cost(found: Comparison) -> str:
     rows = found.tables.get("Cost", ())
     if not any(cell.value is not None for row in rows for cell in row.cells):
-        told = "No price or rent is known of these models; --price and --rent give them."
+        told = "No price or machine is known of these models; --price, --rent and --own give them."
         return section("Cost", "cost", f"<p>{escape(told)}</p>")
     known = [row for row in rows if any(cell.value is not None for cell in row.cells)]
-    lead = "Dollars for a million tokens. A rented machine is counted as busy all the time."
-    return section("Cost", "cost", rows_table("Cost in USD a million tokens", known, list(found.names)), lead)
+    lead = "In US dollars. A machine paid by the hour is counted as busy all the time."
+    return section("Cost", "cost", rows_table("Cost of the machine and of a million tokens", known, found), lead)
 
 
 def _specification(found: Comparison) -> str:
@@ -128,7 +130,7 @@ def _specification(found: Comparison) -> str:
     known = [row for row in rows if any(cell.value is not None for cell in row.cells)]
     if not known:
         return ""
-    shared = rows_table("Architecture, and memory of the weights at each precision", known, list(found.names))
+    shared = rows_table("Architecture, and memory of the weights at each precision", known, found)
     return section("Specification", "specification", shared, lead)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from wayra.lab.compare.tables import Cell, Row
+from wayra.lab.compare.tables import Cell, Comparison, Row
 from wayra.lab.runs.shown import shown
 
 NOT_KNOWN = '<span class="unknown">not known</span>'
@@ -45,9 +45,10 @@ def table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], left:
     )
 
 
-def rows_table(title: str, rows: Sequence[Row], labels: Sequence[str]) -> str:
+def rows_table(title: str, rows: Sequence[Row], found: Comparison) -> str:
     """A comparison's rows, a column for each model."""
-    cells = [[_named(row), *(cell_text(cell) for cell in row.cells)] for row in rows]
+    labels = list(found.names)
+    cells = [[named(row, found), *(cell_text(cell) for cell in row.cells)] for row in rows]
     return table(title, ["<span>what</span>", *(key(label) for label in labels)], cells)
 
 
@@ -70,9 +71,16 @@ def difference(value: float) -> str:
     return "0.0" if abs(value) < PER_MILLE else f"{100 * value:+.1f}".replace("-", "\u2212")
 
 
-def _named(row: Row) -> str:
+def named(row: Row, found: Comparison) -> str:
+    """What a row is of, with its unit; its definition shows under the pointer, and at the page's end for everybody."""
     unit = f' <span class="soft">{escape(row.unit)}</span>' if row.unit else ""
-    return escape(row.name) + unit
+    return f'<abbr title="{escape(found.definitions.get(row.metric, ""))}">{escape(row.name)}</abbr>{unit}'
+
+
+def meanings(terms: Sequence[tuple[str, str]]) -> str:
+    """A list of names and what each means."""
+    listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in terms)
+    return f'<dl class="meanings">{listed}</dl>'
 
 
 def _numeric(place: int, left: int) -> str:

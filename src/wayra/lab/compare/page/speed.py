@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 
 from wayra.lab.compare.page.charts import Point, bars, lines, steps
-from wayra.lab.compare.page.markup import cell_text, key, legend, section, table
+from wayra.lab.compare.page.markup import cell_text, key, legend, named, section, table
 from wayra.lab.compare.tables import Comparison, Raced, Row
 from wayra.lab.runs.shown import shown
 
@@ -89,7 +89,7 @@ def _table(found: Comparison, rows: Sequence[Row], labels: Sequence[str]) -> str
     by_name = {(one.name, one.first, one.second): one for one in found.raced}
     body = [
         [
-            f'{escape(row.name)} <span class="soft">{escape(row.unit)}</span>',
+            named(row, found),
             *(cell_text(cell) for cell in row.cells),
             *(_ratio(by_name.get((row.name, *pair))) for pair in pairs),
         ]
