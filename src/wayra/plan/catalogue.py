@@ -8,7 +8,8 @@ from functools import lru_cache
 from importlib import resources
 from types import MappingProxyType
 
-from wayra.base.errors import InvalidParameter
+from wayra.base.errors import InvalidParameter, UnsupportedModel
+from wayra.plan.models import architecture
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +31,22 @@ class Candidate:
 
 
 def candidates(names: tuple[str, ...] = ()) -> tuple[Candidate, ...]:
-    """All candidates, or those named. Raises InvalidParameter on an unknown name, with the nearest."""
+    """All candidates, or those named, in any spelling of a model. Raises InvalidParameter on an unknown name."""
+    wanted = {_known_id(name) for name in names}
+    return tuple(row for row in _all().values() if not names or row.id in wanted)
+
+
+def _known_id(name: str) -> str:
     known = _all()
-    for name in names:
-        if name not in known:
-            near = ", ".join(difflib.get_close_matches(name, known, n=3) or known)
-            raise InvalidParameter(f"there is no model {name!r} to plan with; nearest: {near}")
-    return tuple(row for row in known.values() if not names or row.id in names)
+    key = name.strip().lower().replace(" ", "-")
+    try:
+        found = key if key in known else architecture(name).name
+    except (InvalidParameter, UnsupportedModel):
+        found = ""
+    if found not in known:
+        near = ", ".join(difflib.get_close_matches(key, known, n=3) or known)
+        raise InvalidParameter(f"there is no model {name[:80]!r} to plan with; nearest: {near}")
+    return found
 
 
 @lru_cache(maxsize=1)

@@ -37,12 +37,10 @@ def under_known_names(table: PriceTable, where: str) -> PriceTable:
     where: for messages. Raises FileFormatError with the nearest names.
     """
     try:
-        for row in table.apis:
-            candidates((row.model,))
         return PriceTable(
             tuple(replace(row, gpu=hardware(row.gpu).name) for row in table.rents),
             tuple(replace(row, gpu=hardware(row.gpu).name) for row in table.purchases),
-            table.apis,
+            tuple(replace(row, model=candidates((row.model,))[0].id) for row in table.apis),
         )
     except InvalidParameter as error:
         raise FileFormatError(f"{where}: {error}") from None

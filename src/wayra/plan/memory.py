@@ -17,7 +17,9 @@ CPU_TOKENIZER_BYTES = 268
 GPU_COUNTS = (1, 2, 4, 8, 16, 32, 64, 128)
 MAX_BATCH = 1 << 16
 MAX_CONTEXT = 1 << 30
+ENCODER_BITS = 16
 _ASSUMED = "assumed: the default of GPU engines"
+_ASSUMED_ENCODER = "assumed: encoders of images are not quantised"
 _MEASURED = "measured on this engine, 2026-11-21: Python, numpy, native library and tokenizer of two models"
 
 
@@ -82,12 +84,20 @@ class Fit:
 
 
 def weights_bytes(model: Architecture, stored: Stored) -> Quantity:
-    """All weights at their real bits."""
+    """All weights at their real bits; an encoder of images stays in 16, whatever the format."""
     where = f"{model.title}: {model.source}"
+    encoder = ""
+    images: list[Quantity] = []
+    if model.image_parameters:
+        encoder = " + image_encoder * encoder_bits"
+        images = [
+            given("image_encoder", model.image_parameters, "", where, note="encoder of images and its projection"),
+            given("encoder_bits", ENCODER_BITS, "bit", _ASSUMED_ENCODER),
+        ]
     return derived(
         "weights_bytes",
         "B",
-        "(linear * linear_bits + tables * embedding * table_bits + small * small_bits) / 8",
+        f"(linear * linear_bits + tables * embedding * table_bits + small * small_bits{encoder}) / 8",
         given("linear", model.linear, "", where, note="projections and experts of all layers"),
         given("linear_bits", stored.linear_bits, "bit", f"{stored.name}: {stored.note}"),
         given("tables", model.tables, "", where, note="1 where the head is the embedding table"),
@@ -95,6 +105,7 @@ def weights_bytes(model: Architecture, stored: Stored) -> Quantity:
         given("table_bits", stored.table_bits, "bit", stored.name),
         given("small", model.small, "", where, note="norms, biases, routers"),
         given("small_bits", stored.small_bits, "bit", stored.name),
+        *images,
     )
 
 
@@ -121,9 +132,19 @@ def kv_bytes(model: Architecture, request: Request, *, block_len: int = 1) -> Qu
         given("context", context, "tok", "asked for", note=note),
         kv_bytes_per_token(model, request.kv_bits),
     ]
+    where = f"{model.title}: {model.source}"
+    if model.image_layers:
+        return derived(
+            "kv_bytes",
+            "B",
+            "batch * ((layers - image_layers) * context + image_layers * image_tokens) / layers * kv_bytes_per_token",
+            *inputs,
+            given("layers", model.num_layers, "", where),
+            given("image_layers", model.image_layers, "", where, note="layers that attend to the image"),
+            given("image_tokens", model.image_tokens, "tok", where, note="one image a sequence, of the largest size"),
+        )
     if model.window is None:
         return derived("kv_bytes", "B", "batch * context * kv_bytes_per_token", *inputs)
-    where = f"{model.title}: {model.source}"
     return derived(
         "kv_bytes",
         "B",

@@ -5,6 +5,7 @@ config.json, from the GGUF file or from the dated table shipped with the package
 """
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -12,10 +13,11 @@ from functools import lru_cache
 from importlib import resources
 from types import MappingProxyType
 
-from wayra.base.errors import FileFormatError, InvalidParameter
+from wayra.base.errors import FileFormatError, InvalidParameter, UnsupportedModel
 from wayra.model.spec import MAX_CONTEXT, MAX_HEAD_DIM, MAX_HEADS, MAX_LAYERS, MAX_VOCAB, MAX_WIDTH, ModelSpec
 
 MAX_EXPERTS = 1 << 16
+MAX_IMAGE_PARAMETERS = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class Experts:
 class Architecture:
     """A decoder in numbers.
 
+    mlp_matrices: of a layer without experts, 3 with a gate, 2 without one. image_layers: those that attend to an image
+    instead of the text, image_tokens: what they keep of it. image_parameters: of the encoder, which stays in 16 bits.
     window: keys a windowed layer keeps (sliding), or the length of its chunks (chunked). window_layers: their number.
     source, as_of: where the numbers are from and when they were read. verified: False where no file was at hand.
     Raises: FileFormatError on numbers outside their bounds or at odds with each other.
@@ -59,6 +63,10 @@ class Architecture:
     window_layers: int = 0
     window_kind: str = "sliding"
     experts: Experts | None = None
+    mlp_matrices: int = 3
+    image_layers: int = 0
+    image_tokens: int = 0
+    image_parameters: int = 0
     source: str = ""
     as_of: str = ""
     verified: bool = True
@@ -75,6 +83,10 @@ class Architecture:
         if self.window is not None:
             _between(f"{self.name}: window", self.window, 1, MAX_CONTEXT)
         _between(f"{self.name}: window_layers", self.window_layers, 0, self.num_layers)
+        _between(f"{self.name}: matrices of a feed-forward layer", self.mlp_matrices, 2, 3)
+        _between(f"{self.name}: image_layers", self.image_layers, 0, self.num_layers - self.window_layers)
+        _between(f"{self.name}: image_tokens", self.image_tokens, 0, MAX_CONTEXT)
+        _between(f"{self.name}: image_parameters", self.image_parameters, 0, MAX_IMAGE_PARAMETERS)
         if (moe := self.experts) is not None:
             _between(f"{self.name}: expert layers", moe.layers, 1, self.num_layers)
             _between(f"{self.name}: experts", moe.count, 1, MAX_EXPERTS)
@@ -100,9 +112,9 @@ class Architecture:
 
     @property
     def dense_mlp(self) -> int:
-        """Weights of gate, up and down in the layers without experts."""
+        """Weights of gate (where there is one), up and down in the layers without experts."""
         layers = self.num_layers - (self.experts.layers if self.experts else 0)
-        return layers * 3 * self.hidden_size * self.ffn_size
+        return layers * self.mlp_matrices * self.hidden_size * self.ffn_size
 
     @property
     def one_expert(self) -> int:
@@ -139,7 +151,7 @@ class Architecture:
 
     @property
     def parameters(self) -> int:
-        return self.tables * self.embedding + self.linear + self.small
+        return self.tables * self.embedding + self.linear + self.small + self.image_parameters
 
     @property
     def active_linear(self) -> int:
@@ -161,11 +173,14 @@ class Architecture:
         return replace(self, window=None, window_layers=0) if kind == "cpu" and self.window is not None else self
 
     def kept_tokens(self, context: float) -> float:
-        """Tokens a sequence of this length keeps, averaged over the layers: windowed ones keep their window only."""
-        if self.window is None:
+        """Tokens a sequence of this length keeps, averaged over the layers: windowed ones keep their window only,
+        those for images one image.
+        """
+        if self.window is None and not self.image_layers:
             return context
-        full = self.num_layers - self.window_layers
-        return (full * context + self.window_layers * min(context, self.window)) / self.num_layers
+        full = self.num_layers - self.window_layers - self.image_layers
+        windowed = self.window_layers * min(context, self.window or 0)
+        return (full * context + windowed + self.image_layers * self.image_tokens) / self.num_layers
 
     def experts_touched(self, tokens: float) -> float:
         """Experts of a layer that a step of so many tokens reads, expected when routing is even.
@@ -202,10 +217,18 @@ def _between(what: str, value: int, low: int, high: int) -> None:
 
 
 def architecture(name: str) -> Architecture:
-    """A shipped description by name or alias. Raises InvalidParameter on an unknown name, with the nearest."""
+    """A shipped description by name or alias, however it is spelled.
+
+    Raises: UnsupportedModel where the weights are closed, InvalidParameter on an unknown name, with the nearest.
+    """
     table, aliases = _shipped()
     key = name.strip().lower()
-    found = table.get(aliases.get(key, key))
+    found = table.get(aliases.get(key, key)) or table.get(aliases.get(spelled := _as_key(key), spelled))
+    if found is None and (vendor := _closed(key)):
+        raise UnsupportedModel(
+            f"{name[:80]!r} cannot be run on hardware of one's own: {vendor} has not published its weights; "
+            "wayra plan weighs closed models by the prices of their APIs"
+        )
     if found is None:
         near = difflib.get_close_matches(key, [*table, *aliases], n=3, cutoff=0.4) or list(table)[:3]
         raise InvalidParameter(
@@ -213,6 +236,33 @@ def architecture(name: str) -> Architecture:
             "or give a config.json or a GGUF file"
         )
     return found
+
+
+def _as_key(name: str) -> str:
+    """ "Llama 3.1 70B Instruct" and "meta-llama/Llama-3.1-70B-Instruct" as the table writes them."""
+    last = name.rpartition("/")[2].replace(" ", "-").replace("_", "-").removeprefix("meta-")
+    return _TUNED.sub("", last)
+
+
+_TUNED = re.compile(r"-(instruct|chat|base|hf|it)\b")
+_CLOSED: Mapping[str, str] = MappingProxyType(
+    {
+        r"gpt-?(3|3\.5|4|4o|4\.1|5)\b(?!.*oss)": "OpenAI",
+        r"chatgpt\b": "OpenAI",
+        r"claude\b": "Anthropic",
+        r"gemini\b": "Google",
+        r"palm\b": "Google",
+        r"rt-?2\b": "Google DeepMind",
+        r"alphaproof\b": "Google DeepMind",
+        r"grok-?(1\.5|3|4)": "xAI",
+    }
+)
+
+
+def _closed(name: str) -> str:
+    """Whose model this is, if its weights were never published; else ""."""
+    plain = name.rpartition("/")[2].replace(" ", "-").replace("_", "-")
+    return next((vendor for pattern, vendor in _CLOSED.items() if re.match(pattern, plain)), "")
 
 
 def architectures() -> tuple[Architecture, ...]:

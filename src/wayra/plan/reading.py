@@ -7,6 +7,8 @@ from pathlib import Path
 
 from wayra.base.errors import FileFormatError, InvalidParameter, ModelNotFound, UnsupportedModel
 from wayra.model.keys import Keys, shown
+from wayra.model.spec import MAX_CONTEXT
+from wayra.plan.images import image_encoder, image_layers
 from wayra.plan.models import Architecture, Experts, architecture, from_spec
 from wayra.plan.stored import Stored
 from wayra.weights.loader import load_weights, model_spec, open_checkpoint
@@ -15,7 +17,7 @@ from wayra.weights.tensors import ModelWeights
 MAX_CONFIG_BYTES = 16 << 20
 FULL_ATTENTION_EVERY = 4
 """Llama 4's layers with a position 4, 8, 12... attend to everything where the file does not say otherwise."""
-_DENSE = frozenset({"llama", "mistral", "qwen2", "qwen3"})
+_DENSE = frozenset({"llama", "mistral", "qwen2", "qwen3", "mllama"})
 _SPARSE = frozenset({"mixtral", "qwen3_moe", "llama4_text"})
 _CLASSES = {
     "LlamaForCausalLM": "llama",
@@ -26,6 +28,9 @@ _CLASSES = {
     "Qwen3MoeForCausalLM": "qwen3_moe",
     "Llama4ForCausalLM": "llama4_text",
     "Llama4ForConditionalGeneration": "llama4_text",
+    "MllamaForCausalLM": "mllama",
+    "MllamaForConditionalGeneration": "mllama",
+    "GPTJForCausalLM": "gptj",
 }
 
 
@@ -114,12 +119,16 @@ def from_config(config: Mapping[str, object], *, name: str, source: str) -> Arch
     text = outer.table("text_config")
     keys = Keys(text, f"{source}, text_config") if text is not None else outer
     kind = _kind(outer, keys)
+    if kind == "gptj":
+        return _gpt_j(keys, name, source)
     num_layers, hidden_size = keys.integer("num_hidden_layers"), keys.integer("hidden_size")
     num_heads = keys.integer("num_attention_heads")
     if num_heads < 1 or num_layers < 1:
         raise FileFormatError(f"{source}: {num_layers} layers of {num_heads} heads; expected at least one of each")
     head_dim = keys.integer("head_dim", hidden_size // num_heads)
     window, window_layers = _window(keys, kind, num_layers)
+    context_len, notes = _context(keys, "max_position_embeddings")
+    images, image_tokens = image_layers(keys, outer) if kind == "mllama" else (0, 0)
     ffn_key = "intermediate_size_mlp" if kind == "llama4_text" else "intermediate_size"
     return Architecture(
         name=name,
@@ -131,7 +140,7 @@ def from_config(config: Mapping[str, object], *, name: str, source: str) -> Arch
         head_dim=head_dim,
         ffn_size=keys.integer(ffn_key),
         vocab_size=keys.integer("vocab_size"),
-        context_len=keys.integer("max_position_embeddings"),
+        context_len=context_len,
         tied=keys.flag("tie_word_embeddings", False),
         attention_bias=kind == "qwen2" or keys.flag("attention_bias", False),
         head_norms=kind in ("qwen3", "qwen3_moe"),
@@ -139,14 +148,60 @@ def from_config(config: Mapping[str, object], *, name: str, source: str) -> Arch
         window_layers=window_layers,
         window_kind="chunked" if kind == "llama4_text" else "sliding",
         experts=_experts(keys, kind, num_layers) if kind in _SPARSE else None,
+        image_layers=images,
+        image_tokens=image_tokens,
+        image_parameters=image_encoder(outer, hidden_size) if kind == "mllama" else 0,
         source=source,
+        note="; ".join([*notes, *_unsaid(outer, kind)]),
     )
+
+
+def _gpt_j(keys: Keys, name: str, source: str) -> Architecture:
+    """GPT-J, which has names of its own for everything, and no gate in its feed-forward layers."""
+    hidden_size, num_heads = keys.integer("n_embd"), keys.integer("n_head")
+    if num_heads < 1:
+        raise FileFormatError(f"{source}: {num_heads} heads; expected at least one")
+    context_len, notes = _context(keys, "n_positions")
+    return Architecture(
+        name=name,
+        title=name,
+        num_layers=keys.integer("n_layer"),
+        hidden_size=hidden_size,
+        num_heads=num_heads,
+        num_kv_heads=num_heads,
+        head_dim=hidden_size // num_heads,
+        ffn_size=keys.integer("n_inner", 4 * hidden_size),
+        vocab_size=keys.integer("vocab_size"),
+        context_len=context_len,
+        tied=keys.flag("tie_word_embeddings", False),
+        mlp_matrices=2,
+        source=source,
+        note="; ".join(notes),
+    )
+
+
+def _context(keys: Keys, name: str) -> tuple[int, list[str]]:
+    """The context a model was made for. No memory depends on it, so that a file may leave it out."""
+    if keys.get(name) is not None:
+        return keys.integer(name), []
+    return MAX_CONTEXT, [f"{keys.source} does not say for how long a context it was made ({name}), so none is too long"]
+
+
+def _unsaid(outer: Keys, kind: str) -> list[str]:
+    """What the numbers leave out."""
+    found: list[str] = []
+    if kind != "mllama" and outer.get("vision_config") is not None:
+        found.append("text model alone: its encoder of images is not counted")
+    if (quantised := outer.table("quantization_config")) is not None:
+        method = shown(quantised.get("quant_method", "of an unnamed kind"))
+        found.append(f"the checkpoint is quantised ({method}); --format says how its weights are counted")
+    return found
 
 
 def _kind(outer: Keys, keys: Keys) -> str:
     names = outer.texts("architectures") or ()
     kind = next((_CLASSES[n] for n in names if n in _CLASSES), "" if names else keys.text("model_type", ""))
-    if kind in _DENSE | _SPARSE:
+    if kind in _DENSE | _SPARSE | {"gptj"}:
         return kind
     seen = shown(names[0] if names else kind)
     raise UnsupportedModel(f"the planner cannot size architecture {seen}; it knows {', '.join(sorted(_CLASSES))}")

@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from wayra.base.errors import InvalidParameter
+from wayra.base.errors import InvalidParameter, UnsupportedModel
 from wayra.plan.claims.claim import Claim, parse_claims
 from wayra.plan.claims.functions import functions
 from wayra.plan.claims.language import derive
@@ -67,7 +67,8 @@ def test_words_come_from_facts_and_comparisons():
         ("X3 + 1", "no single number"),
         ("low(X3)", "no number"),
         ("low(3)", "needs the id of one claim"),
-        ('weights_gb("gpt-5", 8)', "nearest"),
+        ('weights_gb("llama-9", 8)', "nearest"),
+        ('weights_gb("gpt-5", 8)', "has not published its weights"),
         ('weights_gb("llama-3.1-8b")', "cannot be computed"),
         ('weights_gb(3, "x")', "the planner knows no model"),
         ('weights_gb("llama-3.1-8b", "x")', "cannot be computed"),
@@ -85,6 +86,6 @@ def test_words_come_from_facts_and_comparisons():
     ],
 )
 def test_anything_else_is_refused_in_one_sentence(expression: str, message: str):
-    with pytest.raises(InvalidParameter, match=message) as caught:
+    with pytest.raises((InvalidParameter, UnsupportedModel), match=message) as caught:
         derive(expression, "", CLAIMS, TABLE)
     assert "\n" not in str(caught.value)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from wayra.base.errors import FileFormatError, InvalidParameter, SourceError
+from wayra.base.errors import FileFormatError, InvalidParameter, SourceError, UnsupportedModel
 from wayra.plan.claims.claim import Claim, shipped_claims, stated
 from wayra.plan.claims.functions import functions
 from wayra.plan.claims.language import Derived, Functions, derive
@@ -104,7 +104,7 @@ def _check(claim: Claim, known: Mapping[str, Claim], table: Functions, measured:
         return Checked(claim, None, judge_without_derivation(claim), lab=lab)
     try:
         derived = derive(claim.derivation, claim.unit, known, table)
-    except (InvalidParameter, SourceError) as error:
+    except (InvalidParameter, SourceError, UnsupportedModel) as error:
         return Checked(claim, None, judge_without_derivation(replace(claim, relation="equal")), str(error), lab)
     return Checked(claim, derived, judge(claim, derived), lab=lab, disagrees=_disagreement(claim, derived))
 
