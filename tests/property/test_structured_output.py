@@ -13,7 +13,7 @@ from tool_texts import TEMPLATES, events_of, format_of
 from wayra.base.errors import InvalidParameter
 from wayra.engine.grammar import GrammarCompiler
 from wayra.text.from_gguf import tokenizer_from_gguf
-from wayra.text.structure import Choice, JsonObject, JsonSchema, Regex
+from wayra.text.structure import Choice, Grammar, JsonObject, JsonSchema, Regex
 from wayra.text.tools import ArgumentsDelta, CallEnd, CallStart, TextDelta, Tool, ToolChoice
 
 TOKENIZER = tokenizer_from_gguf(byte_level_metadata("smollm"))
@@ -124,6 +124,39 @@ def test_strict_tools_leave_the_text_free_and_enforce_calls_after_their_marker()
         assert takes(compiled, TOKENIZER, text), text
     for text in ("hello <tool_call> x", good.replace("true", "3"), good.replace("now", "later"), f"{good} <tool_call>"):
         assert not takes(compiled, TOKENIZER, text), text
+
+
+NOW_CALL = {"llama3_json": '{"name": "now", "parameters": {"utc": true}}', "pythonic": "[now(utc=True)]"}
+BARE_TAG = {"llama3_json": "<|python_tag|>", "pythonic": "<|python_start|>"}
+
+
+@pytest.mark.parametrize("kind", NOW_CALL)
+def test_strict_tools_enforce_calls_that_need_no_marker_from_their_first_character_on(kind: str) -> None:
+    strict = tuple(Tool(tool.name, "", tool.parameters, is_strict=True) for tool in TOOLS)
+    fmt = format_of(kind)
+    spec = fmt.grammar(strict, ToolChoice("auto"))
+    assert spec is not None
+    compiled = GrammarCompiler(TOKENIZER).compile(spec)
+    good, tag = NOW_CALL[kind], BARE_TAG[kind]
+    free = ("", " ", "hello", "\n 1 < 2", f"I say {good}", f"{tag[:-1]} is no tag")
+    for text in (*free, good, tag + good):
+        assert takes(compiled, TOKENIZER, text), text
+        assert bool(events_of(fmt, [text], {"now"})[:1]) == bool(text)
+        assert any(isinstance(e, CallStart) for e in events_of(fmt, [text], {"now"})) == (text not in free)
+    wrong = (good.replace("rue", "r"), good.replace("now", "later"), good[:1], f" {good}", f"{good} done", f"x {tag}x")
+    for text in wrong:
+        assert not takes(compiled, TOKENIZER, text), text
+    for answer in random_answers(TOKENIZER, spec, NUM_ANSWERS // 4):
+        assert all(event.is_whole for event in events_of(fmt, [answer], {"now"}) if isinstance(event, CallEnd))
+
+
+@pytest.mark.parametrize(("kind", "tag"), BARE_TAG.items())
+def test_a_tag_that_is_a_control_token_may_stand_before_strict_calls(kind: str, tag: str) -> None:
+    strict = (Tool("now", "", "{}", is_strict=True),)
+    spec = format_of(kind, {tag: 7}).grammar(strict, ToolChoice("auto"))
+    assert isinstance(spec, Grammar)
+    assert "(<[7]>)? calls" in spec.lark
+    assert tag not in spec.lark
 
 
 def test_a_model_free_to_choose_is_not_constrained_and_a_missing_tool_is_refused() -> None:

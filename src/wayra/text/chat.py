@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from wayra.base.errors import InvalidParameter, TemplateError
-from wayra.text.template_process import TemplateLimits, TemplateProcess
+from wayra.text.template_process import TemplateFailed, TemplateLimits, TemplateProcess
 
 
 class ChatTemplate:
@@ -59,15 +59,22 @@ class ChatTemplate:
         tools: function schemas. extra: further variables of the template.
         Raises InvalidParameter for malformed messages, TemplateError if the template fails, refuses or exceeds a limit.
         """
+        checked = checked_messages(messages)
         context = {
             **self._tokens,
             **extra,
-            "messages": checked_messages(messages),
+            "messages": checked,
             "tools": None if tools is None else list(tools),
             "add_generation_prompt": add_generation_prompt,
         }
         source = self.tool_source if tools and self.tool_source is not None else self.source
-        return self._process.render(source, context)
+        try:
+            return self._process.render(source, context)
+        except TemplateFailed:
+            texts = _with_empty_texts(checked)
+            if texts == checked:
+                raise
+            return self._process.render(source, {**context, "messages": texts})
 
     def close(self) -> None:
         """End the renderer's process; a later `render` starts another."""
@@ -83,6 +90,17 @@ def checked_messages(messages: Sequence[Mapping[str, object]]) -> list[dict[str,
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Sequence) or not given:
         raise InvalidParameter("messages must be a list of at least one message with role and content")
     return [_checked_message(message, number) for number, message in enumerate(cast(Sequence[object], given))]
+
+
+def _with_empty_texts(messages: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
+    """The messages with an empty text where calls stand alone.
+
+    Clients send null there, and some templates tell calls by it; others fail on what is no text.
+    """
+    return [
+        {**message, "content": ""} if message.get("tool_calls") and message.get("content") is None else dict(message)
+        for message in messages
+    ]
 
 
 def _checked_message(given: object, number: int) -> dict[str, object]:

@@ -17,6 +17,10 @@ from wayra.text.child_watch import ChildWatch
 from wayra.text.template_worker import encode_frame, read_frame
 
 
+class TemplateFailed(TemplateError):
+    """The template cannot be evaluated, at least not with these messages."""
+
+
 @dataclass(frozen=True, slots=True)
 class TemplateLimits:
     """fuel: instructions of the renderer. seconds: processor time of one rendering (see ChildWatch).
@@ -48,8 +52,8 @@ class TemplateProcess:
             self._running_child()
 
     def render(self, source: str, context: Mapping[str, object]) -> str:
-        """Raises TemplateError if the template is wrong, refuses or exceeds a limit, InvalidParameter if the context
-        is not JSON."""
+        """Raises TemplateFailed if the template is wrong, or cannot do what it wants with these messages; TemplateError
+        if it refuses them or exceeds a limit, InvalidParameter if the context is not JSON."""
         request = {
             "source": source,
             "context": context,
@@ -66,7 +70,7 @@ class TemplateProcess:
         if "refused" in answer:
             raise TemplateError(f"the chat template refuses these messages: {answer['refused']}")
         if "text" not in answer:
-            raise TemplateError(f"the chat template failed: {answer.get('error')}; use another template")
+            raise TemplateFailed(f"the chat template failed: {answer.get('error')}; use another template")
         return answer["text"]
 
     def close(self) -> None:

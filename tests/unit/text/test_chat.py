@@ -123,6 +123,21 @@ def test_assistant_message_may_have_only_tool_calls() -> None:
     assert template(source).render([call]) == '{"a": 1}True'
 
 
+def test_calls_alone_have_an_empty_text_for_a_template_that_looks_into_it() -> None:
+    source = "{% for m in messages %}{% if '</think>' in m.content %}x{% endif %}[{{ m.content }}]{% endfor %}"
+    call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}
+    without = {key: value for key, value in call.items() if key != "content"}
+    for message in (call, without):
+        assert template(source).render([*HELLO, message]) == "[Hello][]"
+    assert (
+        template(TEMPLATES["qwen"])
+        .render([*HELLO, call])
+        .endswith('<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call><|im_end|>\n<|im_start|>assistant\n')
+    )
+    with pytest.raises(TemplateError, match="failed"):
+        template("{{ messages[0].content() }}").render([call])
+
+
 _GROWTH = "{{% set n = namespace(s={start}) %}}{{% for i in range(99) %}}{{% set n.s = {step} %}}{{% endfor %}}"
 BOMBS = {
     "nested loops": "{% for i in range(99999) %}{% for j in range(99999) %}x{% endfor %}{% endfor %}",

@@ -1,6 +1,7 @@
 """Grammars that force an answer to be tool calls, in the form a model was trained on."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -47,15 +48,24 @@ def triggered_calls(form: CallForm, tag: str, tag_rule: str, tools: Sequence[Too
 
     tag: as text. tag_rule: how `form.before` begins with it; when it is a control token the text cannot hold it.
     """
-    opening = form.start or form.before
-    if not opening.startswith(tag_rule):
-        raise InvalidParameter("this tool format has no marker, so that strict tools need tool_choice 'required'")
-    rest = opening[len(tag_rule) :]
+    rest = (form.start or form.before).removeprefix(tag_rule)
     before = rest if not form.start else f"{rest} {form.before}"
     calls = [f"{before} {_name(t)} {form.middle} args_{i} {form.after} {form.end}" for i, t in enumerate(tools)]
     trigger = f"trigger[lazy]: TEXT {literal(tag)}" if tag_rule == literal(tag) else f"trigger: TEXT {tag_rule}"
     lark = f"start: (trigger call)* TEXT\n{trigger}\ncall: {_either(calls)}\nTEXT: /(.|\\n)*/"
     return Grammar(lark, tuple((f"args_{i}", _object_schema(tool)) for i, tool in enumerate(tools)))
+
+
+def free_or_calls(forced: Grammar, opening: str, tag: str, tag_rule: str) -> Grammar:
+    """Text as the model likes, unless it begins with `opening`: then the calls that `forced` allows, and nothing else.
+
+    tag: as text, may stand before the calls and nowhere else. tag_rule: how a rule says it.
+    """
+    text = rf"/[ \t\n\r]*([^ \t\n\r{re.escape(opening)}](.|\n)*)?/"
+    if tag_rule == literal(tag):
+        text += rf" & ~/(.|\n)*{re.escape(tag)}(.|\n)*/"
+    lark = f"start: TEXT | ({tag_rule})? calls\ncalls: {forced.lark.removeprefix('start: ')}\nTEXT: {text}"
+    return Grammar(lark, forced.schemas)
 
 
 def python_calls(tools: Sequence[Tool], parallel: bool) -> Grammar:

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 from wayra.base.errors import InvalidParameter
 from wayra.text.structure import GrammarSpec
-from wayra.text.tools.call_grammars import CallForm, forced_calls, literal, python_calls, triggered_calls
+from wayra.text.tools.call_grammars import CallForm, forced_calls, free_or_calls, literal, python_calls, triggered_calls
 from wayra.text.tools.events import Tool, ToolCallParser, ToolChoice
 from wayra.text.tools.json_calls import JsonCallParser, JsonStyle
 from wayra.text.tools.python_calls import CLOSE_TAG, OPEN_TAG, PythonCallParser
@@ -42,7 +42,7 @@ class ToolFormat:
     """One way of writing calls. Immutable; made by `tool_format`.
 
     visible_ids: control tokens that the parser must see: decode with them, as `StreamDecoder(visible=...)` does.
-    is_single: the model was trained on one call an answer.
+    is_single: the model was trained on one call an answer. tag_rule: the tag before calls, as a rule of a grammar.
     """
 
     name: FormatName
@@ -60,7 +60,8 @@ class ToolFormat:
     def grammar(self, tools: Sequence[Tool], choice: ToolChoice, parallel: bool = True) -> GrammarSpec | None:
         """What enforces the choice; None where the model is free. parallel: whether there may be several calls.
 
-        With mode "auto" the model is free unless a tool is strict: then its calls, when it calls, are enforced.
+        With mode "auto" the model is free unless a tool is strict: then its calls, when it calls, are enforced. Where
+        calls need no tag, every answer that begins as calls do ("{" or "[") is calls then.
         Raises InvalidParameter when the choice names no tool or a schema cannot be written in this format.
         """
         if choice.mode == "none" or (choice.mode == "auto" and not any(tool.is_strict for tool in tools)):
@@ -71,22 +72,23 @@ class ToolFormat:
             wanted = f"names {choice.name!r}" if choice.mode == "named" else f"is {choice.mode!r}"
             raise InvalidParameter(f"tool_choice {wanted}, but there is no such tool; give it in tools")
         several = parallel and choice.mode != "named" and not self.is_single
-        if choice.mode == "auto":
-            return self._strict_calls(tools)
-        return python_calls(tools, several) if self.form is None else forced_calls(self.form, tools, several)
+        if choice.mode == "auto" and self.form is not None and not self._is_bare:
+            return triggered_calls(self.form, _style(self.name).open_tag, self.tag_rule, tools)
+        forced = python_calls(tools, several) if self.form is None else forced_calls(self.form, tools, several)
+        if choice.mode != "auto":
+            return forced
+        opening, tag = ("[", OPEN_TAG) if self.form is None else ("{", _LLAMA3.open_tag)
+        return free_or_calls(forced, opening, tag, self.tag_rule)
+
+    @property
+    def _is_bare(self) -> bool:
+        """Whether calls need no tag before them, but are an answer of their own."""
+        return self.form is None or _style(self.name).is_bare
 
     def new_id(self) -> str:
         """A fresh id for a call, of the form the model's template expects."""
         prefix, num_chars = ("", 9) if self.name == "mistral" else ("call_", 24)
         return prefix + "".join(secrets.choice(_ALPHABET) for _ in range(num_chars))
-
-    def _strict_calls(self, tools: Sequence[Tool]) -> GrammarSpec | None:
-        if self.form is None or not self.tag_rule:
-            raise InvalidParameter(
-                f"a tool is strict and tool_choice is 'auto', which calls written as {self.name} have no marker for; "
-                "leave strict out or require a call"
-            )
-        return triggered_calls(self.form, _style(self.name).open_tag, self.tag_rule, tools)
 
 
 def tool_format(template_source: str, special_tokens: SpecialTokens) -> ToolFormat | None:
@@ -101,12 +103,14 @@ def tool_format(template_source: str, special_tokens: SpecialTokens) -> ToolForm
     if "<tool_call>" in template_source:
         return None if any(mark in template_source for mark in _XML_CALLS) else hermes_format(special_tokens)
     if _PYTHONIC.search(template_source):
-        return ToolFormat("pythonic", _visible(special_tokens, OPEN_TAG, CLOSE_TAG))
+        visible = _visible(special_tokens, OPEN_TAG, CLOSE_TAG)
+        return ToolFormat("pythonic", visible, tag_rule=_rule(special_tokens, OPEN_TAG))
     if '"parameters"' in template_source and '"name"' in template_source:
         form = CallForm(literal('{"name": "'), literal('", "parameters": '), literal("}"), literal("; "))
         # The template of Llama 3.1 refuses a conversation in which several calls were made at once.
         is_single = "single tool-call" in template_source or "length == 1" in template_source
-        return ToolFormat("llama3_json", _visible(special_tokens, _LLAMA3.open_tag), is_single, form)
+        opening = _rule(special_tokens, _LLAMA3.open_tag)
+        return ToolFormat("llama3_json", _visible(special_tokens, _LLAMA3.open_tag), is_single, form, opening)
     return None
 
 
