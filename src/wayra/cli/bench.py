@@ -192,7 +192,7 @@ def _measure(
 
 
 def _target(settings: Settings, chosen: "BenchSettings", options: dict[str, Any]) -> "Target":
-    from wayra.cli.generation import load_model
+    from wayra.cli.generation import load_model, refuse_loading_options
     from wayra.client import HttpLimits
     from wayra.lab.targets import LocalTarget, OpenAITarget, OpenAITargetSettings
 
@@ -200,6 +200,7 @@ def _target(settings: Settings, chosen: "BenchSettings", options: dict[str, Any]
     if not chosen.target.startswith(("http://", "https://")):
         fixed: OptionFields = {"prefix_cache": chosen.mode == "traffic", "speculate": "off"}
         return LocalTarget(load_model(settings, {**options, "model": chosen.target}, fixed))
+    refuse_loading_options("TARGET")
     how = OpenAITargetSettings(
         model=chosen.served_model,
         key=key,

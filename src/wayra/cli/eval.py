@@ -28,7 +28,7 @@ Examples:
   wayra eval smollm2 --suite mmlu --data mmlu=data/mmlu --few-shot 5
   wayra eval http://127.0.0.1:8000 --suite mmlu --method generate
   wayra eval smollm2 --via lm-eval --suite hellaswag,arc_easy --limit 100
-  wayra eval http://127.0.0.1:8000 --via inspect --suite inspect_evals/swe_bench
+  wayra eval http://127.0.0.1:8000 --via inspect --suite inspect_evals/swe_bench --limit 5 -- --max-connections 4
   wayra eval --resume latest
 """
 
@@ -61,6 +61,7 @@ SERVER_OPTIONS = (
 
 @click.command("eval", epilog=EPILOG)
 @click.argument("target", required=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- INSPECT'S OPTIONS]")
 @with_options(SUITE_OPTIONS)
 @with_options(ANSWER_OPTIONS)
 @with_options(SERVER_OPTIONS)
@@ -85,6 +86,7 @@ def eval_verb(settings: Settings, target: str | None, as_json: bool, **options: 
     if options["is_list"]:
         list_suites(settings, as_json)
         return
+    _check_arguments(target, options)
     store = RunStore(settings)
     if options["via"] is None:
         stored = _evaluated(settings, store, target, {**options, "as_json": as_json})
@@ -96,6 +98,18 @@ def eval_verb(settings: Settings, target: str | None, as_json: bool, **options: 
     if options["output"] is not None:
         write_json(options["output"], stored, summary)
     report(settings, stored, summary, as_json=as_json, definitions=options["definitions"])
+
+
+def _check_arguments(target: str | None, options: dict[str, Any]) -> None:
+    """Raises UsageError for words that are neither TARGET nor options of Inspect's."""
+    ctx = click.get_current_context()
+    words: tuple[str, ...] = options["arguments"]
+    if target is not None and target.startswith("-"):
+        raise click.UsageError(f"{target[:80]!r} stands where TARGET does; name a TARGET before --", ctx)
+    if words and not words[0].startswith("-"):
+        raise click.UsageError(f"got unexpected extra argument {words[0][:80]!r}; give one TARGET", ctx)
+    if words and options["via"] is None:
+        raise click.UsageError("options after -- are for --via inspect", ctx)
 
 
 def list_suites(settings: Settings, as_json: bool) -> None:

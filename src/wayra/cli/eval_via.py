@@ -4,20 +4,19 @@ import contextlib
 import dataclasses
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from wayra.base.errors import DataError, InvalidParameter, ServerUnreachable, WayraError
+from wayra.base.errors import DataError, InvalidParameter
 from wayra.base.settings import Settings
-from wayra.cli.generation import load_model
+from wayra.cli.generation import load_model, refuse_loading_options
 from wayra.cli.keys import key_of
 
 if TYPE_CHECKING:
     from wayra.lab.runs import Run, RunStore
     from wayra.llm import LLM
 
-START_WITHIN_S = 300.0
+LOADED_WITH = ("context", "threads", "backend", "kv_dtype")
 NOT_TAKEN = ("judge", "samples", "temperature", "top_p", "max_tokens", "num_at_once", "method", "resume")
 
 
@@ -29,6 +28,8 @@ def run_via(settings: Settings, store: "RunStore", target: str, options: dict[st
             raise InvalidParameter(f"--{shown} is wayra's own way of asking; it does not go with --via")
     tasks = tuple(name.strip() for name in (options["suites"] or "").split(",") if name.strip())
     if options["via"] == "lm-eval":
+        if options["arguments"]:
+            raise InvalidParameter("options after -- are Inspect's; --via lm-eval takes none")
         return _lm_eval(settings, store, (target, tasks), options)
     return _inspect(settings, store, (target, tasks), options)
 
@@ -38,11 +39,17 @@ def model_of(settings: Settings, target: str, options: dict[str, Any], max_batch
     from wayra.llm import LLM
 
     if is_url(target):
+        refuse_loading_options("TARGET")
         return LLM(options["served_model"], url=target, api_key=key_of(options, target), settings=settings)
-    if options["served_model"] is not None:
-        raise InvalidParameter("--model is for servers; TARGET is a model")
+    refuse_server_options(options)
     key_of(options, target)  # refuses a key for a model here
     return load_model(settings, {**options, "model": target}, {"max_batch": max_batch})
+
+
+def refuse_server_options(options: dict[str, Any]) -> None:
+    """Raises InvalidParameter when TARGET, a model here, was given what only a server has."""
+    if options["served_model"] is not None:
+        raise InvalidParameter("--model is for servers; TARGET is a model")
 
 
 def is_url(target: str) -> bool:
@@ -70,7 +77,7 @@ def _lm_eval(
         seed=options["seed"] or 0,
     )
     facts = RunFacts(name=f"{target}: {', '.join(tasks)} (lm-eval)", seeds={"harness": chosen.seed})
-    with model_of(settings, target, options, 16) as llm, store.create("lm_eval", _plain(chosen), facts) as run:
+    with store.create("lm_eval", _plain(chosen), facts) as run, model_of(settings, target, options, 16) as llm:
         run.set_facts(target={"model": llm.name, "source": llm.source, "url": llm.url})
         with LiveEval(settings, not options["as_json"]) as progress:
             run_harness(llm, chosen, run, progress.counted)
@@ -81,17 +88,17 @@ def _lm_eval(
 def _inspect(
     settings: Settings, store: "RunStore", asked: tuple[str, tuple[str, ...]], options: dict[str, Any]
 ) -> "Run":
-    from wayra.lab.harness.inspect_run import InspectSettings, check_installed, run_inspect
+    from wayra.lab.harness.inspect_run import InspectSettings, check, run_inspect
     from wayra.lab.runs import RunFacts
 
-    check_installed()
     for name in ("data", "num_shots", "uses_chat", "seed"):
         if options[name]:
             raise InvalidParameter("data, examples, template and seed are Inspect's tasks' own; see `inspect eval`")
     target, tasks = asked
-    chosen = InspectSettings(target, tasks, options["limit"])
+    chosen = InspectSettings(target, tasks, options["limit"], options["arguments"])
+    check(chosen)
     facts = RunFacts(name=f"{target}: {', '.join(tasks)} (inspect)")
-    with _served(settings, target, options) as (url, model), store.create("inspect", _plain(chosen), facts) as run:
+    with store.create("inspect", _plain(chosen), facts) as run, _served(settings, target, options) as (url, model):
         run.set_facts(target={"model": model, "url": url})
         run_inspect(chosen, url, model, key_of(options, url) or settings.api_key, run)
         run.finish()
@@ -102,43 +109,38 @@ def _inspect(
 def _served(settings: Settings, target: str, options: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """The API's address and the model's name there; a model here is served for the time of the block."""
     from wayra.client.api import api_url
-    from wayra.llm import LLM
-
-    def connected(url: str) -> tuple[str, str]:
-        with LLM(options["served_model"], url=url, api_key=key_of(options, url), settings=settings) as llm:
-            return api_url(url), llm.name
 
     if is_url(target):
-        yield connected(target)
+        with model_of(settings, target, options, 1) as llm:
+            found = api_url(target), llm.name
+        yield found
         return
-    url = f"http://127.0.0.1:{_free_port()}"
-    command = [sys.executable, "-m", "wayra", "serve", target, "--port", url.rpartition(":")[2], "--quiet"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
+    refuse_server_options(options)
+    key_of(options, target)  # refuses a key for a model here
+    command = [sys.executable, "-m", "wayra", "serve", f"--model={target}", "--port=0", "--quiet", "--json"]
+    with subprocess.Popen([*command, *_loading(options)], stdout=subprocess.PIPE) as server:
         try:
-            yield _once_up(server, lambda: connected(url))
+            yield _address(server)
         finally:
             server.terminate()
 
 
-def _once_up(server: "subprocess.Popen[bytes]", connected: Callable[[], tuple[str, str]]) -> tuple[str, str]:
-    deadline_s = time.monotonic() + START_WITHIN_S
-    while True:
-        try:
-            return connected()
-        except ServerUnreachable as error:
-            if server.poll() is not None:
-                raise DataError("the model could not be served; what `wayra serve` said is above") from error
-            if time.monotonic() > deadline_s:
-                raise WayraError(f"`wayra serve` did not answer within {START_WITHIN_S:g} s") from error
-            time.sleep(0.2)
+def _loading(options: dict[str, Any]) -> list[str]:
+    """The options that say how to load a model, as they were given."""
+    given = [f"--{name.replace('_', '-')}={options[name]}" for name in LOADED_WITH if options[name] is not None]
+    return [*given, "--mmap"] if options["mmap"] else given
 
 
-def _free_port() -> int:
-    import socket
+def _address(server: "subprocess.Popen[bytes]") -> tuple[str, str]:
+    """What the server says when it can be asked. Raises DataError when it ends instead."""
+    import msgspec
 
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    line = server.stdout.readline() if server.stdout is not None else b""
+    try:
+        found = msgspec.json.decode(line, type=dict[str, Any])
+        return str(found["base_url"]), str(found["model"])
+    except (msgspec.DecodeError, KeyError) as error:
+        raise DataError("the model could not be served; what `wayra serve` said is above") from error
 
 
 def _plain(chosen: object) -> dict[str, object]:

@@ -135,13 +135,21 @@ def _remote(settings: Settings, options: Mapping[str, Any]) -> "LLM":
     from wayra.llm import LLM
 
     ctx = click.get_current_context()
-    for name in LOADING_OPTIONS:
-        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            flag = name.replace("_", "-")
-            raise click.UsageError(f"--{flag} says how to load a model, which the server at --url does; leave it out")
+    refuse_loading_options("--url")
     path = options["api_key_file"]
     key = None if path is None else key_from_file(path)
     return LLM(_asked_model(ctx, options), url=options["url"], api_key=key, settings=settings)
+
+
+def refuse_loading_options(server: str) -> None:
+    """Raises UsageError when the command line says how to load a model. server: what names the one that is asked."""
+    ctx = click.get_current_context()
+    for name in LOADING_OPTIONS:
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            flag = name.replace("_", "-")
+            raise click.UsageError(
+                f"--{flag} says how to load a model, which the server at {server} does; leave it out", ctx
+            )
 
 
 def _asked_model(ctx: click.Context, options: Mapping[str, Any]) -> str | None:

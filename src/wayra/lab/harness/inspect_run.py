@@ -4,12 +4,14 @@ Inspect is a program of its own with sandboxes and agents of its own: it is star
 """
 
 import importlib.util
+import os
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import BinaryIO, cast
 
 import msgspec
 
@@ -24,7 +26,17 @@ INSTALL = "pip install 'wayra[inspect]'"
 GRADES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
 """Inspect's letters: correct, partial, incorrect, no answer."""
 MAX_LOG_BYTES = 4 * 1024**3
-DEFINITIONS = {"items": "samples that Inspect scored", "failed": "samples that ended with an error; in no other figure"}
+WORDS_NAME = "inspect_stderr.txt"
+MAX_WORDS = 500
+LAST_WORDS_S = 30.0
+"""For Inspect to write its log after Ctrl-C, which reaches it too."""
+OURS = ("--model", "--model-base-url", "--log-dir", "--log-format")
+"""Options of Inspect's that say what wayra's own command line says."""
+DEFINITIONS = {
+    "scores": "Of Inspect's scorers: the mean over samples, epochs of one averaged first; C counts 1, P one half, I "
+    "and N 0. Wilson's interval where each is right or wrong, else samples resampled.",
+    "failed": "samples that ended with an error; in no other figure",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,37 +56,106 @@ class InspectSettings:
             raise InvalidParameter("no task of Inspect is named; give --suite TASK, such as inspect_evals/swe_bench")
         if any(task.startswith("-") for task in self.tasks):
             raise InvalidParameter("a task of Inspect begins with a dash; options go after --")
+        for argument in self.arguments:
+            name = argument.partition("=")[0]
+            if name in OURS:
+                raise InvalidParameter(f"{name} is what wayra itself tells Inspect; leave it out")
+            if "api_key" in argument or "api-key" in argument:
+                raise InvalidParameter("a key would be kept in the run's record; give it with --key-env or --key-file")
 
 
-def check_installed() -> None:
-    """Raises DataError saying what to install."""
+def check(chosen: InspectSettings) -> None:
+    """Raises DataError saying what to install, or which task's file is not there."""
     if importlib.util.find_spec("inspect_ai") is None:
         raise DataError(f"--via inspect needs Inspect, which is not installed: {INSTALL}")
+    for task in chosen.tasks:
+        _task_argument(task)
 
 
 def command_of(chosen: InspectSettings, url: str, model: str, logs: Path) -> list[str]:
     """`inspect eval` against the API at url."""
     limit = [] if chosen.limit is None else ["--limit", str(chosen.limit)]
     return [
-        sys.executable, "-m", "inspect_ai", "eval", *chosen.tasks, "--model", f"openai-api/wayra/{model}",
+        sys.executable, "-m", "inspect_ai", "eval", *map(_task_argument, chosen.tasks),
+        "--model", f"openai-api/wayra/{model}",
         "--model-base-url", url, "--log-dir", str(logs), "--log-format", "json", *limit, *chosen.arguments,
     ]  # fmt: skip
 
 
 def run_inspect(chosen: InspectSettings, url: str, model: str, key: str | None, run: RunWriter) -> None:
-    """Ask all tasks; append each sample of Inspect's logs. Inspect writes to this terminal.
+    """Ask all tasks; append each sample of Inspect's logs, also of those that Ctrl-C ended. Inspect writes to this
+    terminal.
 
     Raises DataError when Inspect ends with an error or leaves no log.
     """
     logs = run.path / "inspect"
     # Its client wants a key, even where the server wants none.
     environment = child_environment(WAYRA_API_KEY=key or "none")
-    done = subprocess.run(command_of(chosen, url, model, logs), env=environment, stdout=sys.stderr, check=False)
-    found = sorted(logs.glob("*.json")) if logs.is_dir() else []
+    command = command_of(chosen, url, model, logs)
+    with subprocess.Popen(command, env=environment, stdout=sys.stderr, stderr=subprocess.PIPE) as inspect:
+        words = _Words(cast(BinaryIO, inspect.stderr), run.path / WORDS_NAME)
+        try:
+            inspect.wait()
+        except KeyboardInterrupt:
+            _end(inspect)
+            _append_logs(logs, run)
+            raise
+        finally:
+            words.join()
+    num_logs = _append_logs(logs, run)
+    if inspect.returncode or not num_logs:
+        why = words.error or "its words are above"
+        raise DataError(f"Inspect ended with exit code {inspect.returncode} and {num_logs} logs: {why}")
+
+
+class _Words(threading.Thread):
+    """What Inspect says on stderr, handed on without tracebacks, whose last line is kept; a file has all of it."""
+
+    def __init__(self, stream: BinaryIO, path: Path) -> None:
+        super().__init__(daemon=True)
+        self.error = ""
+        self._stream, self._path = stream, path
+        self.start()
+
+    def run(self) -> None:
+        in_traceback = False
+        with self._path.open("wb") as file:
+            for raw in self._stream:
+                file.write(raw)
+                line = raw.decode("utf-8", "replace")
+                in_traceback = in_traceback or "Traceback (most recent call last)" in line
+                if not in_traceback:
+                    sys.stderr.write(line)
+                elif line.strip() and not line.startswith((" ", "Traceback")):
+                    # The exception itself ends a traceback; another one may follow it.
+                    self.error, in_traceback = line.strip()[:MAX_WORDS], False
+
+
+def _task_argument(task: str) -> str:
+    """Inspect looks for files below the folder it runs in and knows no absolute paths: those are told from there.
+
+    Raises DataError when the file is not there.
+    """
+    name, at, part = task.partition("@")
+    path = Path(name).expanduser()
+    if path.suffix == ".py" and not path.is_file():
+        raise DataError(f"there is no file {name}; --suite takes FILE.py, FILE.py@TASK or PACKAGE/TASK")
+    return f"{os.path.relpath(path)}{at}{part}" if path.is_absolute() else task
+
+
+def _end(inspect: "subprocess.Popen[bytes]") -> None:
+    try:
+        inspect.wait(LAST_WORDS_S)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        inspect.kill()
+
+
+def _append_logs(folder: Path, run: RunWriter) -> int:
+    """How many logs there are."""
+    found = sorted(folder.glob("*.json")) if folder.is_dir() else []
     for log in found:
         append_log(log, run)
-    if done.returncode or not found:
-        raise DataError(f"Inspect ended with exit code {done.returncode} and {len(found)} logs; its words are above")
+    return len(found)
 
 
 def append_log(path: Path, run: RunWriter) -> None:
@@ -135,8 +216,9 @@ def summarise(run: Run) -> Summary:
             figures.append(
                 Figure(name, found.value, "", found.low, found.high, task, len(means), higher_is_better=True)
             )
+    terms = {f.name: f"{DEFINITIONS['scores']} This one: {f.name}." for f in figures}
     figures += [Figure("failed", count, group=task, higher_is_better=False) for task, count in failed.items() if count]
-    return Summary(tuple(figures), DEFINITIONS)
+    return Summary(tuple(figures), {**terms, "failed": DEFINITIONS["failed"]})
 
 
 def _numbers(name: str, score: object) -> list[tuple[str, float]]:

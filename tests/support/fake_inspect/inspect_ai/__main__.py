@@ -1,0 +1,48 @@
+"""`inspect eval`, as far as wayra calls it."""
+
+import json
+import os
+import sys
+import urllib.request
+from pathlib import Path
+
+
+def option(name: str, default: str = "") -> str:
+    return sys.argv[sys.argv.index(name) + 1] if name in sys.argv else default
+
+
+def ask(url: str, model: str, question: str) -> str:
+    body = {"model": model, "max_tokens": 4, "messages": [{"role": "user", "content": question}]}
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {os.environ['WAYRA_API_KEY']}"}
+    request = urllib.request.Request(f"{url}/chat/completions", json.dumps(body).encode(), headers)
+    with urllib.request.urlopen(request) as answer:
+        return str(json.load(answer)["choices"][0]["message"]["content"])
+
+
+def main() -> int:
+    task = sys.argv[2]
+    if task == "broken":
+        print("Error: this task is broken.", file=sys.stderr)
+        return 1
+    if task == "raising":
+        print("a line before", file=sys.stderr)
+        raise KeyError("question")
+    url, model = option("--model-base-url"), option("--model").removeprefix("openai-api/wayra/")
+    with urllib.request.urlopen(f"{url}/models") as answer:
+        card = json.load(answer)["data"][0]
+    samples = [
+        {"id": f"s{i}", "epoch": 1, "input": "2+2?", "target": "4", "output": {"completion": ask(url, model, "2+2?")},
+         "scores": {"match": {"value": "I"}}, "error": None}
+        for i in range(int(option("--limit", "2")))
+    ]  # fmt: skip
+    log = {"version": 2, "status": "success", "eval": {"task": Path(task).name.partition(".")[0]}, "samples": samples,
+           "results": {"argv": sys.argv[1:], "context": card.get("max_model_len")}}  # fmt: skip
+    folder = Path(option("--log-dir"))
+    folder.mkdir(parents=True)
+    (folder / "log.json").write_text(json.dumps(log))
+    print("Log: log.json")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
