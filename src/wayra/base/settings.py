@@ -50,7 +50,7 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
 
     Reads WAYRA_CACHE, WAYRA_RUNS, WAYRA_PREFIX_DISK_MB, XDG_CACHE_HOME, HF_HUB_OFFLINE, WAYRA_ISA, WAYRA_THREADS,
     WAYRA_DEBUG, WAYRA_API_KEY, WAYRA_MACHINE_USD_PER_H, NO_COLOR, DISPLAY, WAYLAND_DISPLAY,
-    OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_TRACES_ENDPOINT. Raises InvalidParameter on a number that is none.
+    OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_TRACES_ENDPOINT. Raises InvalidParameter where a number is none.
     """
     env = os.environ if environ is None else environ
     if explicit := env.get("WAYRA_CACHE"):

@@ -45,3 +45,11 @@ def test_a_child_process_gets_this_environment_with_the_changes(monkeypatch: pyt
     monkeypatch.setenv("WAYRA_TEST_B", "1")
     child = child_environment(WAYRA_TEST_B="2")
     assert (child["WAYRA_TEST_A"], child["WAYRA_TEST_B"]) == ("1", "2")
+
+
+def test_what_an_hour_of_the_machine_costs_is_a_number_or_refused() -> None:
+    assert from_environment({"WAYRA_MACHINE_USD_PER_H": "0.4"}).machine_usd_per_h == 0.4
+    assert from_environment({}).machine_usd_per_h is None
+    for value in ("cheap", "-1", "nan", "inf", "1e9"):
+        with pytest.raises(InvalidParameter, match=r"WAYRA_MACHINE_USD_PER_H is .* expected USD an hour"):
+            from_environment({"WAYRA_MACHINE_USD_PER_H": value})

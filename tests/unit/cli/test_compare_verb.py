@@ -89,6 +89,20 @@ def test_a_server_is_compared_with_a_model_here_and_the_key_is_in_no_record(
     assert all("sk-secret" not in path.read_text() for path in (tmp_path / "runs").rglob("*.json*"))
 
 
+def test_models_here_cost_what_the_settings_say_of_this_machine(
+    call: Call, smollm2_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAYRA_MACHINE_USD_PER_H", "0.4")
+    with fake_server(Script()) as server:
+        code, out, err = call("compare", str(smollm2_path), server.url, *FAST, "--model", "B=fake", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    hour, prompts, outputs, blended = ([cell["value"] for cell in row["cells"]] for row in found["tables"]["Cost"])
+    assert hour == [0.4, None]
+    assert all(cells[0] > 0 and cells[1] is None for cells in (prompts, outputs, blended))
+    assert any(note.startswith("A: the machine costs 0.4 USD an hour") for note in found["notes"])
+
+
 def test_models_take_turns_and_the_rounds_are_paired(call: Call, smollm2_path: Path, tmp_path: Path) -> None:
     model = str(smollm2_path)
     code, out, err = call("compare", model, model, *FAST, "--concurrency", "1,2", "--json")
