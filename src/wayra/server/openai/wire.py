@@ -39,8 +39,11 @@ class Part(Struct):
 
 
 class FunctionCall(Struct, forbid_unknown_fields=True):
+    """parsed_arguments: what OpenAI's own client adds to the calls it parses, and sends back; not used."""
+
     name: str
     arguments: str
+    parsed_arguments: object = None
 
 
 class ToolCall(Struct, forbid_unknown_fields=True):
@@ -51,7 +54,7 @@ class ToolCall(Struct, forbid_unknown_fields=True):
 
 
 class Message(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """annotations, reasoning fields: what answers carry; accepted when a client sends an answer back, and not used."""
+    """annotations, parsed: what answers carry, as clients have them; accepted when one is sent back, and not used."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[Part] | None = None
@@ -60,6 +63,7 @@ class Message(Struct, forbid_unknown_fields=True, omit_defaults=True):
     tool_call_id: str | None = None
     refusal: str | None = None
     annotations: list[dict[str, object]] | None = None
+    parsed: object = None
     audio: None = None
     function_call: None = None
 
