@@ -1,6 +1,6 @@
 """`wayra plan`: which model, where, at what price, for a workload; and why not the others."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
@@ -247,20 +247,14 @@ def _print_plan(made: Plan, show_all: bool) -> None:
         )
     )
     print_line()
-    shown = list(enumerate(made.options, start=1))
-    kept = shown if show_all else _different(shown)[:SHOWN]
-    for place, option in kept:
-        _print_option(place, option)
-    if len(kept) < len(shown):
-        print_line(f"{len(shown) - len(kept)} more options meet it; --all lists them")
-        print_line()
+    kept = _print_options(made.options, show_all)
     if made.conflict is not None:
         print_line(printable(f"Nothing meets it: {made.conflict.explanation}"))
         print_line()
     if made.break_even is not None:
         _print_break_even(made.break_even, show_all)
     _print_rejected(made.rejected, show_all)
-    for warning in dict.fromkeys([*made.warnings, *(text for _, option in kept for text in option.stale)]):
+    for warning in dict.fromkeys([*made.warnings, *(text for option in kept for text in option.stale)]):
         print_line(printable(f"note: {warning}"))
 
 
@@ -277,12 +271,53 @@ def _print_break_even(compared: Comparison, with_curve: bool) -> None:
     print_line()
 
 
-def _different(shown: list[tuple[int, Option]]) -> list[tuple[int, Option]]:
-    """The best option of each kind and model."""
-    first: dict[tuple[str, str], tuple[int, Option]] = {}
-    for place, option in shown:
-        first.setdefault((option.kind, option.model), (place, option))
-    return list(first.values())
+def _print_options(options: Sequence[Option], show_all: bool) -> list[Option]:
+    """Those printed in full: all, or the best of each kind and model; of the ones between, how many there are."""
+    best = _best_of_each(options)
+    last = max(sorted(best)[:SHOWN], default=0)
+    kept: list[Option] = []
+    between: list[tuple[int, Option]] = []
+    for rank, option in enumerate(options if show_all else options[:last], start=1):
+        if not option.known_to_meet and (rank == 1 or options[rank - 2].known_to_meet):
+            _print_between(between)
+            print_line(f"Not known to meet the limit on {' and '.join(option.unknowns)}; wayra bench URL can tell:")
+            print_line()
+        if show_all or rank in best:
+            _print_between(between)
+            _print_option(rank, option)
+            kept.append(option)
+        else:
+            between.append((rank, option))
+    if not show_all and last < len(options):
+        print_line(f"{_span(last + 1, len(options))}: --all lists them")
+        print_line()
+    return kept
+
+
+def _best_of_each(options: Sequence[Option]) -> frozenset[int]:
+    """Ranks of the best option of each kind and model."""
+    first: dict[tuple[str, str], int] = {}
+    for rank, option in enumerate(options, start=1):
+        first.setdefault((option.kind, option.model), rank)
+    return frozenset(first.values())
+
+
+def _print_between(between: list[tuple[int, Option]]) -> None:
+    """One line for options that are like those printed before, so that no rank is missing; empties the list."""
+    if not between:
+        return
+    (first, cheapest), (last, dearest) = between[0], between[-1]
+    costs = [f"{option.usd_per_month.value:,.0f}" for option in (cheapest, dearest)]
+    spread = costs[0] if costs[0] == costs[1] else " to ".join(costs)
+    print_line(
+        f"{_span(first, last):>3}  {spread} USD a month  models shown above: other hardware, formats or providers"
+    )
+    print_line()
+    between.clear()
+
+
+def _span(first: int, last: int) -> str:
+    return f"{first}" if first == last else f"{first} to {last}"
 
 
 def _print_option(place: int, option: Option) -> None:

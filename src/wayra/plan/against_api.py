@@ -25,7 +25,7 @@ class Comparison:
 def against_api(options: Sequence[Option]) -> Comparison | None:
     """Compare the cheapest of each side; an API of the same model goes before another. None when one side is empty."""
     own = [option for option in _able(options) if option.kind in ("rented", "owned") and _can_be_compared(option)]
-    machines = min(own, key=lambda option: option.usd_per_month.value, default=None)
+    machines = min(own, key=Option.rank, default=None)
     return None if machines is None else compared_with(machines, options)
 
 
@@ -34,7 +34,7 @@ def compared_with(option: Option, options: Sequence[Option]) -> Comparison | Non
     if option.kind == "api":
         own = [other for other in _able(options) if other.kind in ("rented", "owned") and _can_be_compared(other)]
         same = [other for other in own if other.model == option.model]
-        machines = min(same or own, key=lambda other: other.usd_per_month.value, default=None)
+        machines = min(same or own, key=Option.rank, default=None)
         return None if machines is None or option.usd_per_mtok.value <= 0 else _comparison(machines, option)
     if not _can_be_compared(option):
         return None

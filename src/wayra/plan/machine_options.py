@@ -184,6 +184,7 @@ def _option(wanted: _Wanted, draft: _Draft) -> Option:
         failures=draft.failures,
         stale=_stale(kind, machine.card.name, wanted.market),
         place=_placed(candidate, machine, workload, count, load),
+        weight_bits=machine.fmt.linear_bits,
     )
 
 

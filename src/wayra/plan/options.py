@@ -56,6 +56,7 @@ class Option:
     usd_per_month: running costs with depreciation; setup_usd: once, for hardware. training: a fine-tuning run, USD on
     rented cards, in hours on one's own. capacity_mtok: what one machine makes in a month at the workload's mix and
     peaks. parts: the options of a hybrid. stale: what is old about the prices used. place: on hardware, where it fits.
+    weight_bits: of a weight as stored; 16 where only the provider knows.
     """
 
     kind: Kind
@@ -78,14 +79,27 @@ class Option:
     parts: tuple["Option", ...] = ()
     stale: tuple[str, ...] = ()
     place: Place | None = None
+    weight_bits: float = 16.0
 
     @property
     def feasible(self) -> bool:
+        """Nothing is known that it fails."""
         return not self.failures
 
-    def rank(self) -> tuple[float, int]:
-        """By cost; of equals, the one of which less must be measured first."""
-        return self.usd_per_month.value, len(self.unknowns)
+    @property
+    def known_to_meet(self) -> bool:
+        """Feasible, and no limit is left that could not be checked."""
+        return self.feasible and not self.unknowns
+
+    def rank(self) -> tuple[bool, float, float, float, float, str]:
+        """What is known to meet every limit goes first; then by cost, to the cent; then by quality.
+
+        Of equals in all of these, the one with more bits a weight, the shorter answer, the name.
+        """
+        scored = sum(score.value for score in self.evidence)
+        latency = self.latency_s.value if self.latency_s is not None else 0.0
+        cents = round(self.usd_per_month.value, 2)
+        return bool(self.unknowns), cents, -scored, -self.weight_bits, latency, self.label
 
 
 def once(failures: Sequence[Failure]) -> tuple[Failure, ...]:

@@ -126,7 +126,8 @@ def _api_option(candidate: Candidate, price: ApiPrice, workload: Workload, stand
     risks = [DEPENDENCE]
     if unknown:
         risks.append(
-            f"its {' and '.join(unknown)} cannot be known from here; wayra bench URL measures what the provider does"
+            f"not known to meet the limit on {' and '.join(unknown)}, which cannot be known from here; "
+            "wayra bench URL measures what the provider does"
         )
     if price.note:
         risks.append(price.note)

@@ -23,7 +23,7 @@ def as_document(made: Plan) -> Row:
     """The whole plan with all explanations as lines of text."""
     return {
         "workload": made.workload,
-        "options": [as_row(option) for option in made.options],
+        "options": [{"rank": rank, **as_row(option)} for rank, option in enumerate(made.options, start=1)],
         "rejected": [as_row(option) for option in made.rejected],
         "conflict": made.conflict,
         "break_even": _comparison(made.break_even) if made.break_even is not None else None,
@@ -40,6 +40,7 @@ def as_row(option: Option) -> Row:
         **{name: quantity.value for name, quantity in numbers_of(option).items()},
         "evidence": option.evidence,
         "risks": option.risks,
+        "known_to_meet": option.known_to_meet,
         "unknowns": option.unknowns,
         "failures": option.failures,
         "stale": option.stale,
@@ -166,6 +167,7 @@ def _light(option: Option, name: str) -> Row:
         "model": option.model,
         "numbers": {name: [q.value, number(q.value), q.unit] for name, q in shown_of.items()},
         "evidence": [[score.benchmark, score.value] for score in option.evidence],
+        "known_to_meet": option.known_to_meet,
         "unknowns": option.unknowns,
         "failures": option.failures,
         "stale": bool(option.stale),
@@ -213,9 +215,10 @@ def _memory(option: Option, machine: serving.Machine) -> Row | None:
 
 
 def _paces(option: Option, machine: serving.Machine, work: Workload) -> Row:
-    """What the machine does at every batch worth trying. low, high: factors of the interval; source: of constants."""
-    constants = machine.constants()
-    output = work.traffic.output_tokens
+    """What the machine does at every batch worth trying, each time with its interval where one is known.
+
+    source: of the constants.
+    """
     tried = serving.paces(machine, serving.of_one_request(work.traffic), work.longest)
     most = serving.best_pace(machine, work)
     carried = None
@@ -223,23 +226,29 @@ def _paces(option: Option, machine: serving.Machine, work: Workload) -> Row:
         each = work.peak_requests_per_s / option.machines.value
         carried = serving.pace_of(machine, work, each, most)
     return {
-        "points": [
-            {
-                "batch": pace.batch,
-                "requests_per_s": pace.requests_per_s,
-                "latency_s": pace.latency_s,
-                "ttft_s": pace.ttft_s,
-                "tpot_s": pace.latency_s / output if output else None,
-            }
-            for pace in tried
-        ],
-        "low": constants.low,
-        "high": constants.high,
-        "source": constants.source,
+        "points": [_point(serving.load_at(machine, work.traffic, pace.batch)) for pace in tried],
+        "source": machine.constants().source,
         "carried": carried.batch if carried is not None else None,
         "most": most.batch if most is not None else None,
         "latency_limit_s": work.latency_p95_s,
         "ttft_limit_s": work.ttft_p95_s,
+    }
+
+
+def _point(load: serving.Load) -> Row:
+    """One batch. within: low and high of each time, None where no measurement says how far off it may be."""
+    times = {"latency_s": load.latency_s, "ttft_s": load.ttft_s}
+    stream = load.tok_per_s
+    paced = stream.value > 0
+    return {
+        "batch": load.batch,
+        "requests_per_s": load.requests_per_s.value,
+        **{name: time.value for name, time in times.items()},
+        "tpot_s": 1 / stream.value if paced else None,
+        "within": {
+            **{name: None if time.low is None else [time.low, time.high] for name, time in times.items()},
+            "tpot_s": [1 / stream.high, 1 / stream.low] if paced and stream.low and stream.high else None,
+        },
     }
 
 

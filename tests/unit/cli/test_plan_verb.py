@@ -1,6 +1,7 @@
 """wayra plan, in this process: scenarios, flags, files, and refusals."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -148,3 +149,14 @@ def test_a_card_may_be_priced_under_any_of_its_names(call: Call):
     code, out, _ = call(*SMALL, *options, "--rent", "h100=0.1")
     assert code == 0
     assert json.loads(out)["options"][0]["usd_per_month"] == pytest.approx(73)
+
+
+def test_no_rank_is_missing_between_those_shown(call: Call):
+    told = call("--scenario", "startup-chatbot")[1].split("Break-even")[0]
+    seen: list[int] = []
+    for first, last in re.findall(r"^ *(\d+)(?: to (\d+))?(?:  |:)", told, re.MULTILINE):
+        seen += range(int(first), int(last or first) + 1)
+    assert len(seen) > 10
+    assert seen == list(range(1, len(seen) + 1))
+    assert "Not known to meet the limit on latency; wayra bench URL can tell:" in told
+    assert told.index("rented at") < told.index("Not known") < told.index("API of")
