@@ -3,8 +3,10 @@
 python benchmarks/planner_speed.py [--write]     (needs pip install 'wayra[plan-validate]', which carries the sample)
 
 Points: Llama 3.1 8B and 70B served by one engine whose prefills and decodes share the cards, with a known concurrency.
-Each GPU is left out in turn; five constants are fitted to the points of the others, their intervals too. --write puts
-the table into docs/plan.md and the constants fitted to all points into the package. Ends in one JSON line.
+Each GPU is left out in turn; five constants are fitted to the points of the others, their intervals too. Two more are
+fitted to times to first token in the same way, with at most 64 requests at once that all fit the KV cache: beyond that
+requests wait for others to end, which the sample does not describe. --write puts the tables into docs/plan.md and the
+constants fitted to all points into the package. Ends in one JSON line.
 
 The form of the roofline was chosen looking at H100 and B200 only. Which runs keep their KV cache in 8 bits
 (`kv_bits_of`) is not in the sample: it is assumed, by engine and checkpoint and for every GPU alike, and the assumption
@@ -19,19 +21,20 @@ import csv
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 from measuring.figures import markdown_table, write_section
+from measuring.first_tokens import FirstToken, predicted, with_first_tokens
 from measuring.shipped_constants import write_shipped
 
 from wayra.plan.calibration import Observation, fit_constants, predict
 from wayra.plan.hardware import hardware
 from wayra.plan.models import architecture
-from wayra.plan.roofline import Constants, Deployment, Load, decode_terms
+from wayra.plan.roofline import MOST_WAITING, Constants, Deployment, Load, decode_terms, prefill_terms, served_batch
 from wayra.plan.stored import stored_as
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,6 +57,7 @@ REPEATED = "nvidia/Llama-3.1-8B-Instruct-FP8"
 @dataclass(frozen=True, slots=True)
 class Point:
     observation: Observation
+    first: FirstToken | None
     system: str
     engine: str
     model: str
@@ -85,15 +89,23 @@ def points() -> Iterator[Point]:
             int(row["tp_size"]),
             kv_bits_of(row),
         )
-        terms = decode_terms(deployment, Load(batch, int(row["isl"]), int(row["osl"])))
+        load = Load(batch, int(row["isl"]), int(row["osl"]))
         yield Point(
-            Observation(terms, float(row["silicon_tpot_ms"]) / 1e3, row["system"]),
+            Observation(decode_terms(deployment, load), float(row["silicon_tpot_ms"]) / 1e3, row["system"]),
+            _first_token(deployment, load, float(row["silicon_ttft_ms"]) / 1e3, row["system"]),
             row["system"],
             row["backend"],
             deployment.model.title,
             FORMATS[row["precision"]],
             row["model_path"] == REPEATED,
         )
+
+
+def _first_token(deployment: Deployment, load: Load, seconds: float, group: str) -> FirstToken | None:
+    if load.batch > MOST_WAITING or served_batch(deployment, load) < load.batch:
+        return None
+    step = decode_terms(deployment, load, interleaved=False)
+    return FirstToken(step, prefill_terms(deployment, load.input_len), load.batch, seconds, group)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +136,15 @@ class Judged:
         }
 
 
+def judged_first(held: Sequence[Point], constants: Constants) -> Judged:
+    """The same of times to first token, where there are any to judge."""
+    kept = [(p, p.first) for p in held if p.first is not None]
+    seen = predicted([first for _, first in kept], constants)
+    true = np.array([first.seconds for _, first in kept])
+    inside = (true >= seen * constants.first_low) & (true <= seen * constants.first_high)
+    return Judged(tuple(p for p, _ in kept), tuple((seen / true).tolist()), tuple(inside.tolist()))
+
+
 def judged(held: Sequence[Point], constants: Constants) -> Judged:
     seen = predict([p.observation for p in held], constants)
     true = np.array([p.observation.seconds for p in held])
@@ -139,21 +160,41 @@ def together(parts: Sequence[Judged]) -> Judged:
     )
 
 
-def left_out(everything: Sequence[Point]) -> dict[str, Judged]:
-    """Each GPU under the constants of the others."""
+def left_out(everything: Sequence[Point]) -> tuple[dict[str, Judged], dict[str, Judged]]:
+    """Each GPU under the constants of the others: times of tokens, and to first tokens."""
     found: dict[str, Judged] = {}
+    first: dict[str, Judged] = {}
     for system in sorted({p.system for p in everything}):
-        fitted = fit_constants([p.observation for p in everything if p.system != system])
-        found[system] = judged([p for p in everything if p.system == system], fitted)
-        print(f"{system}: {found[system].figures()}", flush=True)
-    return found
+        kept = [p for p in everything if p.system != system]
+        held = [p for p in everything if p.system == system]
+        fitted = with_first_tokens(_firsts(kept), fit_constants([p.observation for p in kept]))
+        found[system], first[system] = judged(held, fitted), judged_first(held, fitted)
+        print(f"{system}: {found[system].figures()}, first tokens {first[system].figures()}", flush=True)
+    return found, first
+
+
+def _firsts(chosen: Sequence[Point]) -> list[FirstToken]:
+    return [p.first for p in chosen if p.first is not None]
 
 
 def table(found: Mapping[str, Judged]) -> str:
     pooled = together(list(found.values()))
-    rows = [_row(hardware(system).title, part) for system, part in found.items()]
-    rows.append(_row("all three", pooled))
+    rows = _by_gpu(found, pooled)
     rows.append(_row("all, without the 21 runs below", pooled.only([not p.repeated for p in pooled.held])))
+    return _tables("GPU left out of the fit", rows, pooled)
+
+
+def table_first(found: Mapping[str, Judged]) -> str:
+    pooled = together(list(found.values()))
+    return _tables("GPU left out of the fit: first tokens", _by_gpu(found, pooled), pooled)
+
+
+def _by_gpu(found: Mapping[str, Judged], pooled: Judged) -> list[tuple[str, ...]]:
+    return [*(_row(hardware(system).title, part) for system, part in found.items()), _row("all three", pooled)]
+
+
+def _tables(title: str, rows: Sequence[tuple[str, ...]], pooled: Judged) -> str:
+    """Those rows, and a table of the same points by model, format and engine."""
     parts: list[tuple[str, str, str, bool]] = sorted({_kind(p) for p in pooled.held})
     small = [
         _row(
@@ -163,9 +204,8 @@ def table(found: Mapping[str, Judged]) -> str:
         for kind in parts
         for engine, model, precision, odd in [kind]
     ]
-    head = ("GPU left out of the fit", "points", "MAPE", "median ratio", "within the interval")
-    second = ("of these", "points", "MAPE", "median ratio", "within the interval")
-    return f"{markdown_table(head, rows)}\n\n{markdown_table(second, small)}"
+    columns = ("points", "MAPE", "median ratio", "within the interval")
+    return f"{markdown_table((title, *columns), rows)}\n\n{markdown_table(('of these', *columns), small)}"
 
 
 def _kind(point: Point) -> tuple[str, str, str, bool]:
@@ -190,7 +230,8 @@ def constants_of(everything: Sequence[Point]) -> Constants:
         f"fitted to {len(everything)} deployments of Llama 3.1 8B and 70B on H100, H200 and B200, in the sample of "
         f"{PACKAGE}, {today}; interval: errors on a GPU left out"
     )
-    return fit_constants([p.observation for p in everything], source=source)
+    found = fit_constants([p.observation for p in everything], source=source)
+    return replace(with_first_tokens(_firsts(everything), found), kind="gpu")
 
 
 def main() -> None:
@@ -198,14 +239,18 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write the table and the constants")
     options = parser.parse_args()
     everything = list(points())
-    found = left_out(everything)
+    found, first = left_out(everything)
     pooled = together(list(found.values()))
-    print(table(found))
+    print(table(found), table_first(first), sep="\n\n")
+    constants = constants_of(everything)
     if options.write:
         write_section(DOCUMENT, "planner_speed", table(found))
-        write_shipped("gpu", constants_of(everything))
-    result = {system: part.figures() for system, part in found.items()}
+        write_section(DOCUMENT, "planner_first_tokens", table_first(first))
+        write_shipped("gpu", constants)
+    result: dict[str, object] = {system: part.figures() for system, part in found.items()}
     clean = pooled.only([not p.repeated for p in pooled.held])
+    result["first_tokens"] = together(list(first.values())).figures()
+    result["constants"] = asdict(constants)
     print(json.dumps({**result, "all": pooled.figures(), "all_without_repeated": clean.figures(), "bar": BAR}))
 
 

@@ -16,7 +16,17 @@ from wayra.plan.hardware import hardware, this_machine
 from wayra.plan.memory import Fit, Request, fit
 from wayra.plan.quantity import Quantity, explain, number
 from wayra.plan.reading import Described, describe
-from wayra.plan.roofline import Constants, Deployment, Load, Speed, decode_terms, prefill_terms, speed
+from wayra.plan.roofline import (
+    NOT_VALIDATED,
+    Constants,
+    Deployment,
+    Load,
+    Speed,
+    decode_terms,
+    first_token,
+    prefill_terms,
+    speed,
+)
 from wayra.plan.stored import FORMATS, Stored, kv_bits, stored_as
 from wayra.weights.sources.aliases import ALIASES
 from wayra.weights.sources.resolve import resolve
@@ -119,11 +129,11 @@ def _usual(model: str, *, on_cpu: bool) -> Stored:
 
 
 def _speeds(deployment: Deployment, request: Request, constants: Constants) -> dict[str, Speed]:
-    step = decode_terms(deployment, Load(request.batch, request.context, 0), interleaved=False)
-    return {
-        "decode_step": speed(step, constants),
-        "prefill": speed(prefill_terms(deployment, request.context), constants),
-    }
+    terms = decode_terms(deployment, Load(request.batch, request.context, 0), interleaved=False)
+    step = speed(terms, constants)
+    prompt = speed(prefill_terms(deployment, request.context), constants.of_prompts())
+    first = first_token(step, prompt, request.batch, constants)
+    return {"decode_step": step, "prefill": prompt} | ({"first_token": first} if first is not None else {})
 
 
 def _document(deployment: Deployment, request: Request, found: Fit) -> dict[str, object]:
@@ -149,6 +159,7 @@ def _document(deployment: Deployment, request: Request, found: Fit) -> dict[str,
 def _as_row(time: Speed) -> dict[str, object]:
     return {
         "seconds": time.seconds,
+        "validated": time.low is not None,
         "low": time.low,
         "high": time.high,
         "bounded_by": time.bounded_by,
@@ -203,10 +214,13 @@ def _print_speed(document: dict[str, object]) -> None:
     rate = int(str(document["batch"])) / step["seconds"]
     print_line(f"  decode step {_ms(step)}, {number(rate)} tok/s over all sequences; bounded by {step['bounded_by']}")
     print_line(f"  reading one prompt {_ms(prefill)}; bounded by {prefill['bounded_by']}")
+    if first := times.get("first_token"):
+        print_line(f"  first token of a request to a server {_ms(first)}; bounded by {first['bounded_by']}")
 
 
 def _ms(time: dict[str, float]) -> str:
-    return f"{number(time['seconds'] * 1e3)} ms ({number(time['low'] * 1e3)} to {number(time['high'] * 1e3)})"
+    within = f"{number(time['low'] * 1e3)} to {number(time['high'] * 1e3)}" if time["validated"] else NOT_VALIDATED
+    return f"{number(time['seconds'] * 1e3)} ms ({within})"
 
 
 def _texts(value: object) -> list[str]:

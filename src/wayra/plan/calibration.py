@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wayra.base.errors import InvalidParameter
-from wayra.plan.constants import default_constants
+from wayra.plan.constants import OF_PROMPTS, default_constants
 from wayra.plan.roofline import LINK_SHARE, Constants, Terms
 
-SUMS = 6
 START = Constants(0.7, 0.5, 1e-5, 1e-5, 1e-5)
 # A CPU reads the KV cache after the weights; see roofline.py.
 START_ON_CPU = replace(START, kv_share=0.6)
@@ -27,13 +26,14 @@ Array = NDArray[np.float64]
 class Observation:
     """One measured time. group: what is left out together when intervals are made (the hardware, or the model).
 
-    kind: of the hardware.
+    kind: of the hardware. is_prompt: the time of reading a prompt, not of a step or a token.
     """
 
     terms: Terms
     seconds: float
     group: str
     kind: str = ""
+    is_prompt: bool = False
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.seconds) and self.seconds > 0):
@@ -42,7 +42,9 @@ class Observation:
 
 def predict(observations: Sequence[Observation], constants: Constants) -> Array:
     """Seconds of each observation under these constants."""
-    return _seconds(_columns(observations), constants)
+    columns = _columns(observations)
+    of_prompts = [item.is_prompt for item in observations]
+    return np.where(of_prompts, _seconds(columns, constants.of_prompts()), _seconds(columns, constants))
 
 
 def fit_constants(observations: Sequence[Observation], *, source: str = "", folds: int = 5) -> Constants:
@@ -51,31 +53,61 @@ def fit_constants(observations: Sequence[Observation], *, source: str = "", fold
     The interval is of the errors each group shows when the fit has not seen it: the quantile of their scatter around
     the group's median, corrected for a finite sample, and beyond it the largest median of any group, for new hardware
     (or a new model) has a shift of its own. Where there is one group, that of `folds` parts of its runs, without shift.
-    Raises: InvalidParameter with fewer than MIN_RUNS observations, or with several kinds of hardware.
+    Times of steps give all constants but those of prompts, for which fewer than MIN_RUNS prompts leave what is shipped.
+    Raises: InvalidParameter with fewer than MIN_RUNS times of steps, or with several kinds of hardware.
     """
     kinds = sorted({item.kind for item in observations})
     if len(kinds) > 1:
         raise InvalidParameter(f"the runs are of several kinds of hardware ({', '.join(kinds)}); calibrate each alone")
-    if len(observations) < MIN_RUNS:
-        raise InvalidParameter(f"{len(observations)} runs to calibrate with; expected {MIN_RUNS} or more")
-    columns = _columns(observations)
+    steps = [item for item in observations if not item.is_prompt]
+    if len(steps) < MIN_RUNS:
+        raise InvalidParameter(f"{len(steps)} runs to calibrate with; expected {MIN_RUNS} or more")
+    kind = kinds[0]
+    start = START_ON_CPU if kind == "cpu" else START
+    best, low, high = _fitted(steps, folds, Coded(_encode(start), _decode))
+    if not any(item.terms.sums for item in steps):
+        # No run shares a model over cards, so any value fits.
+        best = replace(best, sum_s=default_constants(kind).sum_s if kind else 0.0)
+    best = replace(best, low=low, high=high, source=source, kind=kind)
+    prompts = [item for item in observations if item.is_prompt]
+    if kind != "cpu" or len(prompts) < MIN_RUNS:
+        return _with_shipped_prompts(best) if kind else best
+    of_prompts = Coded(np.zeros(2), lambda coded: _decode_prompts(coded, best))
+    best, low, high = _fitted(prompts, folds, of_prompts)
+    return replace(best, prompt_low=low, prompt_high=high)
+
+
+def _with_shipped_prompts(found: Constants) -> Constants:
+    shipped = default_constants(found.kind)
+    known = {name: getattr(shipped, name) for name in OF_PROMPTS}
+    if not any(known.values()):
+        return found
+    return replace(found, **known, source=f"{found.source}; those of prompts as shipped, {shipped.source}")
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """Where a search begins, and the constants that coded numbers stand for: every coded value is a possible one."""
+
+    start: Array
+    decode: Callable[[Array], Constants]
+
+
+def _fitted(observations: Sequence[Observation], folds: int, coded: Coded) -> tuple[Constants, float, float]:
+    """The constants, and the factors of the interval."""
     times = np.array([item.seconds for item in observations])
-    start = START_ON_CPU if kinds[0] == "cpu" else START
     parts = _folds(observations, folds)
     errors = np.empty(len(times))
     for part in np.unique(parts):
         held = parts == part
-        found = _minimise(columns[:, ~held], times[~held], start)
-        errors[held] = np.log(times[held] / _seconds(columns[:, held], found))
-    low, high = _interval(errors, parts) if len({item.group for item in observations}) > 1 else _quantiles(errors)
-    best = _minimise(columns, times, start)
-    if not columns[SUMS].any():
-        # No run shares a model over cards, so any value fits.
-        best = replace(best, sum_s=default_constants(kinds[0]).sum_s if kinds[0] else 0.0)
-    return replace(best, low=math.exp(min(low, 0.0)), high=math.exp(max(high, 0.0)), source=source, kind=kinds[0])
+        found = _minimise([item for item, out in zip(observations, held, strict=True) if not out], coded)
+        left = [item for item, out in zip(observations, held, strict=True) if out]
+        errors[held] = np.log(times[held] / predict(left, found))
+    low, high = interval_of(errors, parts) if len({item.group for item in observations}) > 1 else _quantiles(errors)
+    return _minimise(observations, coded), math.exp(min(low, 0.0)), math.exp(max(high, 0.0))
 
 
-def _interval(errors: Array, groups: NDArray[np.int64]) -> tuple[float, float]:
+def interval_of(errors: Array, groups: NDArray[np.int64]) -> tuple[float, float]:
     """For a group that is none of these: scatter within groups, and the largest shift of one on both sides."""
     medians = np.array([np.median(errors[groups == group]) for group in groups])
     low, high = _quantiles(errors - medians)
@@ -104,12 +136,14 @@ def _columns(observations: Sequence[Observation]) -> Array:
 
 
 def _seconds(columns: Array, constants: Constants) -> Array:
-    weights, kv, compute, prefill, link, layers, sums, sequences = columns
+    weights, kv, compute, prefill, link, layers, sums, sequences, attention = columns
     beside = 0.0 if constants.kv_share else kv
     step = np.maximum((weights + beside) / constants.bandwidth_share, compute / constants.compute_share)
     if constants.kv_share:
         step = step + kv / constants.kv_share
-    other = prefill / constants.compute_share + link / LINK_SHARE
+    prompts = prefill / (constants.prompt_share or constants.compute_share)
+    prompts = prompts + attention / (constants.attention_share or constants.compute_share)
+    other = prompts + link / LINK_SHARE
     return step + other + layers * constants.layer_s + sums * constants.sum_s + sequences * constants.sequence_s
 
 
@@ -133,18 +167,31 @@ def _decode(coded: Array) -> Constants:
     return Constants(bandwidth, compute, layer_s, sum_s, sequence_s, kv_share=apart[0] if apart else 0.0)
 
 
-def _minimise(columns: Array, times: Array, start: Constants) -> Constants:
-    """Nelder and Mead's simplex over the coded constants: five numbers or six, a loss with corners."""
+def _decode_prompts(coded: Array, steps: Constants) -> Constants:
+    products, attention = (1 / (1 + np.exp(-np.clip(coded, -27.0, 27.0)))).tolist()
+    return replace(steps, prompt_share=products, attention_share=attention)
 
-    def loss(coded: Array) -> float:
-        return float(np.mean(np.abs(np.log(_seconds(columns, _decode(coded)) / times))))
 
-    first = _simplex(loss, _encode(start))
+def _minimise(observations: Sequence[Observation], coded: Coded) -> Constants:
+    columns, times = _columns(observations), np.array([item.seconds for item in observations])
+    of_prompts = observations[0].is_prompt
+
+    def loss(at: Array) -> float:
+        constants = coded.decode(at)
+        seconds = _seconds(columns, constants.of_prompts() if of_prompts else constants)
+        return float(np.mean(np.abs(np.log(seconds / times))))
+
+    return coded.decode(least_of(loss, coded.start))
+
+
+def least_of(loss: Callable[[Array], float], start: Array) -> Array:
+    """Where a loss of a few numbers, which may have corners, is least near `start`."""
     # A second start from the first answer leaves the flat simplex the first one may have ended in.
-    return _decode(_simplex(loss, first))
+    return _simplex(loss, _simplex(loss, start))
 
 
 def _simplex(loss: Callable[[Array], float], start: Array) -> Array:
+    """Source: Nelder and Mead 1965."""
     points = [start, *(start + 0.5 * step for step in np.eye(len(start)))]
     values = [loss(point) for point in points]
     for _ in range(_STEPS):

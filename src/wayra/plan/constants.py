@@ -14,6 +14,10 @@ from wayra.plan.roofline import Constants
 
 SHARES = ("bandwidth_share", "compute_share")
 KV_SHARE = "kv_share"
+OPTIONAL_SHARES = (KV_SHARE, "prompt_share", "attention_share", "wait_share")
+OPTIONAL_INTERVALS = {"prompts": ("prompt_low", "prompt_high"), "first tokens": ("first_low", "first_high")}
+OPTIONAL = (*OPTIONAL_SHARES, "first_token_s", *(name for ends in OPTIONAL_INTERVALS.values() for name in ends))
+OF_PROMPTS = tuple(name for name in OPTIONAL if name != KV_SHARE)
 TIMES = ("layer_s", "sum_s", "sequence_s")
 
 
@@ -59,7 +63,7 @@ def as_toml(constants: Constants) -> str:
     lines: list[str] = []
     for field in fields(Constants):
         value = getattr(constants, field.name)
-        if field.name == KV_SHARE and not value:
+        if field.name in OPTIONAL and not value:
             continue
         shown = '"' + value.replace("\\", "/").replace('"', "'") + '"' if isinstance(value, str) else repr(float(value))
         lines.append(f"{field.name} = {shown}")
@@ -68,21 +72,26 @@ def as_toml(constants: Constants) -> str:
 
 def _checked(row: Mapping[str, object], where: str) -> Constants:
     numbers: dict[str, float] = {}
-    for name in (*SHARES, KV_SHARE, *TIMES, "low", "high"):
-        value = row.get(name, 0.0 if name == KV_SHARE else None)
+    for name in (*SHARES, *TIMES, "low", "high", *OPTIONAL):
+        value = row.get(name, 0.0 if name in OPTIONAL else None)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise FileFormatError(f"{where}: {name} is {value!r}; expected a number")
         numbers[name] = float(value)
     for name in SHARES:
         if not 0 < numbers[name] <= 1:
             raise FileFormatError(f"{where}: {name} is {numbers[name]:g}; expected more than 0 and at most 1")
-    if not 0 <= numbers[KV_SHARE] <= 1:
-        raise FileFormatError(f"{where}: {KV_SHARE} is {numbers[KV_SHARE]:g}; expected 0 (with the weights) to 1")
-    for name in TIMES:
+    for name in OPTIONAL_SHARES:
+        if not 0 <= numbers[name] <= 1:
+            raise FileFormatError(f"{where}: {name} is {numbers[name]:g}; expected 0 (for none of its own) to 1")
+    for name in (*TIMES, "first_token_s"):
         if not 0 <= numbers[name] <= 10:
             raise FileFormatError(f"{where}: {name} is {numbers[name]:g}; expected 0 to 10 seconds")
     if not 0 < numbers["low"] <= 1 <= numbers["high"]:
         raise FileFormatError(f"{where}: the interval {numbers['low']:g} to {numbers['high']:g} must hold 1")
+    for what, ends in OPTIONAL_INTERVALS.items():
+        low, high = (numbers[name] for name in ends)
+        if (low or high) and not 0 < low <= 1 <= high:
+            raise FileFormatError(f"{where}: the interval of {what} {low:g} to {high:g} must hold 1")
     kind = str(row.get("kind", ""))
     if kind not in ("", *KINDS):
         raise FileFormatError(f"{where}: kind is {kind[:40]!r}; expected one of {', '.join(KINDS)}")

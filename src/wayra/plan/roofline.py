@@ -8,15 +8,22 @@ One form for every engine and machine:
 Where a kv_share was fitted, the bytes above are those of the weights, and the KV cache is read after them at its own
 share of the bandwidth: on a CPU nothing overlaps the attention, and its short stretches do not stream as weights do.
 
+Reading a prompt takes the same form. On a CPU it is read in steps of 512 tokens, and its attention comes apart, in the
+16-bit type of the KV cache:
+
+    prompt = max(steps * bytes / (bandwidth * bandwidth_share), operations / (peak * prompt_share))
+             + operations of attention / (16-bit peak * attention_share) + steps * layers * layer_s + sequence_s
+
 A server under a steady number of requests reads one prompt for each answer that ends: between two tokens of one stream
 it spends (batch - 1) / output_len of a prefill besides the step. That is what time per output token measures.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 from wayra.base.errors import InvalidParameter
 from wayra.plan.hardware import Hardware
-from wayra.plan.memory import kv_room_bytes
+from wayra.plan.memory import CPU_BUFFERS, kv_room_bytes
 from wayra.plan.models import Architecture
 from wayra.plan.stored import Stored
 
@@ -24,6 +31,9 @@ LINK_SHARE = 0.7
 SUMS_PER_LAYER = 2
 ACTIVATION_BYTES = 2
 MAX_BATCH = 1 << 16
+MOST_WAITING = 64
+"""Requests at once up to which times to first token were compared with measured ones."""
+NOT_VALIDATED = "not validated: no measured times to compare with"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +72,8 @@ class Load:
 class Terms:
     """What the constants multiply. Seconds at the limits of the hardware, counts for the rest.
 
-    weights_s, kv_s, compute_s: of a decode step. prefill_s: operations of the prefills that fall on one step.
-    link_s: of the sums over cards. layers, sums, sequences: counts a step.
+    weights_s, kv_s, compute_s: of a decode step, or of reading a prompt. prefill_s: operations of the prefills that
+    fall on one step. attention_s: of prompts, on a CPU. link_s: of the sums over cards. The others are counts.
     """
 
     weights_s: float
@@ -74,6 +84,7 @@ class Terms:
     layers: float
     sums: float
     sequences: float
+    attention_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +92,12 @@ class Constants:
     """Five numbers fitted to runs of one class of engine and hardware. Shares lie in (0, 1], times are seconds.
 
     kv_share: a sixth, of the bandwidth, where the KV cache is read after the weights; 0 where with them.
+    prompt_share, attention_share: of the peaks, in the products and in the attention of prompts; 0 where all operations
+    reach compute_share.
     low, high: factors around a prediction that hold nine of ten runs on hardware left out of the fit.
+    prompt_low, prompt_high: the same around the time of reading a prompt; 0 where nothing measured says so.
+    first_token_s, wait_share: of a server, what a request takes besides, and the share of the other prompts that are
+    read before its own; first_low, first_high: around its time to first token, with MOST_WAITING requests at most.
     kind: of the hardware they are for ("gpu", "unified", "cpu"), "" where that is not said.
     """
 
@@ -95,15 +111,41 @@ class Constants:
     source: str = ""
     kind: str = ""
     kv_share: float = 0.0
+    prompt_share: float = 0.0
+    attention_share: float = 0.0
+    prompt_low: float = 0.0
+    prompt_high: float = 0.0
+    first_token_s: float = 0.0
+    wait_share: float = 0.0
+    first_low: float = 0.0
+    first_high: float = 0.0
+
+    @property
+    def first_interval(self) -> tuple[float, float] | None:
+        """Around times to first token; None where they are not fitted to measured ones."""
+        return (self.first_low, self.first_high) if self.first_high else None
+
+    def interval(self, *, is_prompt: bool) -> tuple[float, float] | None:
+        """low and high, or those of prompts; None where nothing measured says how far off such times may be."""
+        low, high = (self.prompt_low, self.prompt_high) if is_prompt else (self.low, self.high)
+        return (low, high) if high else None
+
+    def of_prompts(self) -> "Constants":
+        """Those that reading a prompt takes the place of a step with. low and high are 0 where they are not known."""
+        share = self.prompt_share or self.compute_share
+        return replace(self, compute_share=share, low=self.prompt_low, high=self.prompt_high)
 
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Seconds, with the interval. bounded_by: the largest part, in words. shares: part of each term, summing to 1."""
+    """Seconds, with the interval. bounded_by: the largest part, in words. shares: part of each term, summing to 1.
+
+    low, high: None where no measurement says how far off such a time may be.
+    """
 
     seconds: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     bounded_by: str
     shares: tuple[tuple[str, float], ...]
 
@@ -130,11 +172,33 @@ def weight_bytes_read(model: Architecture, stored: Stored, tokens: float) -> flo
     ) / 8
 
 
+def attended(model: Architecture, tokens: float) -> float:
+    """Pairs of tokens that attend while a prompt is read, averaged over the layers: as far as a window reaches back."""
+    pairs = tokens * model.kept_tokens(tokens) / 2
+    window = model.window
+    if window is None or tokens <= window:
+        return pairs
+    if model.window_kind == "chunked":
+        whole, rest = divmod(tokens, window)
+        inside = (whole * window**2 + rest**2) / 2
+    else:
+        inside = window * tokens - window**2 / 2
+    return pairs + model.window_layers / model.num_layers * (inside - tokens * window / 2)
+
+
+def attention_flops(model: Architecture, tokens: float) -> float:
+    """Operations of a prompt's attention: a product with the key and one with the value for each pair."""
+    return 4 * model.num_layers * model.num_heads * model.head_dim * attended(model, tokens)
+
+
+def product_flops(model: Architecture, tokens: float) -> float:
+    """Operations of a prompt's projections, and of the head for its last token."""
+    return 2 * model.active_linear * tokens + 2 * model.embedding
+
+
 def prefill_flops(model: Architecture, tokens: float) -> float:
-    """Operations of reading a prompt: projections, and each token's attention over the half before it."""
-    kept = model.kept_tokens(tokens)
-    attention = 2 * model.num_layers * model.num_heads * model.head_dim * tokens * kept
-    return 2 * model.active_linear * tokens + attention + 2 * model.embedding
+    """Operations of reading a prompt."""
+    return product_flops(model, tokens) + attention_flops(model, tokens)
 
 
 def decode_terms(deployment: Deployment, load: Load, *, interleaved: bool = True) -> Terms:
@@ -145,19 +209,26 @@ def decode_terms(deployment: Deployment, load: Load, *, interleaved: bool = True
     if not prefills:
         return terms_of(work, deployment)
     both = replace(work, link_bytes=_link_bytes(deployment, batch + prefills * load.input_len))
-    read_s = prefill_flops(deployment.model, load.input_len) / _peak(deployment)
-    return replace(terms_of(both, deployment), prefill_s=prefills * read_s)
+    read = terms_of(prefill_work(deployment, load.input_len), deployment)
+    return replace(
+        terms_of(both, deployment), prefill_s=prefills * read.compute_s, attention_s=prefills * read.attention_s
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a step reads, computes and sends, of all cards together."""
+    """What a step reads, computes and sends, of all cards together. attention: operations apart from the others.
+
+    steps: of the engine, each of which passes every layer.
+    """
 
     weight_bytes: float
     kv_bytes: float
     operations: float
     link_bytes: float
     sequences: float
+    attention: float = 0.0
+    steps: float = 1.0
 
 
 def step_work(deployment: Deployment, batch: float, context: float) -> Work:
@@ -174,13 +245,18 @@ def step_work(deployment: Deployment, batch: float, context: float) -> Work:
 
 def prefill_work(deployment: Deployment, tokens: float) -> Work:
     """Reading one prompt."""
-    model = deployment.model
+    model, stored = deployment.model, deployment.stored
+    on_cpu = deployment.hardware.kind == "cpu"
+    steps = max(1.0, math.ceil(tokens / CPU_BUFFERS.step_tokens)) if on_cpu else 1.0
+    again = (steps - 1) * model.linear_read(tokens / steps) * stored.linear_bits / 8
     return Work(
-        weight_bytes=weight_bytes_read(model, deployment.stored, tokens),
+        weight_bytes=weight_bytes_read(model, stored, tokens / steps) + again,
         kv_bytes=0.0,
-        operations=prefill_flops(model, tokens),
+        operations=product_flops(model, tokens) if on_cpu else prefill_flops(model, tokens),
         link_bytes=_link_bytes(deployment, tokens),
         sequences=1,
+        attention=attention_flops(model, tokens) if on_cpu else 0.0,
+        steps=steps,
     )
 
 
@@ -193,9 +269,10 @@ def terms_of(work: Work, deployment: Deployment) -> Terms:
         compute_s=work.operations / _peak(deployment),
         prefill_s=0.0,
         link_s=work.link_bytes / hardware.link_bytes_per_s if gpus > 1 else 0.0,
-        layers=model.num_layers,
+        layers=work.steps * model.num_layers,
         sums=SUMS_PER_LAYER * model.num_layers if gpus > 1 else 0,
         sequences=work.sequences,
+        attention_s=work.attention / (gpus * hardware.peak("bf16")),
     )
 
 
@@ -220,12 +297,13 @@ def _link_bytes(deployment: Deployment, tokens: float) -> float:
 
 
 def speed(terms: Terms, constants: Constants) -> Speed:
-    """Seconds of a step of these terms."""
+    """Seconds of a step of these terms; with `Constants.of_prompts`, of reading a prompt."""
     beside_s = 0.0 if constants.kv_share else terms.kv_s
     memory_s = (terms.weights_s + beside_s) / constants.bandwidth_share
     compute_s = terms.compute_s / constants.compute_share
     parts: list[tuple[str, float]] = [
-        ("prefills of other requests", terms.prefill_s / constants.compute_share),
+        ("prefills of other requests", terms.prefill_s / (constants.prompt_share or constants.compute_share)),
+        ("attention of prompts", terms.attention_s / (constants.attention_share or constants.compute_share)),
         ("the link between cards", terms.link_s / LINK_SHARE + terms.sums * constants.sum_s),
         ("fixed time a layer", terms.layers * constants.layer_s),
         ("work for each sequence", terms.sequences * constants.sequence_s),
@@ -241,4 +319,23 @@ def speed(terms: Terms, constants: Constants) -> Speed:
     total = sum(seconds for _, seconds in parts)
     parts.sort(key=lambda part: -part[1])
     shares = tuple((name, seconds / total) for name, seconds in parts if seconds > 0)
-    return Speed(total, total * constants.low, total * constants.high, shares[0][0], shares)
+    low, high = (total * constants.low, total * constants.high) if constants.high else (None, None)
+    return Speed(total, low, high, shares[0][0], shares)
+
+
+def first_token(step: Speed, prompt: Speed, batch: float, constants: Constants) -> Speed | None:
+    """Of a request among `batch` at a server, from its sending; None where no measured ones were fitted to."""
+    if constants.first_interval is None:
+        return None
+    waiting_s = constants.wait_share * batch * prompt.seconds
+    parts = [
+        ("what a server adds to a request", constants.first_token_s),
+        ("prompts of other requests", waiting_s),
+        ("reading the prompt", prompt.seconds),
+        ("the first step", step.seconds),
+    ]
+    total = sum(seconds for _, seconds in parts)
+    parts.sort(key=lambda part: -part[1])
+    shares = tuple((name, seconds / total) for name, seconds in parts)
+    low, high = (factor * total for factor in constants.first_interval) if batch <= MOST_WAITING else (None, None)
+    return Speed(total, low, high, shares[0][0], shares)

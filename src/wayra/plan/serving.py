@@ -26,8 +26,10 @@ MEAN_BATCH = "max(((sqrt(z * z + 4 * batch) - z) / 2) ** 2, 0.1)"
 FIXED = " + layers * layer_s + link_s / link_share + sums * sum_s + sequences * sequence_s"
 SECONDS = "max((weights_s + kv_s) / bandwidth_share, compute_s / compute_share)" + FIXED
 SECONDS_KV_APART = "max(weights_s / bandwidth_share, compute_s / compute_share) + kv_s / kv_share" + FIXED
+ATTENTION = " + attention_s / attention_share"
 LATENCY = "output_tok * step_s + batch * prefill_s"
 TTFT = "2 * prefill_s + step_s"
+TTFT_FITTED = "first_token_s + (1 + wait_share * batch) * prefill_s + step_s"
 RATE = "mean_batch / latency_s"
 MACHINES = "max(1, ceil(peak_requests_per_s / requests_per_s))"
 MAX_BATCH = 512
@@ -80,9 +82,12 @@ class Machine:
 def speed_risk(machine: Machine) -> str:
     """How far computed speeds were off where they could be compared."""
     constants = machine.constants()
+    first = constants.first_interval or constants.interval(is_prompt=True)
+    prompts = f"{first[0]:.2f} to {first[1]:.2f}" if first is not None else roofline.NOT_VALIDATED
+    what = "times to first token" if constants.first_interval else "times of reading prompts"
     return (
         f"speed and latency are computed, not measured here: true times may be {constants.low:.2f} to "
-        f"{constants.high:.2f} of them (constants {constants.source}); wayra bench measures them"
+        f"{constants.high:.2f} of them, {what} {prompts} (constants {constants.source}); wayra bench measures them"
     )
 
 
@@ -125,17 +130,19 @@ def usable_gb(machine: Machine) -> float:
 
 def step_s(machine: Machine, batch: int, context: float) -> Quantity:
     """Seconds of a decode step of `batch` sequences with `context` tokens each."""
-    return _seconds("step_s", machine, roofline.step_work(machine.deployment(), batch, context))
+    work = roofline.step_work(machine.deployment(), batch, context)
+    return _seconds("step_s", machine, work, machine.constants())
 
 
 def prefill_s(machine: Machine, tokens: float) -> Quantity:
     """Seconds to read a prompt of so many tokens."""
-    return _seconds("prefill_s", machine, roofline.prefill_work(machine.deployment(), max(tokens, 1.0)))
+    work = roofline.prefill_work(machine.deployment(), max(tokens, 1.0))
+    return _seconds("prefill_s", machine, work, machine.constants().of_prompts())
 
 
-def _seconds(name: str, machine: Machine, work: roofline.Work) -> Quantity:
+def _seconds(name: str, machine: Machine, work: roofline.Work, constants: roofline.Constants) -> Quantity:
     """The roofline's sum with its parts; `roofline.speed` says in words which part is the largest."""
-    constants, terms = machine.constants(), roofline.terms_of(work, machine.deployment())
+    terms = roofline.terms_of(work, machine.deployment())
     at_limits = {item.name: item for item in _at_limits(machine, work)}
     source = {
         "layers": machine.shape.title,
@@ -147,9 +154,16 @@ def _seconds(name: str, machine: Machine, work: roofline.Work) -> Quantity:
         at_limits.get(of) or given(of, value, "s" if of.endswith("_s") else "", source.get(of, constants.source))
         for of, value in _values(terms, constants).items()
     )
-    bound = roofline.speed(terms, constants).bounded_by
-    made = derived(name, "s", _seconds_formula(constants), *inputs, note=f"bounded by {bound}")
-    return with_interval(made, made.value * constants.low, made.value * constants.high)
+    found = roofline.speed(terms, constants)
+    made = derived(name, "s", _seconds_formula(terms, constants), *inputs, note=f"bounded by {found.bounded_by}")
+    return _within(made, found.low, found.high)
+
+
+def _within(made: Quantity, low: float | None, high: float | None) -> Quantity:
+    if low is None or high is None:
+        return made.noted(f"{made.note}; {roofline.NOT_VALIDATED}" if made.note else roofline.NOT_VALIDATED)
+    # Sums of the same parts in another order may differ in their last bits.
+    return with_interval(made, min(low, made.value), max(high, made.value))
 
 
 def _at_limits(machine: Machine, work: roofline.Work) -> tuple[Quantity, ...]:
@@ -161,12 +175,18 @@ def _at_limits(machine: Machine, work: roofline.Work) -> tuple[Quantity, ...]:
     peak = given("peak_per_s", card.peak(fmt.maths), "1/s", sheet, note=f"operations in {fmt.maths}")
     weights = given("weights_read", work.weight_bytes, "B", f"{shape.title} in {fmt.name}, head included")
     kept = given("kv_read", work.kv_bytes, "B", "of all sequences")
-    operations = given("operations", work.operations, "", "two a weight and token, attention in prompts")
+    said = "two a weight and token" if work.attention else "two a weight and token, attention in prompts"
+    operations = given("operations", work.operations, "", said)
     found = (
         derived("weights_s", "s", "weights_read / (gpus * bytes_per_s)", weights, gpus, bandwidth),
         derived("kv_s", "s", "kv_read / (gpus * bytes_per_s)", kept, gpus, bandwidth),
         derived("compute_s", "s", "operations / (gpus * peak_per_s)", operations, gpus, peak),
     )
+    if work.attention:
+        said = "four a value of a head, for each token and each one before it"
+        pairs = given("attention_operations", work.attention, "", said)
+        floats = given("float_peak_per_s", card.peak("bf16"), "1/s", sheet, note="operations in bf16")
+        found += (derived("attention_s", "s", "attention_operations / (gpus * float_peak_per_s)", pairs, gpus, floats),)
     if machine.gpus == 1:
         return found
     sent = given("link_bytes", work.link_bytes, "B", "sums over the cards, as a ring sends them")
@@ -174,13 +194,17 @@ def _at_limits(machine: Machine, work: roofline.Work) -> tuple[Quantity, ...]:
     return *found, derived("link_s", "s", "link_bytes / link_bytes_per_s", sent, link)
 
 
-def _seconds_formula(constants: roofline.Constants) -> str:
-    return SECONDS_KV_APART if constants.kv_share else SECONDS
+def _seconds_formula(terms: roofline.Terms, constants: roofline.Constants) -> str:
+    formula = SECONDS_KV_APART if constants.kv_share else SECONDS
+    return formula + ATTENTION if terms.attention_s else formula
 
 
 def _values(terms: roofline.Terms, constants: roofline.Constants) -> dict[str, float]:
     """What the formulas of seconds name."""
     apart = {"kv_share": constants.kv_share} if constants.kv_share else {}
+    if terms.attention_s:
+        share = constants.attention_share or constants.compute_share
+        apart |= {"attention_s": terms.attention_s, "attention_share": share}
     return apart | {
         "weights_s": terms.weights_s,
         "kv_s": terms.kv_s,
@@ -257,9 +281,10 @@ def _load_at(machine: Machine, traffic: Traffic, batch: int) -> Load:
     prefill = prefill_s(machine, traffic.input_tokens * (1 - traffic.cached_share))
     size = given("batch", batch, "", "sequences at once")
     answer = given("output_tok", traffic.output_tokens, "tok", "the workload")
-    latency = derived("latency_s", "s", LATENCY, answer, step, size, prefill)
-    ttft = derived("ttft_s", "s", TTFT, prefill, step, note="behind one other prompt")
+    latency = _latency(machine, derived("latency_s", "s", LATENCY, answer, step, size, prefill), step, prefill)
+    ttft = _ttft(machine, batch, step, prefill)
     stream = derived("tok_per_s", "tok/s", "output_tok / latency_s", answer, latency)
+    stream = _within(stream, *_slowest_and_fastest(traffic.output_tokens, latency))
     under_way = derived(
         "mean_batch",
         "",
@@ -269,6 +294,50 @@ def _load_at(machine: Machine, traffic: Traffic, batch: int) -> Load:
     )
     rate = derived("requests_per_s", "1/s", RATE, under_way, latency)
     return Load(batch, latency, ttft, stream, rate)
+
+
+def _latency(machine: Machine, made: Quantity, step: Quantity, prefill: Quantity) -> Quantity:
+    """With the interval: of the parts where both are known; else that of times of tokens, prompts read meanwhile."""
+    constants = machine.constants()
+    if prefill.low is None or prefill.high is None or step.low is None or step.high is None:
+        return _within(made, made.value * constants.low, made.value * constants.high)
+    of = {item.name: item.value for item in made.inputs}
+    low, high = (
+        evaluate(LATENCY, {**of, "step_s": one, "prefill_s": other})
+        for one, other in ((step.low, prefill.low), (step.high, prefill.high))
+    )
+    return _within(made, low, high)
+
+
+def _ttft(machine: Machine, batch: int, step: Quantity, prefill: Quantity) -> Quantity:
+    """To the first token: as fitted to measured ones, else behind one other prompt."""
+    constants = machine.constants()
+    if not constants.first_interval:
+        made = derived("ttft_s", "s", TTFT, prefill, step, note="behind one other prompt")
+        if prefill.low is None or prefill.high is None or step.low is None or step.high is None:
+            return _within(made, None, None)
+        return _within(made, 2 * prefill.low + step.low, 2 * prefill.high + step.high)
+    made = derived(
+        "ttft_s",
+        "s",
+        TTFT_FITTED,
+        given("first_token_s", constants.first_token_s, "s", constants.source),
+        given("wait_share", constants.wait_share, "", constants.source),
+        given("batch", batch, "", "sequences at once"),
+        prefill,
+        step,
+        note="of the other prompts, a share is read before",
+    )
+    if batch > roofline.MOST_WAITING:
+        return _within(made, None, None)
+    low, high = constants.first_interval
+    return _within(made, made.value * low, made.value * high)
+
+
+def _slowest_and_fastest(output_tokens: float, latency: Quantity) -> tuple[float | None, float | None]:
+    if not latency.low or not latency.high:
+        return None, None
+    return output_tokens / latency.high, output_tokens / latency.low
 
 
 @lru_cache(maxsize=16_384)
@@ -285,17 +354,20 @@ def paces(machine: Machine, traffic: Traffic, longest: int) -> tuple[Pace, ...]:
     deployment, constants = machine.deployment(), machine.constants()
     prompt = max(traffic.input_tokens * (1 - traffic.cached_share), 1.0)
 
-    def seconds(work: roofline.Work) -> float:
-        return evaluate(_seconds_formula(constants), _values(roofline.terms_of(work, deployment), constants))
+    def seconds(work: roofline.Work, constants: roofline.Constants) -> float:
+        terms = roofline.terms_of(work, deployment)
+        return evaluate(_seconds_formula(terms, constants), _values(terms, constants))
 
-    prefill = seconds(roofline.prefill_work(deployment, prompt))
+    ttft = TTFT_FITTED if constants.first_interval else TTFT
+    prefill = seconds(roofline.prefill_work(deployment, prompt), constants.of_prompts())
     found: list[Pace] = []
     for size in sizes:
-        step = seconds(roofline.step_work(deployment, size, context))
+        step = seconds(roofline.step_work(deployment, size, context), constants)
         named = {"output_tok": traffic.output_tokens, "step_s": step, "batch": float(size), "prefill_s": prefill}
+        named |= {"first_token_s": constants.first_token_s, "wait_share": constants.wait_share}
         latency = evaluate(LATENCY, named)
         rate = evaluate(RATE, {"mean_batch": mean_batch(size), "latency_s": latency})
-        found.append(Pace(size, latency, evaluate(TTFT, named), rate))
+        found.append(Pace(size, latency, evaluate(ttft, named), rate))
     return tuple(found)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from wayra.base.errors import FileFormatError, InvalidParameter
-from wayra.plan.calibration import Observation, _interval, fit_constants, predict
+from wayra.plan.calibration import Observation, fit_constants, interval_of, predict
 from wayra.plan.constants import constants_for, default_constants, read_constants, write_constants
 from wayra.plan.hardware import all_hardware, hardware
 from wayra.plan.measurements import COLUMNS, read_measurements
@@ -224,7 +224,7 @@ def test_an_interval_holds_the_scatter_within_groups_and_the_largest_shift_of_on
     # Groups around 0.1 and -0.3, each with 21 errors 0.01 apart: the second and the last but one of 42 lie 0.1 off.
     scatter = np.linspace(-0.1, 0.1, 21)
     errors = np.concatenate([scatter + 0.1, scatter - 0.3])
-    low, high = _interval(errors, np.repeat([0, 1], 21))
+    low, high = interval_of(errors, np.repeat([0, 1], 21))
     assert (low, high) == (pytest.approx(-0.1 - 0.3), pytest.approx(0.1 + 0.3))
 
 
