@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -147,10 +148,34 @@ def test_errors_have_the_clients_own_classes(client: Any, model: str) -> None:
     with pytest.raises(anthropic.NotFoundError) as missing:
         ask(client, "claude-nonesuch")
     assert missing.value.body["error"]["type"] == "not_found_error"
+    assert missing.value.request_id.startswith("req-")
+    assert ask(client, model)._request_id.startswith("req-")
     with pytest.raises(anthropic.BadRequestError, match="temperature"):
         ask(client, model, extra_body={"temperature": 9000})
     with pytest.raises(anthropic.BadRequestError, match="tokens, limit is 4,095"):
         ask(client, model, messages=[{"role": "user", "content": "word " * 6000}])
+
+
+def test_wrong_keys_limits_and_large_requests_have_them_too(smollm2_path: Path, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("key-of-few-words requests=1\n")
+    args = ["--backend", "null", "--api-key-file", str(keys), "--max-body", "1"]
+    with LiveServer(str(smollm2_path), *args) as live:
+        with (
+            anthropic.Anthropic(base_url=live.url, api_key="another", max_retries=0) as stranger,
+            pytest.raises(anthropic.AuthenticationError) as wrong,
+        ):
+            ask(stranger, "")
+        assert wrong.value.body["error"]["type"] == "authentication_error"
+        with anthropic.Anthropic(base_url=live.url, api_key="key-of-few-words", max_retries=0) as known:
+            with pytest.raises(anthropic.RequestTooLargeError) as large:
+                ask(known, "", messages=[{"role": "user", "content": "x" * (1 << 20)}])
+            assert large.value.body["error"]["type"] == "request_too_large"
+            assert ask(known, "").stop_reason
+            with pytest.raises(anthropic.RateLimitError) as limited:
+                ask(known, "")
+        assert limited.value.body["error"]["type"] == "rate_limit_error"
+        assert 0 < int(limited.value.response.headers["retry-after-ms"]) <= 60_000
 
 
 def test_closing_a_stream_early_frees_the_server(server: LiveServer, client: Any, model: str) -> None:

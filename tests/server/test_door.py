@@ -111,6 +111,25 @@ def test_a_page_of_an_allowed_origin_may_read_and_no_other(guarded: LiveServer) 
     assert guarded.ask("OPTIONS", CHAT, None, {"Origin": "https://evil.test"}).status == 403
 
 
+def test_an_allowed_page_may_send_the_headers_of_its_client_and_read_those_that_clients_need(
+    guarded: LiveServer,
+) -> None:
+    def allowed(*asked: str) -> str:
+        headers = {"Origin": "https://app.test", "Access-Control-Request-Method": "POST"}
+        answer = guarded.ask("OPTIONS", CHAT, None, {**headers, "Access-Control-Request-Headers": ", ".join(asked)})
+        assert answer.status == 204
+        return answer.headers["access-control-allow-headers"]
+
+    sent = ("authorization", "content-type", "x-stainless-os", "x-stainless-retry-count", "anthropic-version")
+    assert allowed(*sent) == ", ".join(sent)
+    for odd in ("x\tset-cookie:a=b", "a b", "x" * 65, ", ".join(["x"] * 65), "*"):
+        assert allowed(odd).startswith("authorization, content-type")
+    read = guarded.ask("GET", "/v1/models", None, {"X-Api-Key": KEY, "Origin": "https://app.test"})
+    readable = read.headers["access-control-expose-headers"].split(", ")
+    assert {"x-request-id", "retry-after-ms"} <= set(readable)
+    assert "access-control-expose-headers" not in guarded.get("/v1/models", X_Api_Key=KEY).headers
+
+
 def test_without_a_key_only_this_machines_names_are_answered(server: LiveServer) -> None:
     for host in ("localhost", "LOCALHOST:1", "127.0.0.1:80", "[::1]:8000", "localhost."):
         assert server.ask("GET", "/ready", None, {"Host": host}).status == 200, host

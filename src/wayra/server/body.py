@@ -19,7 +19,7 @@ RETRY_SOON = {"retry-after-ms": "1000", "retry-after": "1"}
 _UNKNOWN = re.compile(r"^Object contains unknown field `(.*?)`(?: - at `\$(.*)`)?$", re.DOTALL)
 _PLACED = re.compile(r"^(.*) - at `(?:key in )?\$(.*)`$", re.DOTALL)
 _OTHER_VALUE = re.compile(r"^Invalid (?:enum )?value (.*)$", re.DOTALL)
-_ONLY_NULL = re.compile(r"^Expected `null`, got `\w+`$")
+_NOTHING_BUT_NONE = re.compile(r"^Expected (`null`, got `\w+`|`array` of length <= 0)$")
 
 
 async def read_struct(request: Request, decoder: "msgspec.json.Decoder[T]", settings: ServerSettings) -> T:
@@ -106,7 +106,7 @@ def _explained(text: str) -> ApiError:
         return not_supported(name)
     if placed := _PLACED.match(text):
         name = _field(placed[2])
-        if _ONLY_NULL.match(placed[1]):
+        if _NOTHING_BUT_NONE.match(placed[1]):
             return not_supported(name)
         if other := _OTHER_VALUE.match(placed[1]):
             shown = other[1].lower() if other[1] in ("True", "False") else other[1]

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from wayra.engine.request import SamplingParams, Share
 from wayra.server.calls import Caller
 from wayra.server.connection import connection_of
-from wayra.server.errors import ApiError, ClientLeft, as_api_error, error_response
+from wayra.server.errors import ANTHROPIC_PATH, ApiError, ClientLeft, as_api_error, error_response
 from wayra.server.journal import Journal
 from wayra.server.keys import ApiKey
 from wayra.server.settings import ServerSettings
@@ -29,6 +29,10 @@ OPEN_PATHS = frozenset({b"/", b"/plan", b"/health", b"/ready"})
 """Answered without a key: whether the server lives, and the pages, which ask for it themselves and hold nothing."""
 HTTP_VERSIONS = frozenset({"1.0", "1.1"})
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+USUAL_HEADERS = b"authorization, content-type, x-api-key, x-request-id"
+READABLE_HEADERS = b"x-request-id, request-id, retry-after, retry-after-ms"
+"""Of an answer, by pages of other origins."""
+_HEADER_NAMES = re.compile(rb"[A-Za-z0-9_-]{1,64}( *, *[A-Za-z0-9_-]{1,64}){0,63}")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
@@ -81,7 +85,7 @@ class Door:
             self._check_host(visit)
             origin = self._allowed_origin(visit)
             if origin is not None and scope["method"] == "OPTIONS":
-                await _preflight(answer)
+                await _preflight(visit, answer)
                 return
             visit.caller = self._caller(visit)
             if visit.caller.share.name:
@@ -176,9 +180,13 @@ class Visit:
 
     def headers(self, origin: bytes | None) -> list[tuple[bytes, bytes]]:
         """What every answer carries."""
-        headers = [(b"x-request-id", self.request_id.encode()), (b"x-content-type-options", b"nosniff")]
+        request_id = self.request_id.encode()
+        headers = [(b"x-request-id", request_id), (b"x-content-type-options", b"nosniff")]
+        if self.path.startswith(ANTHROPIC_PATH):
+            headers.append((b"request-id", request_id))  # where that API's clients look for it
         if origin is not None:
             headers += [(b"access-control-allow-origin", origin), (b"vary", b"Origin")]
+            headers.append((b"access-control-expose-headers", READABLE_HEADERS))
         if connection_of(self.scope).has_unread_body:
             # What still comes is not wanted, and reading it to the end could take forever.
             headers.append((b"connection", b"close"))
@@ -215,10 +223,13 @@ def _check_version(scope: Scope) -> None:
         raise ApiError(505, f"HTTP/{version} is not spoken here; expected HTTP/1.1 or HTTP/1.0")
 
 
-async def _preflight(send: Send) -> None:
+async def _preflight(visit: "Visit", send: Send) -> None:
+    # The page is trusted, and clients send headers of their own making (x-stainless-os, anthropic-version).
+    asked = visit.header(b"access-control-request-headers")
+    fits = len(asked) == 1 and _HEADER_NAMES.fullmatch(asked[0])
     headers = [
         (b"access-control-allow-methods", b"GET, POST"),
-        (b"access-control-allow-headers", b"authorization, content-type, x-api-key, x-request-id"),
+        (b"access-control-allow-headers", asked[0] if fits else USUAL_HEADERS),
         (b"access-control-max-age", b"600"),
     ]
     await send({"type": "http.response.start", "status": 204, "headers": headers})

@@ -99,7 +99,8 @@ def ollama_shape(error: ApiError) -> bytes:
     return msgspec.json.encode(OllamaError(error.message))
 
 
-SHAPES: Mapping[str, Shape] = {"/v1/messages": anthropic_shape, "/api/": ollama_shape}
+ANTHROPIC_PATH = "/v1/messages"
+SHAPES: Mapping[str, Shape] = {ANTHROPIC_PATH: anthropic_shape, "/api/": ollama_shape}
 """Path prefixes of APIs that shape errors otherwise."""
 
 
