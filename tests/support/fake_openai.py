@@ -11,7 +11,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,8 @@ class Script:
 
     breaks: "cut" (closes in the middle), "stall" (says nothing more), "rubbish" (an event that is no JSON), "not_http",
     "error_event", "no_done". status: HTTP status. key: what the Authorization header must carry.
+    spared: questions answered well before it breaks, or refuses with its status. every: of those after, only each
+    so-manieth breaks. models: what /models says, status and body; None: that there is one, "fake".
     glue: events are written in one packet. split: bytes a packet, with a pause between.
     """
 
@@ -37,6 +39,10 @@ class Script:
     glue: bool = False
     split: int | None = None
     prompt_tokens: int = 7
+    spared: int = 0
+    every: int = 1
+    models: tuple[int, str] | None = None
+    words: str = "no, thank you"
 
 
 @dataclass
@@ -70,12 +76,15 @@ class FakeServer:
         self.received_s.append(time.perf_counter())
         script = self.script
         if head.startswith("GET"):
-            return await self._plain(writer, 200, {"data": [{"id": "fake"}]})
+            status, listed = script.models or (200, json.dumps({"data": [{"id": "fake"}]}))
+            return await self._text(writer, status, listed)
         self.bodies.append(json.loads(body))
+        if len(self.bodies) <= script.spared or len(self.bodies) % script.every:
+            script = replace(script, breaks=None, status=200)
         if script.key is not None and headers.get("authorization") != f"Bearer {script.key}":
             return await self._plain(writer, 401, {"error": {"message": "wrong key"}})
         if script.status != 200:
-            return await self._plain(writer, script.status, {"error": {"message": "no, thank you"}})
+            return await self._plain(writer, script.status, {"error": {"message": script.words}})
         if script.breaks == "not_http":
             writer.write(b"\x15\x03\x01\x00\x02\x02\x46 this is no web server\r\n\r\n")
             await writer.drain()
@@ -83,7 +92,10 @@ class FakeServer:
         return await self._stream(writer, script)
 
     async def _plain(self, writer: asyncio.StreamWriter, status: int, content: dict) -> bool:
-        body = json.dumps(content).encode()
+        return await self._text(writer, status, json.dumps(content))
+
+    async def _text(self, writer: asyncio.StreamWriter, status: int, content: str) -> bool:
+        body = content.encode()
         writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
         await writer.drain()
         return True

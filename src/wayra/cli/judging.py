@@ -14,9 +14,13 @@ JUDGE_TOKENS = 1024
 
 @contextlib.contextmanager
 def open_judge(
-    settings: Settings, target: str | None, model: str | None = None, key: str | None = None
+    settings: Settings,
+    target: str | None,
+    model: str | None = None,
+    key: str | None = None,
+    stall_s: float | None = None,
 ) -> "Iterator[Judge | None]":
-    """A model that answers one question at a time; None when there is no target. key: for its server.
+    """A model that answers one question at a time; None when there is no target. key, stall_s: for its server.
 
     Raises WayraError.
     """
@@ -27,7 +31,7 @@ def open_judge(
         return
     params = SamplingParams(temperature=0.0, max_tokens=JUDGE_TOKENS)
     if target.startswith(("http://", "https://")):
-        opened = LLM(model, url=target, api_key=key, settings=settings)
+        opened = LLM(model, url=target, api_key=key, stall_s=stall_s, settings=settings)
     else:
         opened = LLM(target, settings=settings)
     with opened as llm:

@@ -73,6 +73,7 @@ class LLM:
         *,
         url: str | None = None,
         api_key: str | None = None,
+        stall_s: float | None = None,
         settings: Settings | None = None,
         progress: "Progress | None" = None,
         **options: Unpack[OptionFields],
@@ -82,6 +83,7 @@ class LLM:
         url: do not load, but ask the wayra or other OpenAI-compatible server at this address; model is then one of its
         names (None: its first), and of the options below none applies. What only a model in this process has
         (tokenizer, template, spec, memory, render) is refused then. api_key: sent to it; None takes the settings'.
+        stall_s: seconds without a byte after which an answer of its is given up; None waits ten minutes.
         settings: where the caches are and what is forced; None asks the environment.
         progress: told about downloads. options: see LLMOptions.
         Raises a WayraError saying what to do: ModelNotFound, SourceError, FileFormatError, UnsupportedModel,
@@ -91,12 +93,13 @@ class LLM:
         found = settings or from_environment()
         self._local: LocalHost | None = None
         if url is None:
-            if api_key is not None:
-                raise InvalidParameter("api_key is given without the url of a server; give both, or none")
+            if api_key is not None or stall_s is not None:
+                name = "stall_s" if api_key is None else "api_key"
+                raise InvalidParameter(f"{name} is given without the url of a server; give both, or none")
             self._local = LocalHost(load(str(model or DEFAULT_MODEL), found, options_from(options), progress))
             self._host: Host[Any] = self._local
         else:
-            self._host = _connected(url, api_key or found.api_key, model, options)
+            self._host = _connected(url, api_key or found.api_key, model, stall_s, options)
         self.name = self._host.name
         self.source = self._host.source
         self.load_s = self._host.load_s
@@ -356,12 +359,14 @@ class LLM:
         return self.stream(ids, SamplingParams(temperature=0.0, max_tokens=0, prompt_logprobs=True))
 
 
-def _connected(url: str, api_key: str | None, model: str | Path | None, options: OptionFields) -> Host[Any]:
+def _connected(
+    url: str, api_key: str | None, model: str | Path | None, stall_s: float | None, options: OptionFields
+) -> Host[Any]:
     from wayra.llm.remote import RemoteHost
 
     if options:
         raise InvalidParameter(f"{next(iter(options))} says how to load a model, which the server does; leave it out")
-    return RemoteHost(url, api_key, None if model is None else str(model))
+    return RemoteHost(url, api_key, None if model is None else str(model), stall_s)
 
 
 def _asks(

@@ -297,7 +297,7 @@ def test_a_server_that_fails_stops_the_run_with_what_it_said(tmp_path: Path) -> 
         with pytest.raises(AccessDenied):
             evaluated(remote, store, suites, uses_chat=False)
     stored = store.open(failed)
-    assert (stored.status, stored.count()) == ("failed", 4)
+    assert (stored.status, stored.count()) == ("failed", 5)
     with pytest.raises(ServerUnreachable):
         LLM(url=server.url)
 

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -36,8 +36,10 @@ from wayra.lab.suites.task_suites import task_of
 from wayra.lab.tasks import Judge
 from wayra.llm import LLM, SamplingParams
 
-FATAL = (AccessDenied, BackendError, InvalidParameter, ModelNotFound, OutOfMemory, TemplateError)
-"""What the next question would meet too."""
+FATAL = (AccessDenied, BackendError, ModelNotFound, OutOfMemory, TemplateError)
+"""What the next question would meet too; of a model here an InvalidParameter is as well. A server may refuse one
+question and answer the next."""
+SERVER_FAILURES = (InvalidParameter, ServerError, ServerUnreachable)
 MAX_SERVER_FAILURES = 5
 """Answers in a row that a server may fail before the run stops."""
 KEPT_DATA = ("num_letters", "instructions", "arguments", "style", "entry_point")
@@ -80,22 +82,26 @@ class Evaluation:
         self._origin_s = time.perf_counter()
         self._answered = _answered(run)
         self._encode = encoder_of(llm)
-        self._failures = 0
+        self._fatal = FATAL if llm.url is not None else (*FATAL, InvalidParameter)
+        self._failures: list[WayraError] = []
+        self._stop: WayraError | None = None
         self._cores = asyncio.Semaphore(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
 
     async def run(self, suites: Sequence[SuiteItems]) -> None:
         """All questions that have no answer yet.
 
         Raises RunError when a resumed run had other questions; WayraError when going on makes no sense: a server that
-        is gone or wants a key, a method this model cannot be asked by, a sandbox that cannot be made.
+        is gone or wants a key, a method this model cannot be asked by, a sandbox that cannot be made. Answers that were
+        under way then are waited for and kept.
         """
-        plans = [(found, self._plan(found)) for found in suites]
-        for found, _ in plans:
+        plans: list[tuple[SuiteItems, list[Asked]]] = []
+        for found in suites:
             self._check_same(found)
-        for found, asked in plans:
-            waiting = [one for one in asked if one.key not in self._answered]
-            if waiting and self._runs_programs(found):
-                check_sandbox()
+            plans.append((found, [one for one in self._plan(found) if one.key not in self._answered]))
+        # Before anything is asked, which may cost money.
+        if any(waiting and self._runs_programs(found) for found, waiting in plans):
+            check_sandbox()
+        for found, waiting in plans:
             for problem in found.problems[:20]:
                 self._run.note(f"{found.suite.name}: {problem}")
             if len(found.problems) > 20:
@@ -109,6 +115,11 @@ class Evaluation:
         is_spoken = suite.how != "choice" or chosen.method == "generate"
         if chosen.uses_chat is None and (suite.how == "choice" and is_spoken):
             uses_chat = True
+        if uses_chat and not is_spoken and self._llm.url is not None:
+            raise InvalidParameter(
+                "log-likelihoods after a chat template need the model in this process; use --method generate, or "
+                "--no-chat-template"
+            )
         if uses_chat and not self._llm.can_chat:
             if chosen.uses_chat:
                 raise TemplateError(f"{self._llm.name} has no chat template; use --no-chat-template")
@@ -149,6 +160,8 @@ class Evaluation:
 
         async def work() -> None:
             for asked in queue:
+                if self._stop is not None:
+                    return
                 await self._answer(asked, len(waiting))
 
         try:
@@ -157,6 +170,8 @@ class Evaluation:
                     group.create_task(work())
         except* WayraError as errors:
             raise _first(errors) from None
+        if self._stop is not None:
+            raise self._stop
 
     async def _answer(self, asked: Asked, total: int) -> None:
         record = self._new_record(asked)
@@ -165,18 +180,33 @@ class Evaluation:
                 await self._choose(asked, record)
             else:
                 await self._speak(asked, record)
-            self._failures = 0
-        except FATAL:
-            raise
         except WayraError as error:
             record.status, record.failure = "failed", str(error)
-            if isinstance(error, ServerError | ServerUnreachable):
-                self._failures += 1
-                if self._failures >= MAX_SERVER_FAILURES:
-                    raise
+            self._count_failure(error)
+        await _whole(self._keep(asked, record, total))
+
+    async def _keep(self, asked: Asked, record: EvalRecord, total: int) -> None:
+        """Run what the answer may ask to be run, then put it on the disk."""
+        try:
+            if record.status == "ok":
+                await self._execute(asked, record)
+                self._failures.clear()
+        except WayraError as error:
+            record.status, record.failure = "failed", str(error)
+            self._count_failure(error)
         record.ended_s = time.perf_counter() - self._origin_s
         self._run.append(line_of(record))
         self._on_progress(record.suite, record, total)
+
+    def _count_failure(self, error: WayraError) -> None:
+        """Nothing more is asked when all other questions would meet the same, or a server only fails."""
+        if isinstance(error, self._fatal):
+            self._stop = self._stop or error
+        elif isinstance(error, SERVER_FAILURES):
+            self._failures.append(error)
+            if len(self._failures) >= MAX_SERVER_FAILURES and self._stop is None:
+                first = self._failures[0]
+                self._stop = type(first)(f"{first}; {MAX_SERVER_FAILURES} answers in a row failed, the first so")
 
     def _new_record(self, asked: Asked) -> EvalRecord:
         item = asked.question.item
@@ -211,11 +241,6 @@ class Evaluation:
         for context in dict.fromkeys(contexts):
             put = question if context is None else _with_prompt(question, context)
             if question.uses_chat:
-                if self._llm.url is not None:
-                    raise InvalidParameter(
-                        "log-likelihoods after a chat template need the model in this process; use --method generate, "
-                        "or --no-chat-template"
-                    )
                 texts.append(self._llm.render(put.messages()))
             else:
                 texts.append(put.text())
@@ -246,6 +271,9 @@ class Evaluation:
         record.text, record.finish_reason = completion.text, completion.finish_reason
         record.prompt_tokens = completion.usage.prompt_tokens
         record.completion_tokens = completion.usage.completion_tokens
+
+    async def _execute(self, asked: Asked, record: EvalRecord) -> None:
+        item = asked.question.item
         if asked.how == "task":
             async with self._cores:
                 record.executions = await asyncio.to_thread(
@@ -253,7 +281,18 @@ class Evaluation:
                 )
         if asked.how == "code":
             async with self._cores:
+                prompt = asked.question.prompt()
                 record.executions = await asyncio.to_thread(executions, record.text, prompt, item.data, self._program)
+
+
+async def _whole(work: Coroutine[None, None, None]) -> None:
+    """Do it to its end, even when the wait for it is cancelled: what was answered shall not be asked again."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
 
 
 def _keep_prompt(record: EvalRecord, prompt: str | Sequence[object], asked: Asked) -> None:

@@ -18,6 +18,7 @@ class EvalSettings:
     suite is usually asked with. method: how multiple-choice questions are asked. samples: answers to each question that
     is answered in words. temperature: None is 0 for one sample and SAMPLING_TEMPERATURE for several.
     max_tokens: of an answer; None takes the suite's. num_at_once: questions under way.
+    stall_s: without a byte of a server, until its answer is given up; None waits as long as LLM does.
     judge: the model, here or a server's, that judges what no program can; None leaves such answers unjudged.
     """
 
@@ -35,6 +36,7 @@ class EvalSettings:
     max_tokens: int | None = None
     num_at_once: int = 16
     judge: str | None = None
+    stall_s: float | None = None
 
     def __post_init__(self) -> None:
         if not self.suites:
@@ -57,6 +59,8 @@ class EvalSettings:
             raise InvalidParameter(f"temperature is {self.temperature}, expected 0 to 100")
         if not 0 < self.top_p <= 1:
             raise InvalidParameter(f"top_p is {self.top_p}, expected more than 0, at most 1")
+        if self.stall_s is not None and not 0.01 <= self.stall_s <= 86_400:
+            raise InvalidParameter(f"the time of a silent server is {self.stall_s} s, expected 0.01 to 86,400")
         if self.samples > 1 and self.temperature == 0:
             raise InvalidParameter(f"{self.samples} samples at temperature 0 are all the same; raise the temperature")
 

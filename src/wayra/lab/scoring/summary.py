@@ -151,4 +151,13 @@ def _left_out(records: Sequence[EvalRecord], suite: str) -> list[Figure]:
         "cut": sum(record.finish_reason == "length" for record in answered),
         "unanswered": sum(found_answer(record) is None for record in answered),
     }
-    return [Figure(name, count, group=suite, higher_is_better=False) for name, count in counts.items() if count]
+    failure = next((record.failure for record in records if record.status == "failed" and record.failure), None)
+    return [
+        Figure(name, count, group=suite, higher_is_better=False, why=_first(failure) if name == "failed" else None)
+        for name, count in counts.items()
+        if count
+    ]
+
+
+def _first(failure: str | None) -> str | None:
+    return None if failure is None else f"the first: {failure}"

@@ -35,7 +35,9 @@ MAX_ASKED_AGAIN = 5
 MOST_WAIT_S = 30.0
 MAX_ERROR_BYTES = 64 * 1024
 EMBEDDED_AT_ONCE = 128
-LIMITS = HttpLimits(connect_s=10.0, stall_s=600.0, total_s=86_400.0)
+STALL_S = 600.0
+CONNECT_S = 10.0
+TOTAL_S = 86_400.0
 TELLERS_OF_IDS = frozenset({"wayra", "vllm"})
 """Who sends token ids when asked to, by `owned_by` of its models."""
 
@@ -56,18 +58,22 @@ class _Vectors(msgspec.Struct):
 class RemoteHost:
     """A model behind an OpenAI-compatible API. source: the API's address, up to and with the version."""
 
-    def __init__(self, url: str, api_key: str | None, model: str | None) -> None:
-        """Ask the server what it serves. model: None takes the first.
+    def __init__(self, url: str, api_key: str | None, model: str | None, stall_s: float | None = None) -> None:
+        """Ask the server what it serves. model: None takes the first. stall_s: without a byte, until an answer is given
+        up; None waits STALL_S.
 
         Raises InvalidParameter, ServerUnreachable, AccessDenied, ModelNotFound, ServerError.
         """
         started = time.perf_counter()
         if api_key is not None and not (api_key and api_key.isascii() and api_key.isprintable()):
             raise InvalidParameter("the API key has characters that cannot be in a header; check how it was given")
+        stall_s = STALL_S if stall_s is None else stall_s
+        if not 0.01 <= stall_s <= TOTAL_S:
+            raise InvalidParameter(f"stall_s is {stall_s}, expected 0.01 to {TOTAL_S:,.0f} seconds")
         self.source = api_url(url)
         root, _, version = self.source.rpartition("/")
         self._version = f"/{version}"
-        self._client = HttpClient(root, LIMITS)
+        self._client = HttpClient(root, HttpLimits(min(CONNECT_S, stall_s), stall_s, TOTAL_S))
         self._headers = {"User-Agent": "wayra"}
         if api_key is not None:
             self._headers["Authorization"] = f"Bearer {api_key}"
