@@ -12,6 +12,7 @@ from wayra.base.errors import InvalidParameter
 from wayra.base.settings import Settings
 from wayra.cli.generation import MODEL_OPTIONS, with_options
 from wayra.cli.keys import KEY_OPTIONS, key_of
+from wayra.cli.measuring import loaded_as_before, loading_of, weights_hash
 from wayra.cli.output import emit, json_option
 from wayra.cli.pages import check_writable, html_option, write_run_page
 
@@ -113,6 +114,8 @@ def bench(settings: Settings, target: str | None, as_json: bool, **options: Any)
     check_writable(options["html"])
     store = RunStore(settings)
     chosen = _chosen(target, options, store)
+    if options["resume"] is not None:
+        options = loaded_as_before(store.open(options["resume"]), options)
     run = _open(store, chosen, options["resume"])
     with run:
         _measure(settings, chosen, options, (run, not as_json))
@@ -148,6 +151,9 @@ def _chosen(target: str | None, options: dict[str, Any], store: "RunStore") -> "
     given["mode"] = "traffic" if is_url or any(name in given for name in traffic) or any(flags) else "model"
     given["nonce"] = options["nonce"] or os.urandom(6).hex()
     given["ignore_eos"] = not options["no_ignore_eos"]
+    if "trace" in given:
+        # Absolute, so that the run can be resumed from elsewhere.
+        given["trace"] = str(Path(given["trace"]).expanduser().absolute())
     chosen = BenchSettings(target=target, **given)
     if chosen.trace is not None:
         read_trace(Path(chosen.trace))  # a file with a wrong line makes no run
@@ -170,10 +176,16 @@ def _measure(
     from wayra.cli.bench_report import LiveProgress
     from wayra.lab.bench.model_run import run_model
     from wayra.lab.bench.traffic_run import TrafficBench
+    from wayra.lab.runs.content import file_hash
     from wayra.lab.targets import LocalTarget
 
     run, is_shown = shown
+    if chosen.trace is not None:
+        run.set_hashes({"trace": file_hash(Path(chosen.trace))})
     target = _target(settings, chosen, options)
+    if isinstance(target, LocalTarget):
+        run.set_facts(loading=loading_of(options))
+        run.set_hashes({"weights": weights_hash(settings)(chosen.target)})
     weights_bytes = target.llm.memory().weights_bytes if isinstance(target, LocalTarget) else 0
 
     async def measure() -> None:

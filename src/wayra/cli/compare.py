@@ -13,6 +13,7 @@ from wayra.cli.eval import data_by_suite
 from wayra.cli.generation import MODEL_OPTIONS, load_model, with_options
 from wayra.cli.judging import open_judge
 from wayra.cli.keys import LABELLED_KEY_OPTIONS, keys_by_label
+from wayra.cli.measuring import loaded_as_before, loading_of, weights_hash
 from wayra.cli.output import emit, json_option, note, print_line
 from wayra.cli.pages import check_writable, html_option, write_page
 
@@ -113,21 +114,25 @@ def compare(settings: Settings, targets: tuple[str, ...], as_json: bool, **optio
 
 def _measured(settings: Settings, store: "RunStore", targets: tuple[str, ...], options: dict[str, Any]) -> str:
     """The comparison's run, when everything is measured."""
-    from wayra.lab.compare.measure import measure
-    from wayra.lab.runs import RunFacts
+    from wayra.lab.compare.measure import facts_of, measure
+    from wayra.lab.scoring.facts import question_hashes
 
     if options["resume"] is not None and not targets:
         found = _found(store, options["resume"])
         if found.status == "done" and found.kind == "compare":
             return found.id
     chosen, suites = _chosen(settings, store, targets, options)
+    if options["resume"] is not None:
+        options = loaded_as_before(_found(store, options["resume"]), options)
     tools = _tools(settings, store, chosen, options)
     if options["resume"] is not None:
         writer = store.resume(_found(store, options["resume"]).id)
     else:
-        writer = store.create("compare", dataclasses.asdict(chosen), RunFacts(name=" / ".join(chosen.targets)))
+        writer = store.create("compare", dataclasses.asdict(chosen), facts_of(chosen, suites))
     with writer as run:
+        run.set_facts(loading=loading_of(options))
         try:
+            run.set_hashes(question_hashes(suites))
             measure(chosen, suites, run, tools)
         except WayraError as error:
             raise type(error)(f"{error} (go on with `wayra compare --resume {run.id}`)") from error
@@ -162,7 +167,7 @@ def _tools(settings: Settings, store: "RunStore", chosen: "CompareSettings", opt
     def judge() -> "contextlib.AbstractContextManager[Judge | None]":
         return open_judge(keyless, chosen.judge, chosen.judge_model, keys.get(JUDGE))
 
-    return Tools(store, open_model, judge, told, keys)
+    return Tools(store, open_model, judge, told, keys, weights_hash(settings))
 
 
 def _found(store: "RunStore", run_id: str) -> "Run":

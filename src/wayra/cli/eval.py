@@ -12,6 +12,7 @@ from wayra.base.settings import Settings
 from wayra.cli.generation import MODEL_OPTIONS, with_options
 from wayra.cli.judging import open_judge
 from wayra.cli.keys import KEY_OPTIONS
+from wayra.cli.measuring import loaded_as_before, loading_of, weights_hash
 from wayra.cli.output import emit, json_option, print_line
 
 if TYPE_CHECKING:
@@ -152,12 +153,22 @@ def _evaluated(settings: Settings, store: "RunStore", target: str | None, option
     suites = _suites(settings, chosen)
     with _open_run(store, chosen, suites, options["resume"]) as run:
         _ask(settings, chosen, options, (run, suites, not options["as_json"]))
+    if options["resume"] is not None:
+        options = _as_before(store.open(options["resume"]), options)
         run.finish()
     return store.open(run.id)
 
 
 def _required(target: str | None) -> str:
     if target is None:
+def _as_before(run: "Run", options: dict[str, Any]) -> dict[str, Any]:
+    """With the model that was asked before: loaded alike, or the same one of a server that has several."""
+    target = run.header.facts.get("target")
+    if isinstance(target, dict) and target.get("url") and options["served_model"] is None:
+        options = {**options, "served_model": target.get("model")}
+    return loaded_as_before(run, options)
+
+
         raise click.UsageError("name a TARGET: a model, or the URL of a server", click.get_current_context())
     return target
 
@@ -241,6 +252,9 @@ def _ask(
         with LiveEval(settings, is_shown) as progress:
             try:
                 asyncio.run(Evaluation(llm, chosen, run, progress.told, judge=judge).run(suites))
+        if llm.url is None:
+            run.set_facts(loading=loading_of(options))
+            run.set_hashes({"weights": weights_hash(settings)(chosen.target)})
             except WayraError as error:
                 raise type(error)(f"{error} (go on with `wayra eval --resume {run.id}`)") from error
             except KeyboardInterrupt:

@@ -11,9 +11,10 @@ from wayra.base.errors import DataError, InvalidParameter
 from wayra.base.settings import Settings
 from wayra.cli.generation import load_model, refuse_loading_options
 from wayra.cli.keys import key_of
+from wayra.cli.measuring import loading_of, weights_hash
 
 if TYPE_CHECKING:
-    from wayra.lab.runs import Run, RunStore
+    from wayra.lab.runs import Run, RunStore, RunWriter
     from wayra.llm import LLM
 
 LOADED_WITH = ("context", "threads", "backend", "kv_dtype")
@@ -62,6 +63,7 @@ def _lm_eval(
     from wayra.cli.eval_report import LiveEval
     from wayra.lab.harness.lm_eval_run import HarnessSettings, check_installed, run_harness
     from wayra.lab.runs import RunFacts
+    from wayra.lab.harness.summary import DEFINITIONS
 
     check_installed()
     if len(options["data"]) > 1:
@@ -76,10 +78,16 @@ def _lm_eval(
         uses_chat=bool(options["uses_chat"]),
         seed=options["seed"] or 0,
     )
-    facts = RunFacts(name=f"{target}: {', '.join(tasks)} (lm-eval)", seeds={"harness": chosen.seed})
+    facts = RunFacts(
+        f"{target}: {', '.join(tasks)} (lm-eval)",
+        DEFINITIONS,
+        {"harness": chosen.seed},
+        packages=("lm-eval", "datasets"),
+    )
     with store.create("lm_eval", _plain(chosen), facts) as run, model_of(settings, target, options, 16) as llm:
         run.set_facts(target={"model": llm.name, "source": llm.source, "url": llm.url})
         with LiveEval(settings, not options["as_json"]) as progress:
+        _keep_model(settings, target, options, run)
             run_harness(llm, chosen, run, progress.counted)
         run.finish()
     return store.open(run.id)
@@ -88,7 +96,7 @@ def _lm_eval(
 def _inspect(
     settings: Settings, store: "RunStore", asked: tuple[str, tuple[str, ...]], options: dict[str, Any]
 ) -> "Run":
-    from wayra.lab.harness.inspect_run import InspectSettings, check, run_inspect
+    from wayra.lab.harness.inspect_run import DEFINITIONS, InspectSettings, check, run_inspect
     from wayra.lab.runs import RunFacts
 
     for name in ("data", "num_shots", "uses_chat", "seed"):
@@ -97,17 +105,26 @@ def _inspect(
     target, tasks = asked
     chosen = InspectSettings(target, tasks, options["limit"], options["arguments"])
     check(chosen)
-    facts = RunFacts(name=f"{target}: {', '.join(tasks)} (inspect)")
+    name = f"{target}: {', '.join(tasks)} (inspect)"
+    facts = RunFacts(name, DEFINITIONS, packages=("inspect-ai", "inspect-evals", "openai"))
     with store.create("inspect", _plain(chosen), facts) as run, _served(settings, target, options) as (url, model):
         run.set_facts(target={"model": model, "url": url})
         run_inspect(chosen, url, model, key_of(options, url) or settings.api_key, run)
         run.finish()
     return store.open(run.id)
+        _keep_model(settings, target, options, run)
 
 
 @contextlib.contextmanager
 def _served(settings: Settings, target: str, options: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """The API's address and the model's name there; a model here is served for the time of the block."""
+def _keep_model(settings: Settings, target: str, options: dict[str, Any], run: "RunWriter") -> None:
+    """What a model here was loaded with and from; nothing of a server's."""
+    if not is_url(target):
+        run.set_facts(loading=loading_of(options))
+        run.set_hashes({"weights": weights_hash(settings)(target)})
+
+
     from wayra.client.api import api_url
 
     if is_url(target):

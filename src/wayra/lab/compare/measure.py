@@ -18,6 +18,7 @@ from wayra.base.errors import RunError
 from wayra.lab.bench.model_run import run_model
 from wayra.lab.bench.settings import BenchSettings
 from wayra.lab.bench.traffic_run import TrafficBench, resolve_model
+from wayra.lab.compare.definitions import TERMS
 from wayra.lab.compare.prices import price_or_reason
 from wayra.lab.compare.settings import CompareSettings, is_url
 from wayra.lab.latency import DEFINITIONS
@@ -25,7 +26,8 @@ from wayra.lab.runs import Run, RunFacts, RunStore, RunWriter
 from wayra.lab.runs.jsonl import read_lines
 from wayra.lab.runs.writer import RECORDS_NAME
 from wayra.lab.scoring.evaluate import Evaluation
-from wayra.lab.scoring.facts import facts_of, sources_of
+from wayra.lab.scoring.facts import facts_of as facts_of_eval
+from wayra.lab.scoring.facts import packages_of, question_hashes, sources_of
 from wayra.lab.scoring.settings import EvalSettings
 from wayra.lab.suites import SuiteItems
 from wayra.lab.targets import LocalTarget, OpenAITarget, OpenAITargetSettings
@@ -48,13 +50,17 @@ OpenJudge = Callable[[], contextlib.AbstractContextManager[Judge | None]]
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What measuring needs from outside. keys: by label, sent to that server alone, never recorded."""
+    """What measuring needs from outside. keys: by label, sent to that server alone, never recorded.
+
+    hash_of: of a model here, by its target.
+    """
 
     store: RunStore
     open_model: OpenModel
     open_judge: OpenJudge
     told: Told
     keys: Mapping[str, str]
+    hash_of: Callable[[str], str]
 
 
 def measure(chosen: CompareSettings, suites: Sequence[SuiteItems], run: RunWriter, tools: Tools) -> None:
@@ -67,6 +73,17 @@ def measure(chosen: CompareSettings, suites: Sequence[SuiteItems], run: RunWrite
         with tools.open_judge() as judge:
             for side in sides:
                 side.ask(suites, judge)
+
+
+def facts_of(chosen: CompareSettings, suites: Sequence[SuiteItems]) -> RunFacts:
+    """What a comparison's run says of itself before anything is measured; hashes of weights follow with the turns."""
+    return RunFacts(
+        name=" / ".join(chosen.targets),
+        definitions=TERMS,
+        seeds={"questions": chosen.seed, "traffic": chosen.seed},
+        hashes=question_hashes(suites),
+        packages=(*packages_of(suites), "genai-prices"),
+    )
 
 
 def children(run: RunWriter | Run) -> dict[tuple[str, str], str]:
@@ -111,10 +128,11 @@ class _Side:
         self.tools.told(self.label, "loading", 0, 0)
         with (
             self.tools.open_model(self.label, self.target, False) as llm,
-            self._opened("quality", "eval", dataclasses.asdict(settings), facts_of(settings, suites)) as run,
+            self._opened("quality", "eval", dataclasses.asdict(settings), facts_of_eval(settings, suites)) as run,
         ):
             facts = {"model": llm.name, "source": llm.source, "url": llm.url}
             run.set_facts(target=facts, suites=sources_of(suites))
+            self._keep_hash(run)
             asyncio.run(Evaluation(llm, settings, run, told, judge=judge).run(suites))
             run.finish()
 
@@ -124,8 +142,10 @@ class _Side:
         try:
             for step in steps:
                 bench = self._bench(step)
-                facts = RunFacts(name=self.target, definitions=DEFINITIONS, seeds={"traffic": bench.seed})
+                seeds: dict[str, int | str] = {"traffic": bench.seed, "nonce": bench.nonce}
+                facts = RunFacts(name=self.target, definitions=DEFINITIONS, seeds=seeds)
                 with self._opened(step, "bench", dataclasses.asdict(bench), facts) as run:
+                    self._keep_hash(run)
                     await self._time(target, run, number)
                     if number == self.chosen.rounds:
                         run.finish()
@@ -133,6 +153,14 @@ class _Side:
             await target.aclose()
         if isinstance(target, OpenAITarget):
             self._look_up_price(target.settings.model)
+
+    def _keep_hash(self, run: RunWriter) -> None:
+        """In its own run and the comparison's: all rounds and questions must have met the same weights."""
+        if is_url(self.target):
+            return
+        found = self.tools.hash_of(self.target)
+        self.parent.set_hashes({f"{self.label} weights": found})
+        run.set_hashes({"weights": found})
 
     def _look_up_price(self, model: str) -> None:
         """Kept beside the measurements: the list of another day says something else."""

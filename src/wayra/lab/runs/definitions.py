@@ -24,6 +24,7 @@ FACTS: Mapping[str, str] = MappingProxyType(
         "int8_gop_s": "10^9 integer operations a second at most, a multiply-add is two; `how` says where it is from.",
         "limit_rates": "Tokens per second that the machine allows at most, by test.",
         "knee_concurrency": "Requests at once at the knee; `knee_rule` says what that is.",
+        "loading": "What a model here was loaded with, as the options of the command; null left it to the program.",
         "turns": "Of a comparison: rounds that were measured, and requests of a stage in one round.",
         "architecture": "The model's shape, as its file has it.",
         "questions": "Questions that a suite's data has, before any limit.",

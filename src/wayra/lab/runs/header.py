@@ -3,7 +3,7 @@
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -19,7 +19,7 @@ from wayra.llm.memory import available_bytes
 FORMAT = 1
 MAX_HEADER_BYTES = 16 * 1024**2
 RUN_ID = re.compile(r"^[0-9]{8}T[0-9]{6}-[a-z0-9_]+-[0-9a-f]{6}$")
-RECORDED_PACKAGES = ("wayra", "numpy", "msgspec", "tokenizers")
+RECORDED_PACKAGES = ("wayra", "numpy", "msgspec", "tokenizers", "jinja2")
 
 Status = Literal["running", "done", "failed", "interrupted"]
 
@@ -29,13 +29,15 @@ class RunFacts:
     """What the maker of a run knows of it.
 
     name: for people, e.g. the target. definitions: what each reported number means. seeds: by what they seed.
-    hashes: of models, data sets and prompts, "sha256:..." by what they are of.
+    hashes: of models, data sets and prompts, "sha256:..." by what they are of. packages: whose versions matter besides
+    those of every run, by their names at the package index.
     """
 
     name: str = ""
     definitions: Mapping[str, str] = field(default_factory=dict[str, str])
     seeds: Mapping[str, int | str] = field(default_factory=dict[str, int | str])
     hashes: Mapping[str, str] = field(default_factory=dict[str, str])
+    packages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +110,10 @@ def describe_machine() -> dict[str, object]:
     }
 
 
-def describe_versions() -> dict[str, str]:
-    """Python and the packages a result could depend on."""
+def describe_versions(packages: Sequence[str] = ()) -> dict[str, str]:
+    """Python and the packages a result could depend on; `packages` are further ones. One not installed has none."""
     found = {"python": platform.python_version(), "wayra": __version__}
-    for package in RECORDED_PACKAGES:
+    for package in (*RECORDED_PACKAGES, *packages):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

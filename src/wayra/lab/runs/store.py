@@ -11,6 +11,7 @@ import msgspec
 
 from wayra.base.errors import InvalidParameter, RunError
 from wayra.base.settings import Settings
+from wayra.lab.runs.content import MEANING
 from wayra.lab.runs.header import (
     RUN_ID,
     RunFacts,
@@ -48,11 +49,11 @@ class RunStore:
             kind=kind,
             name=facts.name,
             config=_plain(config),
-            definitions=dict(facts.definitions),
+            definitions={**facts.definitions, "hashes": MEANING},
             seeds=dict(facts.seeds),
             hashes=dict(facts.hashes),
             machine=describe_machine(),
-            versions=describe_versions(),
+            versions=describe_versions(facts.packages),
             started_utc=utc_now(),
         )
         folder = self.root / header.id

@@ -72,6 +72,18 @@ class RunWriter:
         """Keep what became known only while it ran (the target's own name for its model, limits, hashes)."""
         self._rewrite(replace(self.header, facts={**self.header.facts, **facts}))
 
+    def set_hashes(self, hashes: Mapping[str, str]) -> None:
+        """Keep what the run is measured on. Raises RunError when a resumed run was measured on something else."""
+        known = self.header.hashes
+        for what, found in hashes.items():
+            if known.get(what, found) != found:
+                raise RunError(
+                    f"run {self.id} began with other content: {what} was {known[what]}, now it is {found}; begin a new "
+                    "run, or give it back what it had"
+                )
+        if any(what not in known for what in hashes):
+            self._rewrite(replace(self.header, hashes={**known, **hashes}))
+
     def finish(self) -> None:
         """Mark the run done and close it."""
         self._close("done", None)

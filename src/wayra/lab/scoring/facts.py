@@ -14,8 +14,18 @@ def facts_of(chosen: EvalSettings, suites: Sequence[SuiteItems]) -> RunFacts:
         name=f"{chosen.target}: {', '.join(chosen.suites)}",
         definitions=DEFINITIONS,
         seeds={"questions": chosen.seed},
-        hashes={f"{found.suite.name} items": found.digest for found in suites},
+        hashes=question_hashes(suites),
+        packages=packages_of(suites),
     )
+
+
+def question_hashes(suites: Sequence[SuiteItems]) -> dict[str, str]:
+    return {f"{found.suite.name} items": found.digest for found in suites}
+
+
+def packages_of(suites: Sequence[SuiteItems]) -> tuple[str, ...]:
+    """Those that questions may have come from."""
+    return tuple(sorted({one.suite.package.distribution for one in suites if one.suite.package is not None}))
 
 
 def sources_of(suites: Sequence[SuiteItems]) -> Mapping[str, object]:
