@@ -16,7 +16,8 @@ from wayra.plan.models import architecture
 class Candidate:
     """A model. tunable: its weights, or its vendor's own service, can be fine-tuned. sold: (provider, name there).
 
-    hub: the repository of its 16-bit weights; gguf: of its GGUF files; "" where none is known here.
+    hub: the repository of its 16-bit weights; fp8, int4: of those quantised for cards; gguf: of its GGUF files; "" where
+    none is known here.
     """
 
     id: str
@@ -28,6 +29,8 @@ class Candidate:
     sold: tuple[tuple[str, str], ...]
     hub: str = ""
     gguf: str = ""
+    fp8: str = ""
+    int4: str = ""
 
 
 def candidates(names: tuple[str, ...] = ()) -> tuple[Candidate, ...]:
@@ -64,6 +67,8 @@ def _all() -> Mapping[str, Candidate]:
                 tuple((provider, name) for provider, name in row.get("sold", [])),
                 row.get("hub", ""),
                 row.get("gguf", ""),
+                row.get("fp8", ""),
+                row.get("int4", ""),
             )
             for row in document["model"]
         }

@@ -81,12 +81,17 @@ def test_every_place_that_starts_it_has_the_same_command() -> None:
 
 def test_options_on_cards_run_vllm_with_the_plans_numbers() -> None:
     command = card_service().command
-    assert command[:3] == ("vllm", "serve", "meta-llama/Llama-3.1-70B-Instruct")
+    assert command[:3] == ("vllm", "serve", "RedHatAI/Meta-Llama-3.1-70B-Instruct-FP8")
     options = dict(zip(command[3::2], command[4::2], strict=True))
     assert options["--tensor-parallel-size"] == "2"
     assert options["--max-model-len"] == "32768"
     assert options["--max-num-seqs"] == "32"
-    assert options["--quantization"] == "fp8"
+    # vLLM refuses the flag for weights that are stored quantised: it reads how from the checkpoint.
+    assert "--quantization" not in options
+    of_16_bits = service_of("x", ON_CARDS, Choices(model="meta-llama/Llama-3.1-70B-Instruct"))
+    assert of_16_bits.option("--quantization") == "fp8"
+    assert any("makes FP8 of the 16-bit checkpoint" in note for note in of_16_bits.notes)
+    assert not any("makes FP8" in note for note in card_service().notes)
     assert "--quantization" not in card_service(format="bf16").command
     assert files_of(card_service(), ["vllm"])["vllm.sh"].count("exec vllm serve") == 1
 
@@ -160,7 +165,7 @@ def test_secrets_are_only_referred_to(name: str) -> None:
 
 
 def test_gated_models_want_a_token_and_others_do_not() -> None:
-    named = {item["name"] for item in pod(card_service())["containers"][0]["env"]}
+    named = {item["name"] for item in pod(card_service(format="bf16"))["containers"][0]["env"]}
     assert {"HF_TOKEN", "VLLM_API_KEY"} <= named
     assert not any("TOKEN" in text for text in strings(objects(cpu_service())))
 
@@ -247,7 +252,7 @@ def test_vllm_is_not_for_cpus() -> None:
 
 
 def test_a_checkpoint_nobody_knows_must_be_named() -> None:
-    place = replace(ON_CARDS, format="awq-int4")
+    place = replace(ON_CARDS, format="nvfp4")
     with pytest.raises(InvalidParameter, match="name one with --model ORG/REPO"):
         service_of("x", place, Choices())
     named = service_of("x", place, Choices(model="someone/model-awq"))
@@ -309,7 +314,7 @@ def test_a_plan_comes_back_as_it_went() -> None:
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("1", "option 1 is bought: there is nothing to set up; on hardware: 2"),
+        ("1", "option 1 is bought: clients talk to .* nothing to set up; on hardware: 2"),
         ("3", "there is no option '3'; there are 2; on hardware: 2"),
         ("0", "there is no option '0'"),
         ("-1", "there is no option '-1'"),
@@ -324,8 +329,20 @@ def test_options_that_cannot_be_set_up_are_refused_with_those_that_can(option: s
 
 def test_a_hybrid_is_set_up_part_by_part() -> None:
     hybrid = document(kind="hybrid", place=None, parts=[{"label": "part", "place": asdict(ON_CARDS)}] * 2)
-    with pytest.raises(InvalidParameter, match=r"name one of its parts: 2\.1 to 2\.2"):
+    with pytest.raises(InvalidParameter, match=r"name a part of it that is on hardware: 2\.1, 2\.2"):
         place_in_plan(hybrid, "2", "plan.json")
+
+
+def test_a_hybrid_of_apis_alone_says_that_nothing_is_to_be_set_up() -> None:
+    bought = document(kind="hybrid", label="Hybrid", place=None, parts=[{"label": "a", "kind": "api", "place": None}])
+    with pytest.raises(InvalidParameter, match=r"option 2 is made of APIs alone, Hybrid: .* nothing to set up"):
+        place_in_plan(bought, "2", "plan.json")
+
+
+def test_who_quantised_the_weights_is_said() -> None:
+    assert "quantised by RedHatAI, not by the model's makers" in " ".join(card_service().notes)
+    assert "quantised by bartowski" in " ".join(cpu_service().notes)
+    assert "quantised" not in " ".join(card_service(format="bf16").notes)
 
 
 @pytest.mark.parametrize(

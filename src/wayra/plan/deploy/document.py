@@ -14,6 +14,7 @@ from wayra.plan.options import Place
 from wayra.plan.stored import stored_as
 
 MAX_BYTES = 64 << 20
+_NOTHING = "clients talk to the provider with a key of yours, there is nothing to set up"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _WHOLE: Mapping[str, tuple[int, int]] = {
     "gpus": (1, 1024), "machines": (1, 100_000), "cores": (0, 4096), "batch": (1, 1 << 16), "context": (1, 1 << 30),
@@ -75,11 +76,13 @@ def _nothing_to_set_up(
     option: str, label: str, row: Mapping[str, object], options: Sequence[Mapping[str, object]]
 ) -> str:
     if row.get("parts"):
-        return (
-            f"option {option} is a hybrid; name one of its parts: {option}.1 to {option}.{len(_rows(row['parts'], ''))}"
-        )
+        parts = _rows(row["parts"], "the parts of the option")
+        able = [f"{option}.{number}" for number, part in enumerate(parts, start=1) if part.get("place") is not None]
+        if able:
+            return f"option {option} is a hybrid; name a part of it that is on hardware: {', '.join(able)}"
+        return f"option {option} is made of APIs alone, {label}: {_NOTHING}{_able(options)}"
     if row.get("kind") == "api":
-        return f"option {option} is {label}: there is nothing to set up{_able(options)}"
+        return f"option {option} is {label}: {_NOTHING}{_able(options)}"
     return f"option {option} does not say what sets it up; make the plan again with this version{_able(options)}"
 
 

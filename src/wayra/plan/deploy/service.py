@@ -116,7 +116,7 @@ def service_of(label: str, place: Place, choices: Choices) -> Service:
         target_requests=max(1, math.floor(mean_batch(place.batch))),
         gated=model.startswith("meta-llama/"),
         hardware=place.hardware,
-        notes=_notes(place, engine, choices),
+        notes=_notes(place, engine, model),
     )
 
 
@@ -136,7 +136,8 @@ def _checkpoint(place: Place, engine: str) -> str:
     if engine == "wayra" and place.format != "bf16":
         found = f"{candidate.gguf}:{place.format.upper()}" if candidate.gguf else ""
     else:
-        found = candidate.hub if place.format in ("bf16", "fp8") else ""
+        stored = {"bf16": candidate.hub, "fp8": candidate.fp8 or candidate.hub, "awq-int4": candidate.int4}
+        found = stored.get(place.format, "")
     if not found:
         raise InvalidParameter(
             f"no checkpoint of {candidate.title} in {place.format} is known here; name one with --model ORG/REPO"
@@ -159,7 +160,8 @@ def _wayra_command(model: str, place: Place) -> tuple[str, ...]:
 
 def _vllm_command(model: str, place: Place) -> tuple[str, ...]:
     """vLLM reads its API key from VLLM_API_KEY."""
-    quantised = ("--quantization", "fp8") if place.format == "fp8" else ()
+    # Of a quantised checkpoint vLLM reads the format itself, and refuses a flag that names another.
+    quantised = ("--quantization", "fp8") if _makes_fp8(model, place) else ()
     return (
         "vllm", "serve", model,
         "--host", "0.0.0.0",
@@ -170,6 +172,11 @@ def _vllm_command(model: str, place: Place) -> tuple[str, ...]:
         "--gpu-memory-utilization", str(_GPU_MEMORY_SHARE),
         *quantised,
     )  # fmt: skip
+
+
+def _makes_fp8(model: str, place: Place) -> bool:
+    """Whether vLLM must make FP8 of 16-bit weights; a name that says FP8 is of weights stored so."""
+    return place.format == "fp8" and "fp8" not in model.lower()
 
 
 def _host_memory(place: Place, engine: str, kv_share: float) -> int:
@@ -194,16 +201,20 @@ def _dns_label(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40].rstrip("-")
 
 
-def _notes(place: Place, engine: str, choices: Choices) -> tuple[str, ...]:
+def _notes(place: Place, engine: str, model: str) -> tuple[str, ...]:
     found: list[str] = []
     if engine == "vllm":
         found.append(f"the cards must be {place.hardware}: the plan's memory and times are of that card")
         found.append("host memory and cores a card are assumed: 16 GiB and 4")
-    if engine == "vllm" and place.format == "fp8" and choices.model is None:
+    if engine == "vllm" and _makes_fp8(model, place):
         found.append(
             "vLLM makes FP8 of the 16-bit checkpoint while it loads, which takes more memory for that while than the "
             "plan counts; name a checkpoint stored in FP8 with --model where that does not fit"
         )
+    (candidate,) = candidates((place.model,))
+    owner, maker = model.partition("/")[0], candidate.hub.partition("/")[0]
+    if owner != maker and model.partition(":")[0] in (candidate.fp8, candidate.int4, candidate.gguf):
+        found.append(f"the weights are quantised by {owner}, not by the model's makers; measure them with wayra eval")
     if place.machines > 1:
         found.append(f"the plan has {place.machines} machines for its busiest minutes")
     return tuple(found)
