@@ -54,6 +54,26 @@ def test_without_include_usage_no_chunk_tells_it(server: LiveServer) -> None:
     assert all("usage" not in event and len(event["choices"]) == 1 for event in events)
 
 
+def test_running_counts_are_in_every_chunk_and_grow_to_the_whole(server: LiveServer) -> None:
+    running = {"include_usage": True, "continuous_usage_stats": True}
+    events = chat(server, n=2, stream=True, stream_options=running).events
+    counts = [event["usage"]["completion_tokens"] for event in events]
+    assert counts == sorted(counts)
+    assert (counts[0], counts[-1]) == (0, 16)
+    assert len({event["usage"]["prompt_tokens"] for event in events}) == 1
+    for usage in (event["usage"] for event in events):
+        assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+    body = {"prompt": "One two", "max_tokens": 6, "ignore_eos": True, "stream": True, "return_token_ids": True}
+    events = server.post("/v1/completions", {**body, "stream_options": running}).events
+    seen = 0
+    for event in events[:-1]:
+        seen += len(event["choices"][0]["token_ids"])
+        assert event["usage"]["completion_tokens"] == seen
+    assert events[-1]["usage"]["completion_tokens"] == seen == 6
+    alone = server.post("/v1/completions", {**body, "stream_options": {"continuous_usage_stats": True}}).events
+    assert all("usage" not in event for event in alone)
+
+
 def test_n_answers_have_their_own_indices_and_seeds(server: LiveServer) -> None:
     answer = chat(server, n=3, temperature=1, seed=5).json
     assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2]
@@ -190,6 +210,7 @@ def test_control_tokens_in_a_message_do_not_end_its_turn(server: LiveServer) -> 
         ({"n": 1_000_000}, "n"),
         ({"max_tokens": -1}, "max_tokens"),
         ({"max_tokens": 10**30}, "max_tokens"),
+        ({"max_completion_tokens": -1}, "max_completion_tokens"),
         ({"seed": 10**40}, "seed"),
         ({"top_logprobs": 3}, "top_logprobs"),
         ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from wayra.engine.request import TokenLogprob
 from wayra.server.generation import Totals
+from wayra.server.openai.wire import StreamOptions
 from wayra.text.tokenizer import Tokenizer
 
 LEAST_LOGPROB = -9999.0
@@ -38,6 +39,26 @@ def usage_of(totals: Totals) -> Usage:
         prompt_tokens_details=PromptDetails(totals.cached_tokens),
         completion_tokens_details=CompletionDetails(),
     )
+
+
+class ChunkTail:
+    """How every chunk of a stream ends: without counts, with null (the last chunk has them), or with those so far."""
+
+    def __init__(self, options: StreamOptions | None, prompt_tokens: int) -> None:
+        """prompt_tokens: of the whole call, as the last chunk counts them."""
+        self.shows_usage = options is not None and bool(options.include_usage)
+        is_running = options is not None and self.shows_usage and bool(options.continuous_usage_stats)
+        self._prompt_tokens = prompt_tokens if is_running else None
+        self._num_tokens = 0
+        self._constant = b'],"usage":null}\n\n' if self.shows_usage else b"]}\n\n"
+
+    def after(self, num_tokens: int = 0) -> bytes:
+        """Of a chunk after so many further tokens of any of the answers."""
+        self._num_tokens += num_tokens
+        if self._prompt_tokens is None:
+            return self._constant
+        counts = (self._prompt_tokens, self._num_tokens, self._prompt_tokens + self._num_tokens)
+        return b'],"usage":{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d}}\n\n' % counts
 
 
 class TopLogprob(Struct):

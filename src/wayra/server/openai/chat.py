@@ -14,7 +14,7 @@ from wayra.server.body import read_struct
 from wayra.server.door import caller_of, note
 from wayra.server.errors import ApiError, openai_shape
 from wayra.server.generation import Answer, Piece, Totals
-from wayra.server.openai.answers import ChatLogprobs, Usage, chat_logprobs, usage_of
+from wayra.server.openai.answers import ChatLogprobs, ChunkTail, Usage, chat_logprobs, usage_of
 from wayra.server.openai.calls import CallDeltas, ToolCallAnswer, reason_with_calls, whole_calls
 from wayra.server.openai.reading import chat_call
 from wayra.server.openai.wire import ChatRequest
@@ -56,9 +56,8 @@ class ChatAnswer(Struct):
 
 @dataclass(frozen=True, slots=True)
 class Extras:
-    """What was asked for beside the text: the counts in a stream, token ids, and ids for names in log-probabilities."""
+    """What was asked for beside the text: token ids, and ids for names in log-probabilities."""
 
-    usage: bool
     token_ids: bool
     by_id: bool
 
@@ -78,7 +77,6 @@ class ChatRoute:
         generation = await unless_lost(request, service.chat(model, call, caller_of(request.scope)))
         answer_id = f"chatcmpl-{secrets.token_hex(12)}"
         extras = Extras(
-            usage=wire.stream_options is not None and bool(wire.stream_options.include_usage),
             token_ids=bool(wire.return_token_ids),
             by_id=bool(wire.return_tokens_as_token_ids),
         )
@@ -93,7 +91,9 @@ class ChatRoute:
             if extras.token_ids:
                 whole.prompt_token_ids = generation.answers[0].request.prompt_ids
             return Response(_encode(whole), media_type="application/json")
-        return EventStream(generation, ChatEncoder(answer_id, generation.created, model, call.n, extras))
+        tail = ChunkTail(wire.stream_options, generation.totals().prompt_tokens)
+        head = ChunkHead(answer_id, generation.created, model.name)
+        return EventStream(generation, ChatEncoder(head, model, call.n, extras, tail))
 
 
 def _choice(index: int, model: ServedModel, extras: Extras, answer: Answer, completion: Completion) -> ChatChoice:
@@ -112,16 +112,24 @@ def _choice(index: int, model: ServedModel, extras: Extras, answer: Answer, comp
     return ChatChoice(index, message, logprobs, reason, token_ids)
 
 
+class ChunkHead(Struct):
+    """What is the same in every chunk."""
+
+    id: str
+    created: int
+    model: str
+    object: str = "chat.completion.chunk"
+    system_fingerprint: None = None
+
+
 class ChatEncoder:
     """Chunks of a chat. What is the same in every chunk is encoded once."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, answer_id: str, created: int, model: ServedModel, n: int, extras: Extras) -> None:
-        head = {"id": answer_id, "object": "chat.completion.chunk", "created": created, "model": model.name,
-                "system_fingerprint": None}  # fmt: skip
+    def __init__(self, head: ChunkHead, model: ServedModel, n: int, extras: Extras, tail: ChunkTail) -> None:
         self._head = b"data: " + _encode(head)[:-1] + b',"choices":['
-        self._tail = b'],"usage":null}\n\n' if extras.usage else b"]}\n\n"
+        self._tail = tail
         self._texts = [self._head + b'{"index":%d,"delta":{"content":' % index for index in range(n)]
         self._ends = [self._head + b'{"index":%d,"delta":{},"logprobs":null,"finish_reason":' % i for i in range(n)]
         self._extras = extras
@@ -132,11 +140,12 @@ class ChatEncoder:
     def begin(self) -> bytes:
         """The role comes first, with an empty text, once an answer."""
         delta = b'{"role":"assistant","content":"","refusal":null},"logprobs":null,"finish_reason":null}'
-        return b"".join(b'%b{"index":%d,"delta":%b%b' % (self._head, i, delta, self._tail) for i in range(self._n))
+        tail = self._tail.after()
+        return b"".join(b'%b{"index":%d,"delta":%b%b' % (self._head, i, delta, tail) for i in range(self._n))
 
     def piece(self, piece: Piece) -> bytes:
         """A chunk for each part of text or call, and one with the reason at the end."""
-        index = piece.index
+        index, tail = piece.index, self._tail.after(len(piece.token_ids))
         logprobs = (
             _encode(chat_logprobs(piece.logprobs, self._tokenizer, self._extras.by_id)) if piece.logprobs else b"null"
         )
@@ -145,24 +154,24 @@ class ChatEncoder:
         parts: list[bytes] = []
         for delta in self._call_deltas[index].deltas(piece.events):
             parts.append(b'%b{"index":%d,"delta":%b,"logprobs":%b,"finish_reason":null%b}%b' % (
-                self._head, index, delta, logprobs, ids, self._tail,
+                self._head, index, delta, logprobs, ids, tail,
             ))  # fmt: skip
             logprobs, ids = b"null", b""
         if piece.text or ids or logprobs != b"null":
             parts.append(b'%b%b},"logprobs":%b,"finish_reason":null%b}%b' % (
-                self._texts[index], _encode(piece.text), logprobs, ids, self._tail,
+                self._texts[index], _encode(piece.text), logprobs, ids, tail,
             ))  # fmt: skip
         if piece.finish_reason is not None:
             reason: str = piece.finish_reason
             if self._call_deltas[index].has_called:
                 reason = reason_with_calls(reason)
-            parts.append(b'%b"%b"}%b' % (self._ends[index], reason.encode(), self._tail))
+            parts.append(b'%b"%b"}%b' % (self._ends[index], reason.encode(), tail))
         return b"".join(parts)
 
     def end(self, totals: Totals) -> bytes:
         """The counts in a chunk without choices, where they were asked for."""
         usage = b""
-        if self._extras.usage:
+        if self._tail.shows_usage:
             usage = self._head + b'],"usage":' + _encode(usage_of(totals)) + b"}\n\n"
         return usage + b"data: [DONE]\n\n"
 

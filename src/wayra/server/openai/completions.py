@@ -14,7 +14,7 @@ from wayra.server.body import read_struct
 from wayra.server.door import caller_of, note
 from wayra.server.errors import ApiError, openai_shape
 from wayra.server.generation import Answer, Generation, Piece, Totals
-from wayra.server.openai.answers import CompletionLogprobs, LogprobWriter, TokenNames, Usage, usage_of
+from wayra.server.openai.answers import ChunkTail, CompletionLogprobs, LogprobWriter, TokenNames, Usage, usage_of
 from wayra.server.openai.reading import completion_call
 from wayra.server.openai.wire import CompletionRequest
 from wayra.server.served_model import ServedModel
@@ -61,8 +61,8 @@ class CompletionsRoute:
         names = TokenNames(model.tokenizer, bool(wire.return_tokens_as_token_ids))
         echo = Echo(names, bool(wire.echo), wire.logprobs is not None, bool(wire.return_token_ids))
         if call.streams:
-            shows_usage = wire.stream_options is not None and bool(wire.stream_options.include_usage)
-            return EventStream(generation, CompletionEncoder(answer_id, model, generation, echo, shows_usage))
+            tail = ChunkTail(wire.stream_options, generation.totals().prompt_tokens)
+            return EventStream(generation, CompletionEncoder(answer_id, model, generation, echo, tail))
         completions = await collected(generation, request)
         choices = [
             echo.choice(index, answer, completion)
@@ -115,14 +115,11 @@ class CompletionEncoder:
 
     media_type = "text/event-stream"
 
-    def __init__(
-        self, answer_id: str, model: ServedModel, generation: Generation, echo: Echo, shows_usage: bool
-    ) -> None:
+    def __init__(self, answer_id: str, model: ServedModel, generation: Generation, echo: Echo, tail: ChunkTail) -> None:
         head = {"id": answer_id, "object": "text_completion", "created": generation.created, "model": model.name,
                 "system_fingerprint": None}  # fmt: skip
         self._head = b"data: " + _encode(head)[:-1] + b',"choices":['
-        self._tail = b'],"usage":null}\n\n' if shows_usage else b"]}\n\n"
-        self._shows_usage = shows_usage
+        self._tail = tail
         self._generation = generation
         self._echo = echo
         self._writers = [LogprobWriter(echo.names) for _ in generation.answers]
@@ -134,7 +131,7 @@ class CompletionEncoder:
 
     def piece(self, piece: Piece) -> bytes:
         """One chunk, the reason in the last."""
-        text = piece.text
+        text, tail = piece.text, self._tail.after(len(piece.token_ids))
         if self._echo.is_shown and piece.index not in self._begun:
             self._begun.add(piece.index)
             prompt_ids = self._generation.answers[piece.index].request.prompt_ids
@@ -146,12 +143,12 @@ class CompletionEncoder:
         choice = CompletionChoice(piece.index, text, logprobs, piece.finish_reason)
         if shows_ids:
             choice.token_ids = piece.token_ids
-        return self._head + _encode(choice) + self._tail
+        return self._head + _encode(choice) + tail
 
     def end(self, totals: Totals) -> bytes:
         """The counts in a chunk without choices, where they were asked for."""
         usage = b""
-        if self._shows_usage:
+        if self._tail.shows_usage:
             usage = self._head + b'],"usage":' + _encode(usage_of(totals)) + b"}\n\n"
         return usage + b"data: [DONE]\n\n"
 

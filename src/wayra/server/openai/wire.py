@@ -69,9 +69,13 @@ class Message(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class StreamOptions(Struct, forbid_unknown_fields=True):
-    """include_obfuscation: accepted without effect; nothing is padded here."""
+    """include_obfuscation: accepted without effect; nothing is padded here.
+
+    continuous_usage_stats: vLLM's extension, the counts so far in every chunk, beside include_usage.
+    """
 
     include_usage: bool | None = None
+    continuous_usage_stats: bool | None = None
     include_obfuscation: bool | None = None
 
 
