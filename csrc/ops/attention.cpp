@@ -69,9 +69,9 @@ struct Pairs {
   // rounded, so that the probabilities add up to one.
   static F put(float* at, float* row, const F p[2], F sum) {
     float* out = row + (at - row) / 2;
-    simd::store_bf16(out, p[0]);
-    simd::store_bf16(out + kLanes / 2, p[1]);
-    return simd::dot_bf16(sum, simd::load_bytes(reinterpret_cast<const uint8_t*>(out)), kOnes);
+    const simd::B both = simd::to_bf16(p[0], p[1]);
+    simd::store_bytes(out, both);
+    return simd::dot_bf16(sum, both, kOnes);
   }
 };
 
@@ -143,20 +143,24 @@ inline void each_block(Range tile, Range row, Fn f) {
   for (; i < tile.hi; i += kKvBlock) f(i, std::true_type{});
 }
 
-// Turns a row's scores into 2^(factor * score - max), zero for the keys it does not see; whole blocks are written. max
-// is in the same logarithm of base 2. A row's arithmetic does not depend on the tile it is in.
-template <class E>
-void soften(float* scores, Range tile, Range row, float factor, float* max_out, float* sum_out) {
-  const auto load = [&](int i, auto masked) {
-    const F v = simd::load(scores + i);
-    return masked ? simd::select_range(v, row.lo - i, row.hi - i, kUnseenMax) : v;
-  };
+// The largest lanes of a row's scores, in the blocks that it sees.
+F largest_of(const float* scores, Range tile, Range row) {
   F largest[2] = {simd::set1(kUnseenMax), simd::set1(kUnseenMax)};
   each_block(tile, row, [&](int i, auto masked) {
-    for (int h = 0; h < 2; ++h) largest[h] = simd::max(largest[h], load(i + h * kLanes, masked));
+    for (int h = 0; h < 2; ++h) {
+      const int at = i + h * kLanes;
+      F v = simd::load(scores + at);
+      if (masked) v = simd::select_range(v, row.lo - at, row.hi - at, kUnseenMax);
+      largest[h] = simd::max(largest[h], v);
+    }
   });
-  const bool any = row.hi > row.lo;
-  const float max = any ? simd::reduce_max(simd::max(largest[0], largest[1])) * factor : kUnseenMax;
+  return simd::max(largest[0], largest[1]);
+}
+
+// Turns a row's scores into 2^(factor * score - max), zero for the keys it does not see; whole blocks are written.
+// Returns lanes that add up to their sum.
+template <class E>
+F soften(float* scores, Range tile, Range row, float factor, float max) {
   const F f = simd::set1(factor), minus_max = simd::set1(-max);
   F sum = simd::zero();
   each_block(tile, row, [&](int i, auto masked) {
@@ -168,8 +172,23 @@ void soften(float* scores, Range tile, Range row, float factor, float* max_out, 
     }
     sum = E::put(scores + i, scores, p, sum);
   });
-  *max_out = max;
-  *sum_out = any ? simd::reduce_add(sum) : 0.0f;
+  return sum;
+}
+
+// All rows of a tile; max is a logarithm of base 2. What takes long within a lane's chain, the folding of lanes, is
+// done for all rows together. A row's arithmetic does not depend on the tile it is in.
+template <class E, int R>
+void soften_rows(const AttentionArgs& a, float* scores, Range tile, int split, int row, float* max, float* sum) {
+  const float factor = a.scale * 1.44269504088896341f;
+  F lanes[R];
+  Range seen[R];
+  for (int r = 0; r < R; ++r) {
+    seen[r] = row_range(a, split, row + r);
+    lanes[r] = largest_of(scores + r * kSplitKeys, tile, seen[r]);
+  }
+  for (int r = 0; r < R; ++r) max[r] = seen[r].hi > seen[r].lo ? simd::reduce_max(lanes[r]) * factor : kUnseenMax;
+  for (int r = 0; r < R; ++r) lanes[r] = soften<E>(scores + r * kSplitKeys, tile, seen[r], factor, max[r]);
+  for (int r = 0; r < R; ++r) sum[r] = seen[r].hi > seen[r].lo ? simd::reduce_add(lanes[r]) : 0.0f;
 }
 
 // What a split's results and those so far are multiplied with when they are merged.
@@ -260,11 +279,8 @@ void attend_split(const AttentionArgs& a, int first, int split, const float* q) 
   const Blocks blocks(a, split);
   float* scores = a.scores + first * kSplitKeys;
   score_keys<E, R>(a, blocks, q, tile, scores);
-  const float factor = a.scale * 1.44269504088896341f;
   float max[R], sum[R];
-  for (int r = 0; r < R; ++r) {
-    soften<E>(scores + r * kSplitKeys, tile, row_range(a, split, row + r), factor, max + r, sum + r);
-  }
+  soften_rows<E, R>(a, scores, tile, split, row, max, sum);
   Factors factors;
   const Factors* f = nullptr;
   if (split > a.split_begin) {

@@ -66,9 +66,15 @@ inline __m256i bf16_half(__m256 v) {
   return _mm256_srli_epi32(_mm256_blendv_epi8(up, quiet, nan), 16);
 }
 // Sixteen floats to bfloat16, ties to even; NaN stays NaN.
-inline void store_bf16(void* p, F v) {
-  const __m256i packed = _mm256_packus_epi32(bf16_half(v.a), bf16_half(v.b));
-  _mm256_storeu_si256(static_cast<__m256i*>(p), _mm256_permute4x64_epi64(packed, 0xd8));
+inline __m256i to_bf16(F v) {
+  return _mm256_permute4x64_epi64(_mm256_packus_epi32(bf16_half(v.a), bf16_half(v.b)), 0xd8);
+}
+inline void store_bf16(void* p, F v) { _mm256_storeu_si256(static_cast<__m256i*>(p), to_bf16(v)); }
+// Thirty-two of them.
+inline B to_bf16(F first, F second) { return {to_bf16(first), to_bf16(second)}; }
+inline void store_bytes(void* p, B v) {
+  _mm256_storeu_si256(static_cast<__m256i*>(p), v.a);
+  _mm256_storeu_si256(static_cast<__m256i*>(p) + 1, v.b);
 }
 inline float reduce_add(F v) {
   const __m256 s = _mm256_add_ps(v.a, v.b);

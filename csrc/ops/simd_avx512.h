@@ -43,19 +43,28 @@ inline void store_f16(uint16_t* p, F v) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
 }
 // Sixteen floats to bfloat16, ties to even; NaN stays NaN.
-inline void store_bf16(void* p, F v) {
+inline __m256i bf16_half(F v) {
 #if defined(__AVX512BF16__)
-  const __m256i h = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(v));
+  return reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(v));
 #else
   const __m512i bits = _mm512_castps_si512(v);
   const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
   const __m512i up = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
   const __m512i quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x400000));
   const __m512i r = _mm512_mask_mov_epi32(up, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), quiet);
-  const __m256i h = _mm512_cvtepi32_epi16(_mm512_srli_epi32(r, 16));
+  return _mm512_cvtepi32_epi16(_mm512_srli_epi32(r, 16));
 #endif
-  _mm256_storeu_si256(static_cast<__m256i*>(p), h);
 }
+inline void store_bf16(void* p, F v) { _mm256_storeu_si256(static_cast<__m256i*>(p), bf16_half(v)); }
+// Thirty-two of them in one register.
+inline B to_bf16(F first, F second) {
+#if defined(__AVX512BF16__)
+  return reinterpret_cast<B>(_mm512_cvtne2ps_pbh(second, first));
+#else
+  return _mm512_inserti64x4(_mm512_castsi256_si512(bf16_half(first)), bf16_half(second), 1);
+#endif
+}
+inline void store_bytes(void* p, B v) { _mm512_storeu_si512(p, v); }
 inline float reduce_add(F v) {
   const __m256 a = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
   const __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));

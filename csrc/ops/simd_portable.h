@@ -119,6 +119,14 @@ inline void store_bf16(void* p, const F& x) {
   for (int i = 0; i < 16; ++i) t[i] = float_to_bf16(x.v[i]);
   std::memcpy(p, t, sizeof t);
 }
+// Thirty-two of them.
+inline B to_bf16(const F& first, const F& second) {
+  B r;
+  store_bf16(r.v, first);
+  store_bf16(r.v + 32, second);
+  return r;
+}
+inline void store_bytes(void* p, const B& x) { std::memcpy(p, x.v, sizeof x.v); }
 inline float reduce_add(const F& x) {
   float t[8];
   for (int i = 0; i < 8; ++i) t[i] = x.v[i] + x.v[i + 8];
