@@ -88,6 +88,13 @@ def test_a_refused_request_says_why_and_a_given_up_one_what_it_cost(keyed: LiveS
     assert left["completion_tokens"] < 4000
 
 
+def test_what_is_the_clients_fault_is_no_error(keyed: LiveServer) -> None:
+    with keyed.connect() as sock:
+        sock.sendall(b"GET / HTTP/9.9\r\nHost: localhost\r\nX-Request-Id: new\r\n\r\n")
+        assert sock.recv(100).startswith(b"HTTP/1.1 505 ")
+    assert (line_of(keyed, "new")["status"], line_of(keyed, "new")["level"]) == (505, "info")
+
+
 def test_neither_keys_nor_texts_are_written(keyed: LiveServer) -> None:
     log = keyed.log()
     assert KEY not in log

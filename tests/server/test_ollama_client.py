@@ -211,6 +211,8 @@ def test_closing_a_stream_early_frees_the_server(client: Any, model: str, server
         ("/api/chat", {"options": {"typical_p": 0.5}}, "options.typical_p"),
         ("/api/chat", {"options": {"repeat_last_n": 64}}, "options.repeat_last_n"),
         ("/api/chat", {"options": {"top_p": 2}}, "top_p"),
+        ("/api/chat", {"options": {"num_predict": 10**12}}, "num_predict is"),
+        ("/api/chat", {"options": {"repeat_penalty": 0}}, "repeat_penalty is"),
         ("/api/chat", {"think": True}, "think"),
         ("/api/chat", {"format": "xml"}, "format"),
         ("/api/chat", {"format": "json", "tools": [WEATHER]}, "format"),

@@ -86,6 +86,8 @@ def test_metrics_are_what_prometheus_reads(server: LiveServer) -> None:
         (b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n", {505}),
         (b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n", {400}),
         (b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", {400}),
+        (b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"
+         b"0\r\n\r\nGET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", {400}),
         (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 200_000 + b"\r\n\r\n", {431, 0}),
         (b"GET /" + b"y" * 200_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", {431, 0}),
         (b"GET http://elsewhere/ HTTP/1.1\r\nHost: localhost\r\n\r\n", {404}),
@@ -93,7 +95,7 @@ def test_metrics_are_what_prometheus_reads(server: LiveServer) -> None:
         (b"GET /\xff HTTP/1.1\r\nHost: localhost\r\n\r\n", {400, 404}),
         (b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n", {404}),
     ],
-)
+)  # fmt: skip
 def test_malformed_requests_are_refused_and_nothing_else_happens(
     server: LiveServer, raw: bytes, statuses: set[int]
 ) -> None:
@@ -106,6 +108,7 @@ def test_malformed_requests_are_refused_and_nothing_else_happens(
         seen = read_to_end(sock)
     status = int(seen.split(b" ")[1]) if seen else 0
     assert status in statuses | {0}
+    assert seen.count(b"\r\ncontent-length: ") <= 1
     assert server.post(CHAT, HELLO).status == 200
 
 

@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from typing import Literal, Protocol, TextIO, get_args
 
 MAX_WAITING_LINES = 10_000
+HTTP_VERSION_UNKNOWN = 505
+"""The only status above 500 that is the client's fault."""
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["json", "text"]
 LEVELS: tuple[Level, ...] = get_args(Level)
@@ -54,7 +56,7 @@ class Journal:
 
     def visited(self, visit: Visited) -> None:
         """A request is over. Status 0: the client left before it was answered."""
-        level: Level = "error" if visit.status >= 500 else "info"
+        level: Level = "error" if visit.status >= 500 and visit.status != HTTP_VERSION_UNKNOWN else "info"
         if LEVELS.index(level) < self._least:
             return
         facts: dict[str, object] = {

@@ -1,4 +1,4 @@
-"""h11's parser with a bound on what it leaves open: how many chunks a body may come in.
+"""h11's parser without what it leaves open: how many chunks a body may come in, and which of two lengths counts.
 
 Each chunk costs some thirty microseconds of the event loop however small it is, so that a body in chunks of one byte
 would keep everybody waiting for seconds.
@@ -21,9 +21,13 @@ class Parser(h11.Connection):
         self._body_bytes = 0
 
     def next_event(self) -> "h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]":
-        """Raises RemoteProtocolError for what is no HTTP, and for a body in too many chunks."""
+        """Raises RemoteProtocolError for what is no HTTP, for a body of two lengths, and one in too many chunks."""
         event = super().next_event()
         if isinstance(event, h11.Request):
+            names = {name for name, _ in event.headers}
+            if {b"content-length", b"transfer-encoding"} <= names:
+                # A proxy before us may believe the other one, and take what follows for another's request.
+                raise h11.RemoteProtocolError("the body has two lengths")
             self._num_chunks = self._body_bytes = 0
         elif isinstance(event, h11.Data) and event.chunk_start:
             self._num_chunks += 1

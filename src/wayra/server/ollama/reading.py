@@ -21,6 +21,11 @@ DEFAULT_TOP_P = 0.9
 """What this API samples with when nothing is said."""
 
 
+NAMES: Mapping[str, str] = {"max_tokens": "num_predict", "repetition_penalty": "repeat_penalty"}
+"""What this API calls the engine's parameters, where it has another word."""
+_ENGINE_NAME = re.compile("|".join(NAMES))
+
+
 def model_name(given: str) -> str:
     """The name without the tag that says nothing."""
     return given.removesuffix(":latest")
@@ -116,7 +121,10 @@ def sampling(given: Options | None, max_context: int, logprobs: int | None = Non
         "max_tokens": limit if limit is not None and limit > 0 else None,
         "logprobs": logprobs,
     }
-    found = SamplingParams(**{name: value for name, value in params.items() if value is not None})
+    try:
+        found = SamplingParams(**{name: value for name, value in params.items() if value is not None})
+    except InvalidParameter as error:
+        raise InvalidParameter(_ENGINE_NAME.sub(lambda name: NAMES[name[0]], str(error))) from None
     if options.repeat_last_n == 0:
         return replace(found, repetition_penalty=1.0, presence_penalty=0.0, frequency_penalty=0.0)
     return found

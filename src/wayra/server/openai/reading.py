@@ -1,7 +1,8 @@
 """From OpenAI's structs to the service's calls: messages as templates take them, sampling as the engine takes it."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar, cast
 
@@ -42,11 +43,16 @@ def chat_call(wire: ChatRequest) -> ChatCall:
     grammar, tool_use = grammar_spec(wire), _tool_use(wire)
     if grammar is not None and tool_use is not None and tool_use.choice.mode != "none":
         raise not_supported("response_format", "it cannot be combined with tools; leave one of them out")
-    max_tokens = wire.max_tokens if wire.max_completion_tokens is None else wire.max_completion_tokens
+    logprobs = (wire.top_logprobs or 0) if wire.logprobs else None
+    if wire.max_completion_tokens is None:
+        params = _sampling(wire, wire.max_tokens, logprobs)
+    else:
+        with limit_called("max_completion_tokens"):
+            params = _sampling(wire, wire.max_completion_tokens, logprobs)
     return ChatCall(
         model=wire.model,
         messages=plain_messages(wire.messages),
-        params=_sampling(wire, max_tokens, (wire.top_logprobs or 0) if wire.logprobs else None),
+        params=params,
         n=wire.n or 1,
         streams=bool(wire.stream),
         grammar=grammar,
@@ -144,6 +150,17 @@ def named(param: str, make: Callable[[], T]) -> T:
         return make()
     except InvalidParameter as error:
         raise ApiError(400, str(error), param) from None
+
+
+@contextmanager
+def limit_called(name: str) -> Generator[None]:
+    """Complaints about the limit of tokens call it so: the name the engine knows is not this API's."""
+    try:
+        yield
+    except InvalidParameter as error:
+        if "max_tokens" not in str(error):
+            raise
+        raise ApiError(400, str(error).replace("max_tokens", name), name) from None
 
 
 def plain_messages(messages: Sequence[Message]) -> list[dict[str, object]]:

@@ -7,7 +7,7 @@ from wayra.base.errors import InvalidParameter
 from wayra.engine.request import SamplingParams
 from wayra.server.calls import ChatCall, ToolUse
 from wayra.server.errors import ApiError, not_supported
-from wayra.server.openai.reading import call_arguments, named, one_form, part_text, sampling_params
+from wayra.server.openai.reading import call_arguments, limit_called, named, one_form, part_text, sampling_params
 from wayra.server.openai.responses.wire import (
     AnyObject,
     CountRequest,
@@ -52,13 +52,8 @@ def chat_call(wire: ResponsesRequest) -> ChatCall:
 
 
 def _sampling(wire: ResponsesRequest, logprobs: int | None) -> SamplingParams:
-    try:
+    with limit_called("max_output_tokens"):
         return sampling_params(wire, wire.max_output_tokens, logprobs)
-    except InvalidParameter as error:
-        # The name the engine knows is not this API's.
-        if "max_tokens" in str(error):
-            raise ApiError(400, str(error).replace("max_tokens", "max_output_tokens"), "max_output_tokens") from None
-        raise
 
 
 def _forms(text: TextConfig | None) -> list[GrammarSpec]:
