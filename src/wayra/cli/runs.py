@@ -1,11 +1,13 @@
 """`wayra runs`: what was measured, shown, compared and handed on."""
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from wayra.base.errors import WayraError
 from wayra.base.settings import Settings
 from wayra.cli.output import emit, human_bytes, json_option, make_console, print_line, printable, write_text
 from wayra.cli.pages import html_option, write_run_page
@@ -136,8 +138,20 @@ def export_run(settings: Settings, run: str, form: str, output: Path | None) -> 
             write_text(piece)
         sys.stdout.flush()
         return
-    with output.open("w", encoding="utf-8") as file:
-        file.writelines(pieces)
+    # A run that is damaged in the middle leaves no half of a file; a device or a pipe is written as it comes.
+    is_file = output.is_file() or not output.exists()
+    written = output.with_name(output.name + ".partial") if is_file else output
+    try:
+        with written.open("w", encoding="utf-8") as file:
+            file.writelines(pieces)
+        if is_file:
+            written.replace(output)
+    except OSError as error:
+        raise WayraError(f"{output} cannot be written: {error.strerror}") from error
+    finally:
+        if is_file:
+            with contextlib.suppress(OSError):
+                written.unlink()
 
 
 @runs.command("import")

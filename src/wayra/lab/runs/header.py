@@ -19,7 +19,7 @@ from wayra.llm.memory import available_bytes
 FORMAT = 1
 MAX_HEADER_BYTES = 16 * 1024**2
 RUN_ID = re.compile(r"^[0-9]{8}T[0-9]{6}-[a-z0-9_]+-[0-9a-f]{6}$")
-RECORDED_PACKAGES = ("wayra", "numpy", "msgspec", "tokenizers", "jinja2")
+RECORDED_PACKAGES = ("wayra", "numpy", "msgspec", "tokenizers", "minijinja")
 
 Status = Literal["running", "done", "failed", "interrupted"]
 
