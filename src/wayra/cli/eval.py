@@ -56,8 +56,10 @@ ANSWER_OPTIONS = (
 )
 SERVER_OPTIONS = (
     click.option("--model", "served_model", metavar="NAME", help="Of the server; default: the first it lists."),
+    click.option("--stall", "stall_s", type=float, metavar="S",
+                 help="An answer whose server sends nothing for so long has failed (600)."),
     *KEY_OPTIONS,
-)
+)  # fmt: skip
 
 
 @click.command("eval", epilog=EPILOG)
@@ -151,16 +153,14 @@ def _print_suites(settings: Settings, rows: list[dict[str, object]]) -> None:
 def _evaluated(settings: Settings, store: "RunStore", target: str | None, options: dict[str, Any]) -> "Run":
     chosen = _chosen(target, options, store)
     suites = _suites(settings, chosen)
-    with _open_run(store, chosen, suites, options["resume"]) as run:
-        _ask(settings, chosen, options, (run, suites, not options["as_json"]))
     if options["resume"] is not None:
         options = _as_before(store.open(options["resume"]), options)
+    with _open_run(store, chosen, suites, options["resume"]) as run:
+        _ask(settings, chosen, options, (run, suites, not options["as_json"]))
         run.finish()
     return store.open(run.id)
 
 
-def _required(target: str | None) -> str:
-    if target is None:
 def _as_before(run: "Run", options: dict[str, Any]) -> dict[str, Any]:
     """With the model that was asked before: loaded alike, or the same one of a server that has several."""
     target = run.header.facts.get("target")
@@ -169,6 +169,8 @@ def _as_before(run: "Run", options: dict[str, Any]) -> dict[str, Any]:
     return loaded_as_before(run, options)
 
 
+def _required(target: str | None) -> str:
+    if target is None:
         raise click.UsageError("name a TARGET: a model, or the URL of a server", click.get_current_context())
     return target
 
@@ -242,19 +244,20 @@ def _ask(
 
     run, suites, is_shown = shown
     with (
-        model_of(settings, chosen.target, options, chosen.num_at_once) as llm,
-        open_judge(settings, chosen.judge) as judge,
+        # As the run has it, also when it is resumed.
+        model_of(settings, chosen.target, {**options, "stall_s": chosen.stall_s}, chosen.num_at_once) as llm,
+        open_judge(settings, chosen.judge, stall_s=chosen.stall_s) as judge,
     ):
         run.set_facts(
             target={"model": llm.name, "source": llm.source, "url": llm.url, "load_s": llm.load_s},
             suites=sources_of(suites),
         )
-        with LiveEval(settings, is_shown) as progress:
-            try:
-                asyncio.run(Evaluation(llm, chosen, run, progress.told, judge=judge).run(suites))
         if llm.url is None:
             run.set_facts(loading=loading_of(options))
             run.set_hashes({"weights": weights_hash(settings)(chosen.target)})
+        with LiveEval(settings, is_shown) as progress:
+            try:
+                asyncio.run(Evaluation(llm, chosen, run, progress.told, judge=judge).run(suites))
             except WayraError as error:
                 raise type(error)(f"{error} (go on with `wayra eval --resume {run.id}`)") from error
             except KeyboardInterrupt:

@@ -94,7 +94,8 @@ def _print(settings: Settings, run: "Run", summary: "Summary", definitions: bool
     for suite in suites:
         left_out = [figure for figure in summary.figures if figure.group == suite and figure.name in COUNTS[1:]]
         for figure in left_out:
-            print_line(printable(f"{suite}: {figure.value:,.0f} {summary.terms.get(figure.name, figure.name)}"))
+            why = "" if figure.why is None else f"; {figure.why}"
+            print_line(printable(f"{suite}: {figure.value:,.0f} {summary.terms.get(figure.name, figure.name)}{why}"))
     for note in run.header.notes:
         print_line(f"note: {printable(note)}")
     print_line(f"run {run.id} ({run.status})")

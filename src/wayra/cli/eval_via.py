@@ -41,7 +41,8 @@ def model_of(settings: Settings, target: str, options: dict[str, Any], max_batch
 
     if is_url(target):
         refuse_loading_options("TARGET")
-        return LLM(options["served_model"], url=target, api_key=key_of(options, target), settings=settings)
+        key, stall_s = key_of(options, target), options["stall_s"]
+        return LLM(options["served_model"], url=target, api_key=key, stall_s=stall_s, settings=settings)
     refuse_server_options(options)
     key_of(options, target)  # refuses a key for a model here
     return load_model(settings, {**options, "model": target}, {"max_batch": max_batch})
@@ -62,8 +63,8 @@ def _lm_eval(
 ) -> "Run":
     from wayra.cli.eval_report import LiveEval
     from wayra.lab.harness.lm_eval_run import HarnessSettings, check_installed, run_harness
-    from wayra.lab.runs import RunFacts
     from wayra.lab.harness.summary import DEFINITIONS
+    from wayra.lab.runs import RunFacts
 
     check_installed()
     if len(options["data"]) > 1:
@@ -86,8 +87,8 @@ def _lm_eval(
     )
     with store.create("lm_eval", _plain(chosen), facts) as run, model_of(settings, target, options, 16) as llm:
         run.set_facts(target={"model": llm.name, "source": llm.source, "url": llm.url})
-        with LiveEval(settings, not options["as_json"]) as progress:
         _keep_model(settings, target, options, run)
+        with LiveEval(settings, not options["as_json"]) as progress:
             run_harness(llm, chosen, run, progress.counted)
         run.finish()
     return store.open(run.id)
@@ -102,6 +103,8 @@ def _inspect(
     for name in ("data", "num_shots", "uses_chat", "seed"):
         if options[name]:
             raise InvalidParameter("data, examples, template and seed are Inspect's tasks' own; see `inspect eval`")
+    if options["stall_s"] is not None:
+        raise InvalidParameter("how long to wait for a server is Inspect's own: -- --attempt-timeout S")
     target, tasks = asked
     chosen = InspectSettings(target, tasks, options["limit"], options["arguments"])
     check(chosen)
@@ -109,15 +112,12 @@ def _inspect(
     facts = RunFacts(name, DEFINITIONS, packages=("inspect-ai", "inspect-evals", "openai"))
     with store.create("inspect", _plain(chosen), facts) as run, _served(settings, target, options) as (url, model):
         run.set_facts(target={"model": model, "url": url})
+        _keep_model(settings, target, options, run)
         run_inspect(chosen, url, model, key_of(options, url) or settings.api_key, run)
         run.finish()
     return store.open(run.id)
-        _keep_model(settings, target, options, run)
 
 
-@contextlib.contextmanager
-def _served(settings: Settings, target: str, options: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """The API's address and the model's name there; a model here is served for the time of the block."""
 def _keep_model(settings: Settings, target: str, options: dict[str, Any], run: "RunWriter") -> None:
     """What a model here was loaded with and from; nothing of a server's."""
     if not is_url(target):
@@ -125,6 +125,9 @@ def _keep_model(settings: Settings, target: str, options: dict[str, Any], run: "
         run.set_hashes({"weights": weights_hash(settings)(target)})
 
 
+@contextlib.contextmanager
+def _served(settings: Settings, target: str, options: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The API's address and the model's name there; a model here is served for the time of the block."""
     from wayra.client.api import api_url
 
     if is_url(target):

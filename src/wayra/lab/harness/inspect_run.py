@@ -26,6 +26,8 @@ INSTALL = "pip install 'wayra[inspect]'"
 GRADES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
 """Inspect's letters: correct, partial, incorrect, no answer."""
 MAX_LOG_BYTES = 4 * 1024**3
+MAX_RETRIES = 5
+"""Inspect itself asks a server that has gone for ever; what stands after -- may say another number."""
 WORDS_NAME = "inspect_stderr.txt"
 MAX_WORDS = 500
 LAST_WORDS_S = 30.0
@@ -78,7 +80,8 @@ def command_of(chosen: InspectSettings, url: str, model: str, logs: Path) -> lis
     return [
         sys.executable, "-m", "inspect_ai", "eval", *map(_task_argument, chosen.tasks),
         "--model", f"openai-api/wayra/{model}",
-        "--model-base-url", url, "--log-dir", str(logs), "--log-format", "json", *limit, *chosen.arguments,
+        "--model-base-url", url, "--log-dir", str(logs), "--log-format", "json",
+        "--max-retries", str(MAX_RETRIES), *limit, *chosen.arguments,
     ]  # fmt: skip
 
 
