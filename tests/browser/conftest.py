@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from live_server import LiveServer
+from planner_page import PlannerPage
 
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync")
@@ -177,3 +178,20 @@ def new_page(chromium: Any, real_server: LiveServer) -> Iterator[Callable[..., C
 def chat(new_page: Callable[..., ChatPage]) -> ChatPage:
     """The page, opened on the real server."""
     return new_page().open()
+
+
+@pytest.fixture(scope="session")
+def null_server(smollm2_path: Path) -> Iterator[LiveServer]:
+    """The page computes no tokens."""
+    with LiveServer(str(smollm2_path), "--backend", "null", "--context", "512") as live:
+        yield live
+
+
+@pytest.fixture
+def new_planner(new_page: Callable[..., Any], null_server: LiveServer) -> Callable[..., PlannerPage]:
+    return lambda **options: PlannerPage(new_page(null_server.url, **options))
+
+
+@pytest.fixture
+def planner(new_planner: Callable[..., PlannerPage]) -> PlannerPage:
+    return new_planner().open()

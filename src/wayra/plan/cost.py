@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from wayra.base.errors import InvalidParameter
+from wayra.plan.bounds import between, check
 from wayra.plan.prices.table import HOURS_PER_MONTH
 from wayra.plan.quantity import Quantity, computed, derived, given
 
@@ -29,12 +30,12 @@ class Traffic:
     cached_share: float = 0.0
 
     def __post_init__(self) -> None:
-        _between("input tokens a request", self.input_tokens, 0, 1e8)
-        _between("output tokens a request", self.output_tokens, 0, 1e8)
+        check("traffic.input_tokens", "input tokens a request", self.input_tokens)
+        check("traffic.output_tokens", "output tokens a request", self.output_tokens)
         if self.input_tokens + self.output_tokens == 0:
             raise InvalidParameter("a request has no tokens at all; give input or output tokens")
-        _between("requests a month", self.requests_per_month, 1e-6, 1e13)
-        _between("share of cached input", self.cached_share, 0, 1)
+        check("traffic.requests_per_month", "requests a month", self.requests_per_month)
+        check("traffic.cached_share", "share of cached input", self.cached_share)
 
     def quantities(self) -> tuple[Quantity, Quantity, Quantity, Quantity]:
         """input_tok, output_tok, requests_per_month, cached_share."""
@@ -74,15 +75,15 @@ class Ownership:
         return ASSUMED if getattr(self, name) == getattr(Ownership(), name) else STATED
 
     def __post_init__(self) -> None:
-        _between("years of use", self.years, 1 / 12, 30)
-        _between("power", self.power_w, 0, 1e8)
-        _between("price of power", self.usd_per_kwh, 0, 10)
-        _between("power usage effectiveness", self.pue, 1, 10)
-        _between("price of the machine by its GPUs", self.server_factor, 1, 10)
-        _between("price of a host", self.host_usd, 0, 1e7)
-        _between("average power by rated power", self.busy_power_share, 0, 1)
-        _between("resale share", self.resale_share, 0, 1)
-        _between("staff", self.staff_usd_per_year, 0, 1e9)
+        check("owning.years", "years of use", self.years)
+        between("power", self.power_w, 0, 1e8)
+        check("owning.usd_per_kwh", "price of power", self.usd_per_kwh)
+        check("owning.pue", "power usage effectiveness", self.pue)
+        check("owning.server_factor", "price of the machine by its GPUs", self.server_factor)
+        check("owning.host_usd", "price of a host", self.host_usd)
+        check("owning.busy_power_share", "average power by rated power", self.busy_power_share)
+        check("owning.resale_share", "resale share", self.resale_share)
+        check("owning.staff_usd_per_year", "staff", self.staff_usd_per_year)
 
 
 def hours_per_month() -> Quantity:
@@ -91,7 +92,7 @@ def hours_per_month() -> Quantity:
 
 def utilisation(share: float) -> Quantity:
     """Tokens made by tokens the hardware could make. Raises InvalidParameter outside 0 to 1."""
-    _between("utilisation", share, 1e-6, 1)
+    between("utilisation", share, 1e-6, 1)
     return given("utilisation", share, "", STATED if share < 1 else "full load, the best case")
 
 
@@ -132,8 +133,8 @@ def rent_usd_per_month(rent_usd_per_h: Quantity, gpus: int) -> Quantity:
 
 def hardware_usd(gpu_price_usd: Quantity, gpus: int, hosts: int, owning: Ownership) -> Quantity:
     """What is paid at once: GPUs, what surrounds them, and hosts."""
-    _between("GPUs", gpus, 1, 1e6)
-    _between("hosts", hosts, 0, 1e6)
+    between("GPUs", gpus, 1, 1e6)
+    between("hosts", hosts, 0, 1e6)
     return derived(
         "hardware_usd",
         "USD",
@@ -203,8 +204,8 @@ def blended_usd_per_mtok(
     input_usd_per_mtok: Quantity, output_usd_per_mtok: Quantity, input_parts: float, output_parts: float
 ) -> Quantity:
     """One price for a mix of tokens: 3:1 of 2.50 and 10.00 is 4.375."""
-    _between("parts of input", input_parts, 0, 1e9)
-    _between("parts of output", output_parts, 0, 1e9)
+    between("parts of input", input_parts, 0, 1e9)
+    between("parts of output", output_parts, 0, 1e9)
     return derived(
         "blended_usd_per_mtok",
         "USD/Mtok",
@@ -348,8 +349,3 @@ def weighted_usd_per_month(shares: tuple[tuple[float, Quantity], ...]) -> Quanti
         f"sum of the routes' monthly costs ({parts} of the requests)",
         *(cost for _, cost in shares),
     )
-
-
-def _between(what: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise InvalidParameter(f"{what}: {value:,g}; expected {low:,g} to {high:,g}")

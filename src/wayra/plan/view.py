@@ -165,13 +165,19 @@ def _light(option: Option, name: str) -> Row:
         "kind": option.kind,
         "label": option.label,
         "model": option.model,
-        "numbers": {name: [q.value, number(q.value), q.unit] for name, q in shown_of.items()},
+        "numbers": {name: _in_row(quantity) for name, quantity in shown_of.items()},
         "evidence": [[score.benchmark, score.value] for score in option.evidence],
         "known_to_meet": option.known_to_meet,
         "unknowns": option.unknowns,
         "failures": option.failures,
         "stale": bool(option.stale),
     }
+
+
+def _in_row(quantity: Quantity) -> list[float | str]:
+    """Value, text and unit; then the interval, where there is one."""
+    row: list[float | str] = [quantity.value, number(quantity.value), quantity.unit]
+    return row if quantity.low is None or quantity.high is None else [*row, quantity.low, quantity.high]
 
 
 def _about(option: Option, work: Workload, market: Market) -> Row:

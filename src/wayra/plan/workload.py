@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from wayra.base.errors import FileFormatError, InvalidParameter
+from wayra.plan.bounds import BOUNDS, between, check
 from wayra.plan.cost import Ownership, Traffic
 
 Privacy = Literal["any", "no-third-party", "on-premises"]
@@ -21,7 +22,6 @@ SECONDS_PER_MONTH = 730 * 3600.0
 DEFAULT_PEAK_FACTOR = 4.0
 MAX_FILE_BYTES = 1 << 20
 MAX_NUMBER = 1e18
-MAX_CARDS = 1e6
 MAX_ROUTES = 8
 MAX_NAME = 200
 SCENARIOS = ("startup-chatbot", "hipaa-on-premises", "research-lab")
@@ -80,16 +80,17 @@ class Workload:
     def __post_init__(self) -> None:
         if len(self.name) > MAX_NAME:
             raise InvalidParameter(f"the name has {len(self.name):,} characters; expected at most {MAX_NAME}")
-        _between("peak factor", self.peak_factor, 1, 1e4)
-        for what, value, high in (
-            ("P95 latency", self.latency_p95_s, 86_400),
-            ("P95 time to the first token", self.ttft_p95_s, 86_400),
-            ("monthly budget", self.budget_usd_per_month, 1e12),
-            ("budget for hardware", self.budget_upfront_usd, 1e12),
+        check("traffic.peak_factor", "peak factor", self.peak_factor)
+        for key, what, value in (
+            ("limits.latency_p95_s", "P95 latency", self.latency_p95_s),
+            ("limits.ttft_p95_s", "P95 time to the first token", self.ttft_p95_s),
+            ("budget.usd_per_month", "monthly budget", self.budget_usd_per_month),
+            ("budget.upfront_usd", "budget for hardware", self.budget_upfront_usd),
         ):
             if value is not None:
-                _between(what, value, 0 if "budget" in what else 1e-3, high)
-        _between("context", self.context_len, 0, 1 << 30)
+                check(key, what, value)
+        # 0 is that of an average request.
+        between("context", self.context_len, 0, BOUNDS["limits.context"].high)
         if 0 < self.context_len < self.traffic.input_tokens + self.traffic.output_tokens:
             raise InvalidParameter(
                 f"a context of {self.context_len:,} tokens is shorter than an average request of "
@@ -98,9 +99,9 @@ class Workload:
         if self.privacy not in PRIVACY:
             raise InvalidParameter(f"privacy {self.privacy!r} is unknown; expected {', '.join(PRIVACY)}")
         for benchmark, floor in self.quality.items():
-            _between(f"the floor of {benchmark}", floor, 0, 100)
+            check("quality", f"the floor of {benchmark}", floor)
         for gpu, count in self.have.items():
-            _between(f"cards {gpu} that are there", count, 1, MAX_CARDS)
+            check("have", f"cards {gpu} that are there", count)
         self._check_routes()
 
     def _check_routes(self) -> None:
@@ -109,7 +110,7 @@ class Workload:
         if len(self.routes) > MAX_ROUTES:
             raise InvalidParameter(f"{len(self.routes):,} routes; expected at most {MAX_ROUTES}")
         for route in self.routes:
-            _between(f"the share of route {route.name!r}", route.share, 1e-6, 1)
+            check("route.share", f"the share of route {route.name!r}", route.share)
         total = sum(route.share for route in self.routes)
         if abs(total - 1) > 1e-6:
             raise InvalidParameter(f"the routes' shares add up to {total:g}; expected 1")
@@ -250,7 +251,7 @@ def _context(limits: "_Table") -> int:
     if limits.number("context") is None:
         return 0
     found = limits.whole("context")
-    _between("context", found, 1, 1 << 30)
+    check("limits.context", "context", found)
     return found
 
 
@@ -261,9 +262,9 @@ def _fine_tuning(top: "_Table") -> FineTuning | None:
     table.only("examples", "tokens_per_example", "runs_per_year")
     runs = table.number("runs_per_year")
     found = FineTuning(table.whole("examples"), table.whole("tokens_per_example"), 1.0 if runs is None else runs)
-    _between("examples", found.examples, 1, 1e12)
-    _between("tokens an example", found.tokens_per_example, 1, 1e8)
-    _between("training runs a year", found.runs_per_year, 0, 1e5)
+    check("fine_tuning.examples", "examples", found.examples)
+    check("fine_tuning.tokens_per_example", "tokens an example", found.tokens_per_example)
+    check("fine_tuning.runs_per_year", "training runs a year", found.runs_per_year)
     return found
 
 
@@ -359,8 +360,3 @@ class _Table:
         if not isinstance(value, bool):
             raise FileFormatError(f"{self.where}: {key!r} is {value!r}; expected true or false")
         return value
-
-
-def _between(what: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise InvalidParameter(f"{what}: {value:,g}; expected {low:,g} to {high:,g}")

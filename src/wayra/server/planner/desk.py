@@ -121,9 +121,11 @@ class PlannerDesk:
         return Market(shipped_prices(), today)
 
     def _facts(self) -> dict[str, Any]:
+        from wayra.plan.bounds import BOUNDS
         from wayra.plan.catalogue import candidates
         from wayra.plan.cost import Ownership
         from wayra.plan.evidence import benchmarks, scores
+        from wayra.plan.labels import BENCHMARKS, LABELS
         from wayra.plan.workload import PRIVACY, SCENARIOS, scenario_document
 
         market = self._market(datetime.now(tz=UTC).date())
@@ -133,7 +135,11 @@ class PlannerDesk:
             "start": self._start,
             "scenarios": {name: scenario_document(name) for name in SCENARIOS},
             "benchmarks": [
-                {"name": name, "models": len({row.model for row in scores(benchmark=name)})}
+                {
+                    "name": name,
+                    "title": BENCHMARKS.get(name, name),
+                    "models": len({row.model for row in scores(benchmark=name)}),
+                }
                 for name in sorted({*benchmarks(), *own})
             ],
             "models": [{"name": row.id, "title": row.title, "open": row.open_weights} for row in candidates()],
@@ -142,6 +148,8 @@ class PlannerDesk:
                 for row in market.hardware()
             ],
             "privacy": PRIVACY,
+            "labels": dict(LABELS),
+            "bounds": {key: {"low": low, "high": high, "whole": whole} for key, (low, high, whole) in BOUNDS.items()},
             "owning": {
                 "years": owning.years,
                 "usd_per_kwh": owning.usd_per_kwh,

@@ -21,6 +21,47 @@ function logTicks(low, high, most) {
   return tens.filter((_, place) => place % every === 0);
 }
 
+/** How wide a text of a chart is. */
+const textWidth = (() => {
+  let pen = null;
+  return (text) => {
+    if (!pen) {
+      pen = document.createElement("canvas").getContext("2d");
+      pen.font = `11.5px ${getComputedStyle(document.body).fontFamily}`;
+    }
+    return pen.measureText(text).width;
+  };
+})();
+const TEXT_GAP = 6;
+const ROW_HEIGHT = 15;
+
+/** Whether the text of a mark meets the line or the text of another. Lines reach up to the row of their text. */
+function meets(one, other) {
+  const apart = one.to + TEXT_GAP <= other.from || other.to + TEXT_GAP <= one.from;
+  const crosses = (text, line) => line.row >= text.row && line.at > text.from - 3 && line.at < text.to + 3;
+  return (one.row === other.row && !apart) || crosses(one, other) || crosses(other, one);
+}
+
+/**
+ * Where texts of upright lines stand above a drawing: in which row, on which side, so that none meets another nor its line.
+ * marks: [{at, text}]; width: of the drawing. The arrangement with the fewest rows.
+ */
+function placeTexts(marks, width) {
+  const places = (mark) => [...marks.keys()].flatMap((row) => [[mark.at + 5, row, "start"], [mark.at - 5 - textWidth(mark.text), row, "end"]])
+    .map(([from, row, anchor]) => ({ ...mark, row, anchor, from, to: from + textWidth(mark.text) })).filter(({ from, to }) => from >= 0 && to <= width);
+  let best = null;
+  const place = (rest, placed, rows) => {
+    if (best && rows >= best.rows) return;
+    if (!rest.length) {
+      best = { rows, placed };
+      return;
+    }
+    for (const one of places(rest[0])) if (!placed.some((other) => meets(one, other))) place(rest.slice(1), [...placed, one], rows + one.row);
+  };
+  place(marks, [], 0);
+  return best?.placed ?? [];
+}
+
 /**
  * spec: x, y {label, low, high, show}; lines [{points, of}]; bands [{points of [x, low, high]}]; marks [{x, text}] upright,
  * levels [{y, text}] across, dots [{x, y, text, of, onClick}]. Both axes are logarithmic.
@@ -39,7 +80,9 @@ class Chart {
     this.width = width;
     const { x, y } = this.spec;
     const height = Math.round(Math.min(280, Math.max(200, width * 0.55)));
-    Object.assign(this, { left: 52, right: width - 14, top: 16, bottom: height - 40 });
+    Object.assign(this, { left: 52, right: width - 14, bottom: height - 40 });
+    this.placed = placeTexts((this.spec.marks ?? []).filter(({ x: at }) => at >= x.low && at <= x.high).map((mark) => ({ ...mark, at: this.atX(mark.x) })), width);
+    this.top = 16 + ROW_HEIGHT * Math.max(0, ...this.placed.map(({ row }) => row));
     const svg = shape("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": this.spec.label });
     svg.append(...this.axes(x, y, height), ...this.bands(), ...this.levels(), ...this.marks(), ...this.lines());
     this.node.replaceChildren(svg, ...this.dots());
@@ -58,13 +101,20 @@ class Chart {
 
   axes(x, y, height) {
     const nodes = [];
+    let above = Infinity;
     for (const tick of logTicks(y.low, y.high, 6)) {
       const at = this.atY(tick);
+      if (above - at < 14) continue;
+      above = at;
       nodes.push(shape("line", { class: "grid", x1: this.left, x2: this.right, y1: at, y2: at }));
       nodes.push(shape("text", { class: "tick", x: this.left - 6, y: at + 4, "text-anchor": "end" }, y.show(tick)));
     }
+    let before = -Infinity;
     for (const tick of logTicks(x.low, x.high, this.width < 420 ? 5 : 9)) {
       const at = this.atX(tick);
+      const half = textWidth(x.show(tick)) / 2;
+      if (at - half < before + TEXT_GAP) continue;
+      before = at + half;
       nodes.push(shape("line", { class: "grid", x1: at, x2: at, y1: this.top, y2: this.bottom }));
       nodes.push(shape("text", { class: "tick", x: at, y: this.bottom + 16, "text-anchor": "middle" }, x.show(tick)));
     }
@@ -91,21 +141,26 @@ class Chart {
   levels() {
     return (this.spec.levels ?? []).filter(({ y }) => y >= this.spec.y.low && y <= this.spec.y.high).flatMap(({ y, text }) => {
       const at = this.atY(y);
-      return [shape("line", { class: "limit", x1: this.left, x2: this.right, y1: at, y2: at }), shape("text", { class: "limit-text", x: this.left + 6, y: at - 5 }, text)];
+      const line = shape("line", { class: "limit", x1: this.left, x2: this.right, y1: at, y2: at });
+      return [line, shape("text", { class: "limit-text", ...this.freeBeside(at, textWidth(text)) }, text)];
     });
   }
 
+  /** Where a text beside a level crosses no line: above or below it, at its beginning or end, if anywhere. */
+  freeBeside(level, width) {
+    const corners = [this.left + 6, this.right - 6 - width].flatMap((x) => [{ x, y: level - 5 }, { x, y: level + 14 }]);
+    const drawn = this.spec.lines.flatMap(({ points }) => points.slice(1).flatMap(([x, y], place) => between([this.atX(points[place][0]), this.atY(points[place][1])], [this.atX(x), this.atY(y)])));
+    const upright = this.placed.flatMap(({ at }) => between([at, this.top], [at, this.bottom]));
+    const isFree = ({ x, y }) => y - 10 > this.top - 8 && y < this.bottom && [...drawn, ...upright].every(([px, py]) => px < x - 4 || px > x + width + 4 || py < y - 15 || py > y + 8);
+    return corners.find(isFree) ?? corners[0];
+  }
+
   marks() {
-    const seen = [];
-    return (this.spec.marks ?? []).filter(({ x }) => x >= this.spec.x.low && x <= this.spec.x.high).flatMap(({ x, text, of = "" }) => {
-      const at = this.atX(x);
-      // Texts of marks that stand close together go below one another.
-      const row = seen.filter((other) => Math.abs(other - at) < 130).length;
-      seen.push(at);
-      const end = at > (this.left + this.right) / 2;
+    return this.placed.flatMap(({ at, text, row, anchor, of = "" }) => {
+      const y = this.top - 5 - row * ROW_HEIGHT;
       return [
-        shape("line", { class: `mark ${of}`, x1: at, x2: at, y1: this.top, y2: this.bottom }),
-        shape("text", { class: "mark-text", x: at + (end ? -5 : 5), y: this.top + 11 + row * 15, "text-anchor": end ? "end" : "start" }, text),
+        shape("line", { class: `mark ${of}`, x1: at, x2: at, y1: y - 8, y2: this.bottom }),
+        shape("text", { class: "mark-text", x: at + (anchor === "end" ? -5 : 5), y, "text-anchor": anchor }, text),
       ];
     });
   }
@@ -121,6 +176,12 @@ class Chart {
   }
 }
 
+/** Points along a straight line, a few pixels apart. */
+function between([x, y], [toX, toY]) {
+  const steps = Math.ceil(Math.hypot(toX - x, toY - y) / 4) || 1;
+  return Array.from({ length: steps + 1 }, (_, place) => [x + ((toX - x) * place) / steps, y + ((toY - y) * place) / steps]);
+}
+
 /** The numbers of a chart as a table that can be opened. */
 function chartTable(caption, columns, rows) {
   return make("details", { class: "as-table" }, make("summary", {}, "As a table"),
@@ -132,7 +193,7 @@ function chartTable(caption, columns, rows) {
 
 /** First token and time per output token over the batch or the load, with the prediction's interval. */
 function paceCharts(paces, over, onPoint) {
-  const { points, low, high } = paces;
+  const { points } = paces;
   const xs = points.map((point) => point[over]);
   const x = { label: over === "batch" ? "sequences at once" : "requests a second, one machine", low: Math.min(...xs), high: Math.max(...xs) * 1.0001, show: brief };
   if (x.low === x.high || points.length < 2) return [];
@@ -140,16 +201,17 @@ function paceCharts(paces, over, onPoint) {
     const ys = points.map((point) => point[key]);
     const marks = paces.carried === null ? [] : [{ x: points.find(({ batch }) => batch === paces.carried)[over], text: "at the peak" }];
     const levels = limit ? [{ y: limit, text: `limit ${seconds(limit)}` }] : [];
-    const top = Math.max(...ys) * high;
-    const bottom = Math.min(...ys) * low;
+    const known = points.filter((point) => point.within[key]);
+    const top = Math.max(...ys, ...known.map((point) => point.within[key][1]));
+    const bottom = Math.min(...ys, ...known.map((point) => point.within[key][0]));
     const y = { label: title, low: bottom / 1.25, high: Math.max(top, limit && limit < top * 4 ? limit : 0) * 1.25, show: seconds };
     const dots = points.map((point) => ({ x: point[over], y: point[key], of: point.batch === paces.carried ? "s1 here" : "s1", text: `${title}: ${seconds(point[key])} with ${count(point.batch, "sequence")} at once`, onClick: () => onPoint(point.batch, key) }));
     const drawn = new Chart({
       label: `${title} over ${x.label}`, x, y, levels, marks, dots,
       lines: [{ points: points.map((point) => [point[over], point[key]]), of: "s1" }],
-      bands: [{ points: points.map((point) => [point[over], point[key] * low, point[key] * high]), of: "s1" }],
+      bands: known.length > 1 ? [{ points: known.map((point) => [point[over], ...point.within[key]]), of: "s1" }] : [],
     });
-    return make("figure", {}, make("figcaption", {}, title), drawn.node);
+    return make("figure", {}, make("figcaption", {}, known.length === points.length ? title : `${title} (${known.length ? "not validated where not shaded" : "not validated"})`), drawn.node);
   };
   const shown = [["ttft_s", "Time to first token", paces.ttft_limit_s], ["tpot_s", "Time per output token", null], ["latency_s", "Whole answer", paces.latency_limit_s]];
   return shown.filter(([key]) => points.every((point) => point[key] > 0)).map((one) => chart(...one));

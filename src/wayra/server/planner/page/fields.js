@@ -1,38 +1,96 @@
-// Fields of the form: each reads and writes one key of the workload.
+// Fields of the form: each reads and writes one key of the workload, and tells what is wrong with a number beside it.
 
 let fieldCount = 0;
 const freshId = (name) => `${name}-${(fieldCount += 1)}`;
-const STEPS = 1000;
 
-/** Between a slider's place and a value; `log` for what spans powers of ten. */
-function scaleOf({ min, max, log }) {
-  if (!log) return { at: (value) => ((value - min) / (max - min)) * STEPS, of: (place) => min + (place / STEPS) * (max - min) };
-  const low = Math.log(min);
-  const range = Math.log(max) - low;
-  return { at: (value) => ((Math.log(Math.max(value, min)) - low) / range) * STEPS, of: (place) => Math.exp(low + (place / STEPS) * range) };
+/** Values a slider stops at: round ones, so that every press of an arrow key moves it on. */
+function stopsOf({ min, max, log, whole, percent, binary }) {
+  const stops = [min, max];
+  if (!log) {
+    const step = percent ? 0.01 : (max - min) / 100;
+    for (let value = min; value < max; value += step) stops.push(Number(value.toPrecision(6)));
+  } else if (binary) {
+    for (let power = 1; power <= max; power *= 2) stops.push(power, 1.25 * power, 1.5 * power, 1.75 * power);
+  } else {
+    const leads = [...range(10, 20, 1), ...range(20, 50, 2), ...range(50, 100, 5)];
+    for (let power = Math.floor(Math.log10(min)); power <= Math.log10(max); power += 1) {
+      for (const lead of leads) stops.push(Number(`${lead}e${power - 1}`));
+    }
+  }
+  const kept = stops.filter((value) => value >= min && value <= max && (!whole || Number.isInteger(value)));
+  return [...new Set(kept)].sort((a, b) => a - b);
 }
 
-/** A value that a slider's place stands for, with no more digits than the hand can mean. */
-const rounded = (value, whole) => (whole && value < 100 ? Math.max(1, Math.round(value)) : Number(value.toPrecision(2)));
+const range = (from, to, step) => Array.from({ length: Math.ceil((to - from) / step) }, (_, place) => from + place * step);
+
+/** Where a value stands among the stops: at the nearest. */
+function placeOf(value, stops, log) {
+  const far = (stop) => (log ? Math.abs(Math.log(Math.max(value, stops[0]) / stop)) : Math.abs(value - stop));
+  return stops.reduce((best, stop, place) => (far(stop) < far(stops[best]) ? place : best), 0);
+}
+
+/** "a whole number from 1 to 100 %": what may be written. */
+function spanOf({ bounds: { low, high, whole }, unit = "", factor = 1 }) {
+  const what = whole ? "a whole number" : "a number";
+  const top = digits(high * factor);
+  return `${what} ${low > 0 && low * factor < 1e-4 ? `above 0, at most ${top}` : `from ${digits(low * factor)} to ${top}`} ${unit}`.trim();
+}
+
+/** What is wrong with the text of a number's input, in a sentence that names it; null when nothing is. */
+function wrongWith(input, spec) {
+  const { label, factor = 1, isOptional = false, bounds: { low, high, whole } } = spec;
+  if (input.validity.badInput) return `${label} is no number: write ${spanOf(spec)}.`;
+  if (input.value === "") return isOptional ? null : `${label} is empty: write ${spanOf(spec)}.`;
+  const value = Number(input.value) / factor;
+  if (value >= low && value <= high && (!whole || Number.isInteger(value))) return null;
+  return `${label} is ${input.value.slice(0, 20)}: write ${spanOf(spec)}.`;
+}
+
+/** Say beside an input what is wrong with it, or that nothing is any more. isOurs: found here, not by the server. */
+function mark(input, wrong, isOurs = true) {
+  if (wrong) input.setAttribute("aria-invalid", "true");
+  else input.removeAttribute("aria-invalid");
+  input.toggleAttribute("data-wrong", Boolean(wrong) && isOurs);
+  const words = document.getElementById(input.getAttribute("aria-describedby"));
+  if (words && words.textContent !== (wrong ?? "")) words.textContent = wrong ?? "";
+}
+
+/**
+ * The input of a number and the words below it. spec: label, unit, bounds, factor by which it is shown, isOptional.
+ * write: takes what is right, undefined where nothing is written. What is wrong goes nowhere.
+ */
+function numberInput({ key, ...spec }, write, attributes = {}) {
+  const id = attributes.id ?? freshId(key);
+  const words = make("p", { id: `${id}-wrong`, class: "wrong", role: "alert" });
+  const input = make("input", { type: "number", id, step: "any", inputmode: "decimal", "data-key": key, "data-label": spec.label, "aria-describedby": words.id, ...attributes });
+  input.addEventListener("input", () => {
+    const wrong = wrongWith(input, spec);
+    mark(input, wrong);
+    if (wrong) input.dispatchEvent(new Event("wrong", { bubbles: true }));
+    else write(input.value === "" ? undefined : Number(input.value) / (spec.factor ?? 1));
+  });
+  return { input, words };
+}
 
 /**
  * A number with a slider beside it.
- * spec: label, min, max, log, unit, whole, percent; start: a value makes the field one that can be switched off.
+ * spec: label, min, max of the slider, log, unit, whole, percent; bounds; start: a value makes the field one that can be switched off.
  */
 function sliderField(workload, path, spec) {
-  const { label, unit = "", whole = false, percent = false, start = null } = spec;
-  const scale = scaleOf(spec);
+  const { label, unit = "", percent = false, log = false, start = null } = spec;
+  const stops = stopsOf(spec);
   const factor = percent ? 100 : 1;
   const id = freshId(path.at(-1));
-  const number = make("input", { type: "number", id, step: "any", inputmode: "decimal", "data-key": path.at(-1), "aria-label": unit ? `${label}, ${unit}` : label });
-  const slider = make("input", { type: "range", min: 0, max: STEPS, step: 1, "aria-label": `${label}, slider` });
+  const { input: number, words } = numberInput({ ...spec, key: path.at(-1), factor }, (value) => { workload.set(value, ...path); show(); }, { id, "aria-label": unit ? `${label}, ${unit}` : label });
+  const slider = make("input", { type: "range", min: 0, max: stops.length - 1, step: 1, "aria-label": `${label}, slider` });
   const toggle = start === null ? null : make("input", { type: "checkbox", id: `${id}-on` });
 
   const show = () => {
     const value = workload.get(...path);
     const known = typeof value === "number";
-    if (document.activeElement !== number) number.value = known ? Number((value * factor).toPrecision(12)) : "";
-    if (known) slider.value = Math.round(scale.at(value));
+    const isWrong = number.hasAttribute("data-wrong");
+    if (document.activeElement !== number && !isWrong) number.value = known ? Number((value * factor).toPrecision(12)) : "";
+    if (known) slider.value = placeOf(value, stops, log);
     slider.setAttribute("aria-valuetext", known ? `${digits(value * factor)} ${unit}`.trim() : "not set");
     if (toggle) {
       toggle.checked = known;
@@ -40,37 +98,30 @@ function sliderField(workload, path, spec) {
       number.disabled = slider.disabled = !known;
     }
   };
-  number.addEventListener("input", () => {
-    workload.set(number.value === "" ? undefined : Number(number.value) / factor, ...path);
+  const put = (value) => {
+    mark(number, null);
+    workload.set(value, ...path);
     show();
-  });
+  };
   number.addEventListener("blur", show);
-  slider.addEventListener("input", () => {
-    workload.set(rounded(scale.of(Number(slider.value)), whole), ...path);
-    show();
-  });
-  toggle?.addEventListener("change", () => {
-    workload.set(toggle.checked ? start : undefined, ...path);
-    show();
-  });
+  slider.addEventListener("input", () => put(stops[Number(slider.value)]));
+  toggle?.addEventListener("change", () => put(toggle.checked ? start : undefined));
   const title = toggle ? make("label", { class: "choice", for: toggle.id }, toggle, label) : make("label", { for: id }, label);
-  const node = make("div", { class: "field slider" }, make("div", { class: "field-head" }, title, make("span", { class: "amount" }, number, make("span", { class: "unit" }, unit))), slider);
+  const node = make("div", { class: "field slider" }, make("div", { class: "field-head" }, title, make("span", { class: "amount" }, number, make("span", { class: "unit" }, unit))), words, slider);
   show();
   return node;
 }
 
 /** A number without a slider; empty is what the planner assumes. */
-function numberField(workload, path, { label, unit = "", assumed }) {
-  const id = freshId(path.at(-1));
-  const input = make("input", { type: "number", id, step: "any", inputmode: "decimal", "data-key": path.at(-1), placeholder: digits(assumed) });
+function numberField(workload, path, { label, unit = "", assumed, bounds }) {
+  const { input, words } = numberInput({ key: path.at(-1), label, unit, bounds, isOptional: true }, (value) => workload.set(value, ...path), { placeholder: digits(assumed) });
   input.value = workload.get(...path) ?? "";
-  input.addEventListener("input", () => workload.set(input.value === "" ? undefined : Number(input.value), ...path));
-  return make("div", { class: "field-head" }, make("label", { for: id }, label), make("span", { class: "amount" }, input, make("span", { class: "unit" }, unit)));
+  return make("div", { class: "field" }, make("div", { class: "field-head" }, make("label", { for: input.id }, label), make("span", { class: "amount" }, input, make("span", { class: "unit" }, unit))), words);
 }
 
 function textField(workload, path, { label, placeholder = "" }) {
   const id = freshId(path.at(-1));
-  const input = make("input", { id, placeholder, maxlength: 200, "data-key": path.at(-1), spellcheck: "false" });
+  const input = make("input", { id, placeholder, maxlength: 200, "data-key": path.at(-1), "data-label": label, spellcheck: "false" });
   input.value = workload.get(...path) ?? "";
   input.addEventListener("input", () => workload.set(input.value === "" ? undefined : input.value, ...path));
   return make("div", { class: "field text" }, make("label", { for: id }, label), input);
@@ -91,22 +142,22 @@ function selectOf(options, value, label, onChange) {
 }
 
 /** Rows of name and number, as a table of the workload: floors, cards that are there. redraw: after a row came or went. */
-function namedRows({ read, write, choices, what, min, max, step, start, add }, redraw) {
+function namedRows({ read, write, choices, what, bounds, start, add }, redraw) {
   const table = read() ?? {};
   const free = () => choices.find(([name]) => !(name in table));
-  const rows = Object.entries(table).map(([name, value]) => {
+  const rows = Object.entries(table).flatMap(([name, value]) => {
     const select = selectOf(choices.filter(([other]) => other === name || !(other in table)), name, what, (chosen) => {
       write(Object.fromEntries(Object.entries(table).map(([key, one]) => [key === name ? chosen : key, one])));
       redraw();
     });
-    const number = make("input", { type: "number", min, max, step, value, inputmode: "decimal", "data-key": name, "aria-label": `${what}: ${name}` });
-    number.addEventListener("input", () => write({ ...read(), [name]: Number(number.value) }));
-    const drop = iconButton("cross", `Remove ${name}`, () => {
+    const title = choices.find(([other]) => other === name)?.[2] ?? name;
+    const { input, words } = numberInput({ key: name, label: title, bounds }, (given) => write({ ...read(), [name]: given }), { value, "aria-label": `${what}: ${title}` });
+    const drop = iconButton("cross", `Remove ${title}`, () => {
       const { [name]: _, ...rest } = table;
       write(rest);
       redraw();
     });
-    return make("div", { class: "pair" }, select, number, drop);
+    return [make("div", { class: "pair" }, select, input, drop), words];
   });
   const more = make("button", { type: "button", class: "plain add", disabled: !free(), on: { click: () => { write({ ...table, [free()[0]]: start }); redraw(); } } }, icon("plus"), add);
   return make("div", { class: "rows" }, ...rows, more);

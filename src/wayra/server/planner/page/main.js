@@ -3,13 +3,14 @@
 const toast = new Toast($("toast"));
 const desk = new Desk();
 const DEFAULT_SCENARIO = "startup-chatbot";
+const OLD_PLAN = "The plan shown is of the numbers before.";
 
 function theme() {
   const system = matchMedia("(prefers-color-scheme: dark)");
   const button = $("theme");
   const apply = () => {
-    const chosen = shelf.read("settings")?.theme ?? "system";
-    const dark = chosen === "dark" || (chosen === "system" && system.matches);
+    const chosen = shelf.read("theme");
+    const dark = chosen === "dark" || (chosen !== "light" && system.matches);
     document.documentElement.dataset.theme = dark ? "dark" : "light";
     const label = dark ? "Use the light theme" : "Use the dark theme";
     button.replaceChildren(icon(dark ? "sun" : "moon"));
@@ -17,8 +18,7 @@ function theme() {
     button.title = label;
   };
   button.addEventListener("click", () => {
-    const dark = document.documentElement.dataset.theme === "dark";
-    shelf.write("settings", { ...shelf.read("settings"), theme: dark ? "light" : "dark" });
+    shelf.write("theme", document.documentElement.dataset.theme === "dark" ? "light" : "dark");
     apply();
   });
   system.addEventListener("change", apply);
@@ -56,8 +56,12 @@ async function withKey(ask) {
   }
 }
 
-function complain(message) {
-  $("problem").replaceChildren(...(message ? [make("p", {}, message)] : []));
+/** What keeps the workload from being planned, with a way to the field it is about. */
+function complain(message, toField = null) {
+  const problem = $("problem");
+  problem.replaceChildren(...(message ? [make("p", {}, message), toField && make("button", { type: "button", class: "plain", on: { click: toField } }, "Go to the field")].filter(Boolean) : []));
+  $("peek").classList.toggle("wrong", Boolean(message));
+  if (message) Object.assign($("peek"), { textContent: message, hidden: false });
 }
 
 function peek(plan) {
@@ -66,35 +70,67 @@ function peek(plan) {
   $("peek").textContent = best ? `${usd(best.numbers.usd_per_month[0])} a month · ${best.label}` : "Nothing meets it";
 }
 
-function planning(workload, form, results) {
-  let waiting = null;
-  const latest = new Latest(async () => {
-    const asked = structuredClone(workload.tables);
+/** Asks for the plan of what is edited, and shows it or what is wrong. */
+class Planning {
+  constructor(workload, form, results) {
+    Object.assign(this, { workload, form, results, waiting: null, field: null });
+    this.latest = new Latest(() => this.plan());
+    form.node.addEventListener("wrong", () => this.refuse());
+    workload.addEventListener("change", () => {
+      history.replaceState(null, "", `#${workload.fragment}`);
+      clearTimeout(this.waiting);
+      this.waiting = setTimeout(() => this.latest.run(), 60);
+    });
+  }
+
+  /** To the plan, or to the field that keeps it from being made. */
+  goOn() {
+    if ($("peek").classList.contains("wrong") && this.field?.isConnected) return this.form.goTo(this.field);
+    $("results").focus({ preventScroll: true });
+    $("results").scrollIntoView();
+  }
+
+  /** A number as it is written cannot be planned: nothing is asked. */
+  refuse() {
+    const input = this.form.wrong;
+    this.blamed(`${$(input.getAttribute("aria-describedby")).textContent} ${OLD_PLAN}`, input);
+  }
+
+  blamed(message, input) {
+    this.field = input;
+    complain(message, input && (() => this.form.goTo(input)));
+    $("answer").classList.add("old");
+  }
+
+  async plan() {
+    if (this.form.wrong) return this.refuse();
+    const asked = structuredClone(this.workload.tables);
     const slow = setTimeout(() => { $("progress").hidden = false; }, 150);
     $("answer").setAttribute("aria-busy", "true");
     try {
-      const plan = await withKey(() => desk.weigh(asked));
-      complain("");
-      form.blame("");
-      results.show(plan, asked);
-      peek(plan);
-      $("answer").classList.remove("old");
-      announce(plan.options.length ? `${count(plan.options.length, "option")}. Best: ${usd(plan.options[0].numbers.usd_per_month[0])} a month, ${plan.options[0].label}` : "Nothing meets it");
+      this.show(await withKey(() => desk.weigh(asked)), asked);
     } catch (error) {
-      complain(error.message.replace(/^the workload(, \[\w+\])?:? /, ""));
-      form.blame(error.message);
-      $("answer").classList.add("old");
+      const said = error.message.replace(/^the workload(, \[\w+\])?:? /, "");
+      const input = this.form.blame(said);
+      const message = input?.dataset.label ? `${input.dataset.label}: ${said}` : said;
+      this.blamed(this.results.plan ? `${message}${/[.!?]$/.test(message) ? "" : "."} ${OLD_PLAN}` : message, input);
     }
     clearTimeout(slow);
     $("progress").hidden = true;
     $("answer").setAttribute("aria-busy", "false");
-  });
-  workload.addEventListener("change", () => {
-    history.replaceState(null, "", `#${workload.fragment}`);
-    clearTimeout(waiting);
-    waiting = setTimeout(() => latest.run(), 60);
-  });
-  return latest;
+  }
+
+  show(plan, asked) {
+    // Meanwhile something else may have been written that is wrong.
+    if (!this.form.wrong) {
+      complain("");
+      this.form.blame("");
+      $("answer").classList.remove("old");
+    }
+    this.results.show(plan, asked);
+    if (!this.form.wrong) peek(plan);
+    announce(plan.options.length ? `${count(plan.options.length, "option")}. Best: ${usd(plan.options[0].numbers.usd_per_month[0])} a month, ${plan.options[0].label}` : "Nothing meets it");
+  }
 }
 
 function save(workload) {
@@ -114,8 +150,12 @@ async function begin() {
   const facts = await withKey(() => desk.facts());
   const workload = new Workload(tablesOf(location.hash.slice(1)) ?? facts.start ?? facts.scenarios[DEFAULT_SCENARIO]);
   const form = new Form($("form"), workload, facts);
-  const results = new Results($("answer"), desk, workload, new Explanation($("explain")));
-  const latest = planning(workload, form, results);
+  const results = new Results($("answer"), desk, workload, new Explanation($("explain"), facts.labels), facts.benchmarks);
+  const planning = new Planning(workload, form, results);
+  for (const link of document.querySelectorAll('a[href="#results"]')) {
+    // The address holds the workload and must go on doing so.
+    link.addEventListener("click", (event) => { event.preventDefault(); planning.goOn(); });
+  }
   $("link").addEventListener("click", async () => toast.show((await copyText(location.href)) ? "Copied: the link holds the whole workload" : "The browser does not allow copying"));
   $("save").addEventListener("click", () => save(workload));
   window.addEventListener("hashchange", () => {
@@ -123,7 +163,9 @@ async function begin() {
     if (tables && JSON.stringify(tables) !== JSON.stringify(workload.tables)) workload.replace(tables);
   });
   history.replaceState(null, "", `#${workload.fragment}`);
-  await latest.run();
+  await planning.latest.run();
+  // What a link or a file brought and cannot be planned.
+  if (!results.plan && planning.field) form.goTo(planning.field);
 }
 
 begin().catch((error) => {

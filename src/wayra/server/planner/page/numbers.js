@@ -1,4 +1,5 @@
 // Numbers and names as people read them.
+const NARROW = matchMedia("(max-width:56rem)");
 const TITLES = {
   usd_per_month: "Cost a month",
   usd_per_mtok: "Cost a million tokens",
@@ -59,6 +60,12 @@ function gigabytes(bytes) {
   return bytes >= 1e9 ? `${Number((bytes / 1e9).toPrecision(3))} GB` : `${Number((bytes / 1e6).toPrecision(3))} MB`;
 }
 
-/** A name of the planner in words: "rent_usd_per_h" is "rent usd per h". */
-const words = (name) => name.replaceAll("_", " ");
+/** A number with its unit as it is explained; what is counted in bytes and operations with a letter for its thousands. */
+function shownShort({ value, unit, shown }) {
+  const [, of, per = ""] = /^(B|FLOP|1)(\/.*)?$/.exec(unit) ?? [];
+  if (!of || (of === "1" && !per) || Math.abs(value) < 1e6 || shown.includes("(")) return shown;
+  const [size, letter] = [[1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"]].find(([from]) => Math.abs(value) >= from);
+  return `${Number((value / size).toPrecision(4))} ${letter}${of === "1" ? "" : of}${per}`;
+}
+
 const pathOf = (path, tables) => path.reduce((node, key) => node?.[key], tables);

@@ -1,17 +1,30 @@
 // The plan: the best option, the list, the one that is looked at closely, and what was rejected and why.
 
 const COLUMNS = [
-  ["usd_per_month", "A month"], ["usd_per_mtok", "A Mtok"], ["ttft_p95_s", "First token"], ["latency_p95_s", "Answer"], ["tok_per_s", "A user's stream"],
+  ["usd_per_month", "A month"], ["usd_per_mtok", "Million tokens"], ["ttft_p95_s", "First token"], ["latency_p95_s", "Answer"], ["tok_per_s", "A user's stream"],
   ["memory_gb", "Memory"],
 ];
 const FIGURES = [...COLUMNS.map(([name]) => name), "machines", "capacity_mtok_per_month", "hardware_usd", "training"];
+const TIMES = new Set(["ttft_p95_s", "latency_p95_s", "tok_per_s"]);
 const PARTS = { weights: "Weights", kv: "KV cache", activations: "Activations", runtime: "Runtime" };
 const REJECTED_SHOWN = 15;
+const KINDS_SHOWN = 10;
+/** On a phone what is long is folded until it is asked for. */
+const FOLDED = new Set(["Latency", "Quality and risks"]);
 
 class Results {
-  /** desk, workload: what is asked about. explanation: where numbers are explained. */
-  constructor(node, desk, workload, explanation) {
-    Object.assign(this, { node, desk, workload, explanation, plan: null, chosen: null, all: false, failing: null, shown: REJECTED_SHOWN, over: "batch", details: new Map() });
+  /** desk, workload: what is asked about. explanation: where numbers are explained. benchmarks: with their titles. */
+  constructor(node, desk, workload, explanation, benchmarks) {
+    const titles = new Map(benchmarks.map(({ name, title }) => [name, title]));
+    Object.assign(this, { node, desk, workload, explanation, titles, plan: null, chosen: null, all: false, failing: null, shown: REJECTED_SHOWN, over: "batch", details: new Map(), folds: new Map() });
+  }
+
+  /** A card that can be folded; the page remembers which are. */
+  card(title, heading, ...children) {
+    const open = this.folds.get(title) ?? !(NARROW.matches && FOLDED.has(title));
+    const details = make("details", { class: "card", open }, make("summary", {}, heading), ...children.filter(Boolean));
+    details.addEventListener("toggle", () => this.folds.set(title, details.open));
+    return make("section", { "aria-label": title }, details);
   }
 
   /** A new plan. What was looked at is found again by its label. */
@@ -75,7 +88,8 @@ class Results {
       make("div", { class: "headline" },
         make("div", { class: "price" }, this.number(row, "usd_per_month"), make("span", {}, " a month")),
         make("div", { class: "which" }, kindOf(row), make("h2", {}, row.label))),
-      make("dl", { class: "facts" }, ...facts.map((name) => make("div", {}, make("dt", {}, TITLES[name]), make("dd", {}, this.number(row, name))))));
+      row.known_to_meet ? null : make("p", { class: "unsure" }, unknownOf(row)),
+      make("dl", { class: "facts" }, ...facts.map((name) => make("div", {}, make("dt", {}, TITLES[name]), make("dd", {}, this.number(row, name), withinOf(row, name))))));
   }
 
   conflict(volume) {
@@ -92,33 +106,67 @@ class Results {
   list() {
     const { options } = this.plan;
     const different = options.filter((row, place) => options.findIndex((other) => other.kind === row.kind && other.model === row.model) === place);
-    const kept = this.all ? options : different.slice(0, 10);
-    if (this.chosen?.startsWith("o") && !kept.some(({ id }) => id === this.chosen)) kept.push(this.rowOf(this.chosen));
-    const most = Math.max(...kept.map((row) => row.numbers.usd_per_month[0]));
-    const rows = kept.map((row) => this.optionRow(row, most));
-    const more = options.length > kept.length || this.all ? make("button", { type: "button", class: "plain", "data-focus": "all", on: { click: () => { this.all = !this.all; this.draw(); } } }, this.all ? "Only the best of each model" : `All ${options.length} options`) : null;
-    return make("section", { "aria-labelledby": "options-title" }, make("div", { class: "section-head" }, make("h2", { id: "options-title" }, `${count(options.length, "option")} meet${options.length === 1 ? "s" : ""} it`), more),
+    const kept = new Set(this.all ? options : this.someOf(different));
+    if (this.chosen?.startsWith("o")) kept.add(this.rowOf(this.chosen));
+    const known = options.filter((row) => row.known_to_meet).length;
+    const title = known && known < options.length ? `${count(known, "option")} known to meet it, ${options.length - known} that may` : `${count(options.length, "option")} ${known ? `meet${known === 1 ? "s" : ""} it` : "may meet it"}`;
+    const more = options.length > kept.size || this.all ? make("button", { type: "button", class: "plain", "data-focus": "all", on: { click: () => { this.all = !this.all; this.draw(); } } }, this.all ? "Only the best of each model" : `All ${options.length} options`) : null;
+    return make("section", { "aria-labelledby": "options-title" }, make("div", { class: "section-head" }, make("h2", { id: "options-title" }, title), more),
       make("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Options" },
         make("table", { class: "options" },
           make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Option"), ...COLUMNS.map(([, title]) => make("th", { scope: "col" }, title)))),
-          make("tbody", {}, ...rows))));
+          make("tbody", {}, ...this.rowsOf(kept)))));
+  }
+
+  /** The first of those that are known to meet the workload, and of those that may. */
+  someOf(rows) {
+    const most = NARROW.matches ? KINDS_SHOWN / 2 : KINDS_SHOWN;
+    const may = rows.filter((row) => !row.known_to_meet);
+    const known = rows.filter((row) => row.known_to_meet).slice(0, Math.max(most - may.length, Math.ceil(most / 2)));
+    return [...known, ...may.slice(0, most - known.length)];
+  }
+
+  /** Rows in their order, with a line for those that are left out between them. */
+  rowsOf(kept) {
+    const most = Math.max(...[...kept].map((row) => row.numbers.usd_per_month[0]));
+    const rows = [];
+    let between = [];
+    const last = this.plan.options.findLastIndex((row) => kept.has(row));
+    const lineOver = (words, name) => make("tr", { class: name }, make("td", { colspan: COLUMNS.length + 1 }, words));
+    const leaveOut = () => {
+      if (!between.length) return;
+      const [from, to] = [between[0], between.at(-1)];
+      const costs = [...new Set([from, to].map((row) => usd(row.numbers.usd_per_month[0])))].join(" to ");
+      const ranks = [...new Set([rankOf(from), rankOf(to)])].join(" to ");
+      rows.push(lineOver(`${ranks}: ${costs} a month, models shown above on other hardware, in other formats or from other providers`, "between"));
+      between = [];
+    };
+    this.plan.options.slice(0, last + 1).forEach((row, place) => {
+      if (!row.known_to_meet && (place === 0 || this.plan.options[place - 1].known_to_meet)) {
+        leaveOut();
+        rows.push(lineOver(unknownOf(row), "unsure"));
+      }
+      if (!kept.has(row)) return between.push(row);
+      leaveOut();
+      rows.push(this.optionRow(row, most));
+    });
+    return rows;
   }
 
   optionRow(row, most) {
-    const place = Number(row.id.slice(1)) + 1;
     const chosen = row.id === this.chosen;
-    const pick = make("button", { type: "button", class: "pick", "aria-pressed": String(chosen), "data-focus": `pick ${row.id}`, on: { click: () => this.choose(row.id) } }, make("span", { class: "place" }, String(place)), make("span", {}, row.label));
+    const pick = make("button", { type: "button", class: "pick", "aria-pressed": String(chosen), "data-focus": `pick ${row.id}`, on: { click: () => this.choose(row.id) } }, make("span", { class: "place" }, String(rankOf(row))), make("span", {}, row.label));
     const bar = make("span", { class: "bar", "aria-hidden": "true" });
     bar.style.width = `${Math.max(1, (row.numbers.usd_per_month[0] / (most || 1)) * 100)}%`;
-    const cells = COLUMNS.map(([name, title]) => make("td", { "data-title": title }, this.number(row, name) ?? make("span", { class: "unknown", title: "cannot be known from here" }, "–"), name === "usd_per_month" ? bar : null));
-    const quality = row.evidence.map(([benchmark, value]) => `${benchmark} ${digits(value)}`).join(", ");
+    const cells = COLUMNS.map(([name, title]) => make("td", { "data-title": title, class: row.numbers[name] ? null : "none" }, this.number(row, name) ?? make("span", { class: "unknown", title: "cannot be known from here" }, make("span", { "aria-hidden": "true" }, "–"), make("span", { class: "hidden" }, "not known")), name === "usd_per_month" ? bar : null));
+    const quality = row.evidence.map(([benchmark, value]) => `${this.titles.get(benchmark) ?? benchmark} ${digits(value)}`).join(", ");
     return make("tr", { class: chosen ? "chosen" : null }, make("th", { scope: "row" }, pick, make("div", { class: "under" }, kindOf(row), quality)), ...cells);
   }
 
   choose(id) {
     this.chosen = id;
     this.draw();
-    if (this.closer.getBoundingClientRect().top > innerHeight * 0.85 || matchMedia("(max-width:56rem)").matches) this.closer.scrollIntoView({ block: "start", behavior: "smooth" });
+    if (this.closer.getBoundingClientRect().top > innerHeight * 0.85 || NARROW.matches) this.closer.scrollIntoView({ block: "start", behavior: "smooth" });
   }
 
   async look() {
@@ -146,6 +194,7 @@ class Results {
     ]);
     return [
       make("div", { class: "section-head" }, make("h2", {}, row.label), kindOf(row)),
+      row.known_to_meet || row.failures.length ? null : make("p", { class: "unsure" }, unknownOf(row)),
       ...(row.failures.length ? [make("ul", { class: "failures" }, ...row.failures.map(failureOf))] : []),
       ...blocks.filter(Boolean),
       found.break_even ? this.breakEven(found.break_even) : null,
@@ -185,7 +234,7 @@ class Results {
       bar.append(line);
     }
     const legend = (name, text, tree) => make("li", {}, make("span", { class: `swatch ${name}` }), `${text} `, make("button", { type: "button", class: "num", "aria-label": `${text}: ${gigabytes(tree.value)}. How did it come about?`, on: { click: () => this.explanation.show(text, tree, label) } }, gigabytes(tree.value)));
-    return make("section", { class: "card", "aria-label": "Memory" }, make("h3", {}, "Memory of one machine"), make("p", { class: "note" }, title), bar,
+    return this.card("Memory", make("h3", {}, "Memory of one machine"), make("p", { class: "note" }, title), bar,
       make("ul", { class: "legend" }, ...Object.entries(parts).map(([name, part]) => legend(name, PARTS[name], part)), legend("line-usable", "May be used", usable), legend("none", "There is", device)));
   }
 
@@ -210,11 +259,11 @@ class Results {
       return make("label", { class: "choice" }, radio, text);
     };
     draw();
-    const { points, low, high, source } = part.paces;
+    const { points, source } = part.paces;
     if (points.length < 2) return null;
-    return make("section", { class: "card", "aria-label": "Latency" },
-      make("div", { class: "section-head" }, make("h3", {}, "Latency"), make("fieldset", { class: "over" }, make("legend", { class: "hidden" }, "Over"), choice("batch", "by batch"), choice("requests_per_s", "by load"))),
-      make("p", { class: "note" }, `Computed, with constants ${source}. A measured time is expected at ${digits(low)} to ${digits(high)} of it, the shaded part. Points explain themselves.`),
+    return this.card("Latency", make("h3", {}, "Latency"),
+      make("fieldset", { class: "over" }, make("legend", { class: "hidden" }, "Over"), choice("batch", "by batch"), choice("requests_per_s", "by load")),
+      make("p", { class: "note" }, `Computed, with constants ${source}. Measured times are expected in the shaded part; what has none was not compared with measured times. Points explain themselves.`),
       box,
       chartTable("Latency", ["Sequences at once", "Requests a second", "First token", "Time per output token", "Whole answer"], points.map((point) => [String(point.batch), digits(point.requests_per_s), seconds(point.ttft_s), point.tpot_s === null ? "–" : seconds(point.tpot_s), seconds(point.latency_s)])));
   }
@@ -223,17 +272,17 @@ class Results {
     const titles = { volume: "Break-even, million tokens a month", capacity: "Capacity of one machine", full_load: "A million tokens at full load", machine: "One machine a month", api: "A million tokens of the API" };
     const onNumber = (name) => this.explanation.show(titles[name], compared.numbers[name], compared.api ? `${compared.machines} against ${compared.api}` : compared.machines);
     const legend = Object.entries(compared.numbers).map(([name, tree]) => make("div", {}, make("dt", {}, titles[name]), make("dd", {}, make("button", { type: "button", class: "num", "aria-label": `${titles[name]}: ${tree.shown}. How did it come about?`, on: { click: () => onNumber(name) } }, tree.shown))));
-    return make("section", { class: "card", "aria-label": "Break-even" }, make("h3", {}, "Cost over tokens"),
+    return this.card("Break-even", make("h3", {}, "Cost over tokens"),
       make("ul", { class: "legend" }, make("li", {}, make("span", { class: "swatch s1" }), compared.machines), compared.api ? make("li", {}, make("span", { class: "swatch s2" }), compared.api) : null),
       make("p", { class: "reason" }, compared.api ? `Break-even: ${compared.reason}.` : compared.reason), costChart(compared, onNumber), make("dl", { class: "facts" }, ...legend),
       compared.curve.length ? chartTable("Cost a month", ["Mtok a month", "API", "Machines", "How many"], compared.curve.map((point) => [digits(point.mtok_per_month), usd(point.api_usd_per_month), usd(point.own_usd_per_month), String(point.machines)])) : null);
   }
 
   evidence({ evidence, risks, stale }) {
-    const scores = evidence.map(({ benchmark, value, origin, url }) => make("li", {}, make("strong", {}, `${benchmark} ${digits(value)}`), " ", /^https:\/\//.test(url) ? make("a", { href: url, rel: "noopener noreferrer", target: "_blank" }, origin) : origin));
-    return make("section", { class: "card two", "aria-label": "Quality and risks" },
-      make("div", {}, make("h3", {}, "Quality, as published or measured"), scores.length ? make("ul", {}, ...scores) : make("p", { class: "note" }, "No score is known.")),
-      make("div", {}, make("h3", {}, "Risks"), make("ul", {}, ...[...risks, ...stale].map((text) => make("li", {}, text)))));
+    const scores = evidence.map(({ benchmark, value, origin, url }) => make("li", {}, make("strong", {}, `${this.titles.get(benchmark) ?? benchmark} ${digits(value)}`), " ", /^https:\/\//.test(url) ? make("a", { href: url, rel: "noopener noreferrer", target: "_blank" }, origin) : origin));
+    return this.card("Quality and risks", make("h3", {}, "Quality and risks"), make("div", { class: "two" },
+      make("div", {}, make("h4", {}, "Quality, as published or measured"), scores.length ? make("ul", {}, ...scores) : make("p", { class: "note" }, "No score is known.")),
+      make("div", {}, make("h4", {}, "Risks"), make("ul", {}, ...[...risks, ...stale].map((text) => make("li", {}, text))))));
   }
 
   rejected() {
@@ -247,8 +296,11 @@ class Results {
       make("div", { class: "rejected-head" }, make("button", { type: "button", class: "pick", "aria-pressed": String(row.id === this.chosen), "data-focus": `pick ${row.id}`, on: { click: () => this.choose(row.id) } }, row.label), this.number(row, "usd_per_month")),
       make("ul", { class: "failures" }, ...row.failures.map(failureOf))));
     const more = kept.length > this.shown ? make("button", { type: "button", class: "plain", "data-focus": "more", on: { click: () => { this.shown += 50; this.draw(); } } }, `Show more of ${kept.length}`) : null;
-    return make("section", { "aria-labelledby": "rejected-title" }, make("h2", { id: "rejected-title" }, `${rejected.length} rejected`),
+    const open = this.folds.get("Rejected") ?? !NARROW.matches;
+    const details = make("details", { class: "fold", open }, make("summary", {}, make("h2", {}, `${rejected.length} rejected`)),
       make("div", { class: "filters", role: "group", "aria-label": "Rejected for" }, ...filters), make("ul", { class: "rejected" }, ...items), ...(more ? [more] : []));
+    details.addEventListener("toggle", () => this.folds.set("Rejected", details.open));
+    return make("section", { "aria-label": "Rejected" }, details);
   }
 
   notes() {
@@ -257,5 +309,14 @@ class Results {
   }
 }
 
+/** The interval of a computed time or speed, or that no measurement backs it. */
+function withinOf(row, name) {
+  if (!TIMES.has(name)) return null;
+  const [, , , low, high] = row.numbers[name];
+  return make("span", { class: "within" }, low === undefined ? "not validated" : `${figure(name, low)} to ${figure(name, high)}`);
+}
+
 const kindOf = (row) => make("span", { class: `kind ${row.kind}` }, KINDS[row.kind] ?? row.kind);
+const rankOf = (row) => Number(row.id.slice(1)) + 1;
+const unknownOf = (row) => `Not known to meet the limit on ${row.unknowns.join(" and ")}, which cannot be known from here: wayra bench URL measures it.`;
 const failureOf = ({ constraint, reason }) => make("li", {}, make("strong", {}, constraint), ` ${reason}`);
