@@ -11,8 +11,8 @@ from wayra.lab.compare.verdict import verdict
 def one_test(suite: str, first: float, second: float, *, is_significant: bool = False, metric: str = "score") -> Tested:
     delta = second - first
     return Tested(
-        suite=suite, metric=metric, first="A", second="B", count=30, first_value=first, second_value=second,
-        difference=delta, low=delta - 0.1 if delta else 0.0, high=delta + 0.1 if delta else 0.0, test="sign flips",
+        suite=suite, metric=metric, first="A", second="B", count=30, differing=12 if delta else 0,
+        first_value=first, second_value=second, difference=delta, low=delta - 0.1, high=delta + 0.1, test="sign flips",
         p_value=0.001, adjusted_p=0.01 if is_significant else 0.4, is_significant=is_significant,
         settling_delta=None if is_significant else abs(delta) or 0.05, settling_items=None if is_significant else 420,
     )  # fmt: skip

@@ -12,7 +12,7 @@ from wayra.base.errors import InvalidParameter
 from wayra.base.settings import Settings
 from wayra.cli.generation import MODEL_OPTIONS, with_options
 from wayra.cli.keys import KEY_OPTIONS, key_of
-from wayra.cli.measuring import loaded_as_before, loading_of, weights_hash
+from wayra.cli.measuring import loaded_as_before, loading_of, refuse_beside_resume, weights_hash
 from wayra.cli.output import emit, json_option
 from wayra.cli.pages import check_writable, html_option, write_run_page
 
@@ -76,6 +76,21 @@ SERVER_OPTIONS = (
     click.option("--input-price", type=float, metavar="P", help="Of a million prompt tokens."),
     click.option("--output-price", type=float, metavar="P", help="Of a million output tokens."),
 )  # fmt: skip
+TRAFFIC_FLAGS = {
+    "concurrency": "--concurrency", "rate": "--rate", "sweep": "--sweep", "trace": "--trace",
+    "measure_cache": "--cache", "num_requests": "--requests", "max_s": "--duration", "warmup": "--warmup",
+    "prompt": "--prompt-tokens", "answer": "--output-tokens", "shared_prefix_len": "--shared-prefix", "slo": "--slo",
+    "input_price": "--input-price", "output_price": "--output-price",
+}  # fmt: skip
+"""What makes a bench of a model here one of traffic."""
+ALONE_FLAGS = {"pp": "--pp", "tg": "--tg", "repeats": "--repeats", "limit_gb_s": "--limit-gb-s",
+               "limit_int8_gops": "--limit-int8-gops"}  # fmt: skip
+NEEDS = (
+    ("is_poisson", "rate", "--poisson is how --rate sends; give --rate too"),
+    ("max_concurrency", "sweep", "--max-concurrency is where a sweep ends; give --sweep too"),
+    ("num_groups", "shared_prefix_len", "--prefix-groups are of --shared-prefix; give that too"),
+)
+"""An option, what it needs, and what to say where that is missing."""
 MODEL_BENCH_OPTIONS = (
     click.option("--pp", callback=numbers(int), metavar="N,...", help="Prompt lengths to prefill (512)."),
     click.option("--tg", callback=numbers(int), metavar="N,...", help="Tokens to decode (128)."),
@@ -134,6 +149,7 @@ def _chosen(target: str | None, options: dict[str, Any], store: "RunStore") -> "
     from wayra.lab.traffic import read_trace
 
     if options["resume"] is not None:
+        refuse_beside_resume(("html", "definitions", "key_env", "key_file", "limit_gb_s", "limit_int8_gops"))
         config = store.open(options["resume"]).config
         try:
             return msgspec.convert(config, BenchSettings)
@@ -141,14 +157,17 @@ def _chosen(target: str | None, options: dict[str, Any], store: "RunStore") -> "
             raise InvalidParameter(f"run {options['resume']} is no bench: {error}") from error
     if target is None:
         raise click.UsageError("name a TARGET: a model, or the URL of a server", click.get_current_context())
+    _check_together(options)
     names = {field.name for field in dataclasses.fields(BenchSettings)}
     given = {name: value for name, value in options.items() if name in names and value is not None}
     if options["rate"] is not None:
         given["rates"] = options["rate"]
-    traffic = ("rates", "concurrency", "trace", "num_requests", "max_s", "slo", "prompt", "answer")
-    flags = (given.get("sweep"), given.get("measure_cache"))
     is_url = target.startswith(("http://", "https://"))
-    given["mode"] = "traffic" if is_url or any(name in given for name in traffic) or any(flags) else "model"
+    asks = next((flag for name, flag in TRAFFIC_FLAGS.items() if options[name]), None)
+    given["mode"] = "traffic" if is_url or asks is not None else "model"
+    alone = next((flag for name, flag in ALONE_FLAGS.items() if options[name]), None)
+    if given["mode"] == "traffic" and alone is not None:
+        raise click.UsageError(f"{alone} is of prefill and decode alone, {asks or 'a server'} of traffic; give one")
     given["nonce"] = options["nonce"] or os.urandom(6).hex()
     given["ignore_eos"] = not options["no_ignore_eos"]
     if "trace" in given:
@@ -158,6 +177,18 @@ def _chosen(target: str | None, options: dict[str, Any], store: "RunStore") -> "
     if chosen.trace is not None:
         read_trace(Path(chosen.trace))  # a file with a wrong line makes no run
     return chosen
+
+
+def _check_together(options: dict[str, Any]) -> None:
+    """Raises UsageError for an option that would be passed over in silence."""
+    for name, needed, said in NEEDS:
+        if options[name] and not options[needed]:
+            raise click.UsageError(said)
+    stages = options["concurrency"] or ()
+    if stages and (options["rate"] or options["sweep"]):
+        raise click.UsageError("--concurrency is of closed loops; --rate is of open ones, and --sweep finds its own")
+    if len(stages) > 1 and (options["trace"] or options["measure_cache"]):
+        raise click.UsageError("--trace and --cache are one stage; give one --concurrency")
 
 
 def _open(store: "RunStore", chosen: "BenchSettings", resume: str | None) -> "RunWriter":

@@ -122,7 +122,7 @@ def _print_model(settings: Settings, summary: "Summary", stages: list[str]) -> N
         table.add_row(
             stage,
             shown(rate.value),
-            _interval(rate),
+            _interval(rate) or rate.why or "",
             shown(spread.value if spread else None),
             str(rate.count or 0),
             "unknown" if share is None or share.value is None else f"{100 * share.value:.0f} %",
@@ -175,7 +175,7 @@ def _interval(figure: "Figure") -> str:
 
 
 def _with_interval(figure: "Figure") -> str:
-    bounds = _interval(figure)
+    bounds = _interval(figure) or figure.why
     return shown(figure.value) + (f" ({bounds})" if bounds else "")
 
 

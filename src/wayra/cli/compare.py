@@ -13,7 +13,7 @@ from wayra.cli.eval import data_by_suite
 from wayra.cli.generation import MODEL_OPTIONS, load_model, with_options
 from wayra.cli.judging import open_judge
 from wayra.cli.keys import LABELLED_KEY_OPTIONS, keys_by_label
-from wayra.cli.measuring import loaded_as_before, loading_of, weights_hash
+from wayra.cli.measuring import loaded_as_before, loading_of, refuse_beside_resume, weights_hash
 from wayra.cli.output import emit, json_option, note, print_line
 from wayra.cli.pages import check_writable, html_option, write_page
 
@@ -117,7 +117,8 @@ def _measured(settings: Settings, store: "RunStore", targets: tuple[str, ...], o
     from wayra.lab.compare.measure import facts_of, measure
     from wayra.lab.scoring.facts import question_hashes
 
-    if options["resume"] is not None and not targets:
+    if options["resume"] is not None:
+        refuse_beside_resume(("html", "markdown"))
         found = _found(store, options["resume"])
         if found.status == "done" and found.kind == "compare":
             return found.id
@@ -185,8 +186,6 @@ def _chosen(
     from wayra.lab.suites.task_suites import expanded
 
     if options["resume"] is not None:
-        if targets:
-            raise click.UsageError("a resumed comparison has its targets; name none")
         chosen = settings_of(_found(store, options["resume"]))
     else:
         names = [name.strip() for name in options["suites"].split(",") if name.strip()]

@@ -114,10 +114,11 @@ def _race(one: "Raced") -> list[str]:
 
 
 def _difference(one: "Tested") -> str:
-    """In points. Without one differing item there is nothing to resample, and an interval of no width would lie."""
-    if one.low == one.high == 0:
-        return "0.0 (no item differs)"
-    return f"{100 * one.difference:+.1f} ({100 * one.low:+.1f} to {100 * one.high:+.1f})"
+    """In points."""
+    bounds = f"{100 * one.low:+.1f} to {100 * one.high:+.1f}"
+    if not one.differing:
+        return f"0.0 (no item differs; {bounds})"
+    return f"{100 * one.difference:+.1f} ({bounds})"
 
 
 def _shown(cell: "Cell") -> str:

@@ -12,7 +12,7 @@ from wayra.base.settings import Settings
 from wayra.cli.generation import MODEL_OPTIONS, with_options
 from wayra.cli.judging import open_judge
 from wayra.cli.keys import KEY_OPTIONS
-from wayra.cli.measuring import loaded_as_before, loading_of, weights_hash
+from wayra.cli.measuring import loaded_as_before, loading_of, refuse_beside_resume, weights_hash
 from wayra.cli.output import emit, json_option, print_line
 
 if TYPE_CHECKING:
@@ -181,6 +181,7 @@ def _chosen(target: str | None, options: dict[str, Any], store: "RunStore") -> "
     from wayra.lab.scoring.settings import EvalSettings
 
     if options["resume"] is not None:
+        refuse_beside_resume(("definitions", "output", "key_env", "key_file", "served_model"))
         run = store.open(options["resume"])
         try:
             return msgspec.convert(run.config, EvalSettings)

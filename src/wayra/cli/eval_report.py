@@ -106,5 +106,7 @@ def _print(settings: Settings, run: "Run", summary: "Summary", definitions: bool
 def _cells(figure: "Figure") -> tuple[str, str, str]:
     if figure.value is None:
         return "unknown", figure.why or "", ""
-    bounds = "" if figure.low is None or figure.high is None else f"{100 * figure.low:.1f} to {100 * figure.high:.1f}"
+    bounds = figure.why or ""
+    if figure.low is not None and figure.high is not None:
+        bounds = f"{100 * figure.low:.1f} to {100 * figure.high:.1f}"
     return f"{100 * figure.value:.1f} %", bounds, str(figure.count or "")

@@ -1,6 +1,6 @@
 """What verbs that measure keep of a model here, so that a run says what it measured and goes on with the same."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -40,6 +40,21 @@ def loaded_as_before(run: "Run", options: dict[str, Any]) -> dict[str, Any]:
                 "leave it out, or begin a new run"
             )
     return {**options, **{name: known[name] for name in LOADED_WITH if name in known}}
+
+
+def refuse_beside_resume(allowed: Collection[str]) -> None:
+    """Raises UsageError for anything on the command line that a resumed run has already said itself.
+
+    allowed: parameters that say nothing of what is measured, besides those of loading, which are compared.
+    """
+    ctx = click.get_current_context()
+    for param in ctx.command.params:
+        name = param.name or ""
+        if name in {*allowed, *LOADED_WITH, "resume", "as_json"}:
+            continue
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE and ctx.params.get(name):
+            what = param.opts[0] if isinstance(param, click.Option) else name.upper().removesuffix("S")
+            raise click.UsageError(f"a resumed run is measured as it began; leave out {what}, or begin a new run", ctx)
 
 
 def weights_hash(settings: Settings) -> Callable[[str], str]:

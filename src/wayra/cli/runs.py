@@ -37,7 +37,7 @@ def runs() -> None:
 
 
 @runs.command("ls")
-@click.option("--kind", metavar="KIND", help="Only runs of this kind: bench, eval, lm_eval, inspect.")
+@click.option("--kind", metavar="KIND", help="Only runs of this kind: bench, eval, compare, lm_eval, inspect.")
 @click.option("--rebuild", is_flag=True, help="Make the index again from the folders first.")
 @json_option
 @click.pass_obj
@@ -82,11 +82,18 @@ def show(settings: Settings, run: str, definitions: bool, html: Path | None, as_
     from wayra.cli import bench_report, eval_report
     from wayra.lab.runs import RunStore, summarise
 
-    stored = RunStore(settings).open(run)
-    report = bench_report.report if stored.kind == "bench" else eval_report.report
+    store = RunStore(settings)
+    stored = store.open(run)
     summary = summarise(stored)
     if html is not None:
         write_run_page(html, stored, summary)
+    if stored.kind == "compare" and not as_json:
+        from wayra.cli.compare_report import print_comparison
+        from wayra.lab.compare.recorded import comparison_of
+
+        print_comparison(settings, comparison_of(store, stored), stored.id)
+        return
+    report = bench_report.report if stored.kind == "bench" else eval_report.report
     report(settings, stored, summary, as_json=as_json, definitions=definitions)
 
 

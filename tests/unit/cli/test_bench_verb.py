@@ -130,6 +130,13 @@ def test_a_resumed_run_asks_the_same_endpoint_and_only_what_is_missing(call: Cal
         (("http://127.0.0.1:9", "--stall", "0"), "silent server"),
         (("http://127.0.0.1:9", "--slo", "fast"), "fast"),
         (("http://127.0.0.1:9", "--prompt-tokens", "many"), "lognormal(MEDIAN,SIGMA)"),
+        (("http://127.0.0.1:9", "--poisson"), "give --rate too"),
+        (("http://127.0.0.1:9", "--max-concurrency", "8"), "give --sweep too"),
+        (("http://127.0.0.1:9", "--prefix-groups", "2"), "give that too"),
+        (("http://127.0.0.1:9", "--rate", "2", "--concurrency", "4"), "--concurrency is of closed loops"),
+        (("http://127.0.0.1:9", "--trace", "{trace}", "--concurrency", "1,2"), "give one --concurrency"),
+        (("http://127.0.0.1:9", "--pp", "64"), "--pp is of prefill and decode alone, a server of traffic"),
+        (("smollm2", "--shared-prefix", "64", "--tg", "8"), "--tg is of prefill and decode alone, --shared-prefix"),
     ],
 )
 def test_what_cannot_be_measured_is_explained(call: Call, tmp_path: Path, args: tuple[str, ...], said: str) -> None:
@@ -139,6 +146,21 @@ def test_what_cannot_be_measured_is_explained(call: Call, tmp_path: Path, args: 
     assert code in (1, 2)
     assert said in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("smollm2",), "leave out TARGET"),
+        (("--requests", "9"), "leave out --requests"),
+        (("--seed", "9"), "leave out --seed"),
+        (("--no-ignore-eos",), "leave out --no-ignore-eos"),
+    ],
+)
+def test_a_resumed_bench_is_measured_as_it_began(call: Call, args: tuple[str, ...], said: str) -> None:
+    code, _, err = call("--resume", "latest", *args)
+    assert code == 2
+    assert said in err
 
 
 def test_a_wrong_key_ends_the_run_with_what_the_server_said(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

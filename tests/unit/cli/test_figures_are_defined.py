@@ -131,6 +131,7 @@ def test_a_comparison_defines_every_figure_in_each_of_its_forms(call: Call, smol
 
     code, told, err = call("compare", "--resume", "latest", "--markdown", str(report))
     assert code == 0, err
+    assert call("runs", "show", document["run"]) == (0, told, "")
     for text in (told, report.read_text(), re.sub("<[^>]*>", " ", page.read_text())):
         end = text.rpartition("What the figures mean")[2]
         for name in (

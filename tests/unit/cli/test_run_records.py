@@ -30,10 +30,10 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], runs: Path) -> Call:
+def call(capfd: pytest.CaptureFixture[str], runs: Path) -> Call:
     def run(*args: str) -> tuple[int, str, str]:
         code = main([*args])
-        out, err = capsys.readouterr()
+        out, err = capfd.readouterr()
         return code, out, err
 
     return run

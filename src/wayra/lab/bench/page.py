@@ -115,7 +115,7 @@ def _cell(figure: Figure | None) -> str:
         return f'<span class="unknown">{escape(figure.why or "unknown")}</span>'
     text = escape(shown(figure.value))
     if figure.low is None or figure.high is None:
-        return text
+        return text + (f'<span class="spread-text">{escape(figure.why)}</span>' if figure.why else "")
     return f'{text}<span class="spread-text">{escape(shown(figure.low))} to {escape(shown(figure.high))}</span>'
 
 

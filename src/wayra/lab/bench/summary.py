@@ -9,7 +9,7 @@ from wayra.lab.latency.metrics import Prices, stage_figures, times_of
 from wayra.lab.latency.record import RequestRecord, record_from
 from wayra.lab.latency.slo import parse_slo
 from wayra.lab.runs.stored_run import Run
-from wayra.lab.runs.summary import Figure, Summary
+from wayra.lab.runs.summary import Figure, Summary, with_bounds
 from wayra.lab.statistics.bootstrap import bootstrap_quantile
 
 
@@ -54,9 +54,8 @@ def model_figures(stage: str, records: Sequence[RequestRecord], limits: Mapping[
     if not rates:
         return [*figures, Figure("rate", None, "tok/s", group=stage, why="no repeat ended well")]
     found = bootstrap_quantile(rates, 0.5)
-    figures.append(
-        Figure("rate", found.value, "tok/s", found.low, found.high, stage, len(rates), higher_is_better=True)
-    )
+    rate = Figure("rate", found.value, "tok/s", group=stage, count=len(rates), higher_is_better=True)
+    figures.append(with_bounds(rate, found.low, found.high))
     spread = float(np.std(rates, ddof=1)) if len(rates) > 1 else None
     figures.append(Figure("deviation", spread, "tok/s", group=stage))
     limit = limits.get(stage)

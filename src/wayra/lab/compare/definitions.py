@@ -33,9 +33,15 @@ DEFINITIONS: Mapping[str, str] = MappingProxyType(
         "closed loops, busy all the time; reading the loops' prompts is paid for in it.",
         "blended_usd_per_mtok": "USD of a million tokens, three of prompts to one of output. Of a machine a bound "
         "from above, since its output tokens have paid for some prompts already.",
+        "rate": "Tokens per second, one request at a time, of one turn the median of its repeats. Prefill: the "
+        "prompt's length over the time to the first token, no cache. Decode: tokens after the first, from a prompt of "
+        "one token, no speculation.",
+        "p50/p95/p99": "A quantile over the requests of one turn (of separate runs: of a whole run), interpolated "
+        "linearly.",
         "spread": "Of a speed measured in rounds: the value is the median of the rounds, low and high are the slowest "
         "and the fastest round. Of a benchmark and of separate runs: low and high are the interval of 95 %.",
         "count": "Items that both models answered; failed ones are left out.",
+        "differing": "Items of these that the two models scored differently.",
         "first_value": "Mean score of the first model over the items that both answered, 0 to 1.",
         "second_value": "The same of the second.",
         "difference": "Second less first: the mean over the items that both answered, with an interval of 95 % that "
@@ -47,7 +53,8 @@ DEFINITIONS: Mapping[str, str] = MappingProxyType(
         "adjusted_p": "The same corrected by Holm for all tests of the comparison; below 0.05 is called significant.",
         "settling_delta": "The difference asked about in settling_items: the one seen, or 0.05 where none was seen.",
         "settling_items": "Items after which a difference of settling_delta would show at the corrected level, if it "
-        "is real, four times in five.",
+        "is real, four times in five. Where no item differed, at the least: as if all that will differ favoured one "
+        "model.",
     }
 )
 TERMS: Mapping[str, str] = MappingProxyType({**SCORED, **MEASURED, **DEFINITIONS})
@@ -63,6 +70,11 @@ WORDS: Mapping[str, str] = MappingProxyType(
         "blended_usd_per_mtok": "3 prompt tokens to 1 of output, USD/Mtok",
         "machine_usd_per_h": "an hour of the machine",
         "kv_kb_per_token": "keys and values of a token",
+        "num_layers": "layers",
+        "num_heads": "heads",
+        "num_kv_heads": "KV heads",
+        "context_len": "context",
+        "vocab_size": "vocabulary",
         "weights_mb": "weights in fp16, q8_0, ...",
         "held_weights_mb": "weights, held while running",
         "held_kv_mb": "KV cache, reserved",
@@ -74,6 +86,7 @@ WORDS: Mapping[str, str] = MappingProxyType(
 """What the report calls a figure, where that is not its name."""
 TESTED = (
     "count",
+    "differing",
     "first_value",
     "second_value",
     "difference",

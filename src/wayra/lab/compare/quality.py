@@ -33,6 +33,8 @@ class Asked:
 class Tested:
     """One benchmark of two models. first_value, second_value: mean scores over the items both answered (0 to 1).
 
+    count: items that both answered. differing: those of them that the two scored differently.
+
     difference: second - first, with its 95 % interval (low, high), which is of this benchmark alone. p_value: of the
     test named in `test`; adjusted_p: after Holm's correction over all tests of the comparison. is_significant: below
     LEVEL after it. settling_items: items that would show a difference of settling_delta at the corrected level with a
@@ -44,6 +46,7 @@ class Tested:
     first: str
     second: str
     count: int
+    differing: int
     first_value: float
     second_value: float
     difference: float
@@ -121,6 +124,7 @@ def _tested(one: Asked, test: str, p_values: tuple[float, float], family: tuple[
         first=one.first,
         second=one.second,
         count=count,
+        differing=scores.num_differing(),
         first_value=sum(scores.first) / count,
         second_value=sum(scores.second) / count,
         difference=found.value,

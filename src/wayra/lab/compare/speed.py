@@ -101,7 +101,8 @@ def _race(key: Key, labels: tuple[str, str], found: tuple[Speeds, Speeds]) -> Ra
     if len(one) != len(other) or len(one) < 2:
         return None
     ratio = paired_ratio(one, other)
-    if ratio is None or ratio.p_value is None:
+    # Rounds whose ratios are all alike tell nothing of how much they might differ.
+    if ratio is None or ratio.p_value is None or ratio.low == ratio.high:
         return None
     bounds = (ratio.value, ratio.low, ratio.high)
     return Race(speed_name(key), *labels, len(one), *bounds, NAMES[key[1]][2], ratio.p_value, *key)

@@ -17,10 +17,10 @@ import msgspec
 
 from wayra.base.errors import DataError, InvalidParameter
 from wayra.base.settings import child_environment
+from wayra.lab.harness.summary import mean_figure
 from wayra.lab.runs import RunWriter
 from wayra.lab.runs.stored_run import Run
 from wayra.lab.runs.summary import Figure, Summary
-from wayra.lab.statistics import bootstrap_mean, wilson
 
 INSTALL = "pip install 'wayra[inspect]'"
 GRADES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
@@ -214,11 +214,7 @@ def summarise(run: Run) -> Summary:
     for task, by_name in values.items():
         for name, by_item in by_name.items():
             means = [sum(found) / len(found) for found in by_item.values()]
-            binary = all(value in (0.0, 1.0) for value in means)
-            found = wilson(int(sum(means)), len(means)) if binary else bootstrap_mean(means)
-            figures.append(
-                Figure(name, found.value, "", found.low, found.high, task, len(means), higher_is_better=True)
-            )
+            figures.append(mean_figure(name, means, task))
     terms = {f.name: f"{DEFINITIONS['scores']} This one: {f.name}." for f in figures}
     figures += [Figure("failed", count, group=task, higher_is_better=False) for task, count in failed.items() if count]
     return Summary(tuple(figures), {**terms, "failed": DEFINITIONS["failed"]})

@@ -1,9 +1,11 @@
 """Figures of a run of EleutherAI's harness: each task's metrics from its samples, with our intervals."""
 
+from collections.abc import Sequence
+
 from wayra.base.errors import RunError
 from wayra.lab.runs.stored_run import Run
-from wayra.lab.runs.summary import Figure, Summary
-from wayra.lab.statistics import bootstrap_mean, wilson
+from wayra.lab.runs.summary import Figure, Summary, with_bounds
+from wayra.lab.statistics import bootstrap_mean, mean_of_scores, wilson
 
 DEFINITIONS = {
     "metrics": "Of EleutherAI's harness, by its own definitions: each metric of a task is the mean over its samples, "
@@ -25,17 +27,23 @@ def summarise(run: Run) -> Summary:
     figures: list[Figure] = []
     for task, by_name in values.items():
         for name, found in by_name.items():
-            if all(value in (0.0, 1.0) for value in found):
-                interval = wilson(int(sum(found)), len(found))
-            else:
-                interval = bootstrap_mean(found)
-            figures.append(
-                Figure(name, interval.value, "", interval.low, interval.high, task, len(found), higher_is_better=True)
-            )
+            figures.append(mean_figure(name, found, task))
     terms = {f.name: f"{DEFINITIONS['metrics']} This one: {f.name}." for f in figures}
     own = _own_values(run, values)
     terms |= {f.name: f"The harness's own value of {f.name}, which is no mean over samples." for f in own}
     return Summary((*figures, *own), terms)
+
+
+def mean_figure(name: str, values: Sequence[float], group: str) -> Figure:
+    """A metric's mean: Wilson's interval where each is right or wrong, else resampled; 0 to 1 is a share's bounds."""
+    if all(value in (0.0, 1.0) for value in values):
+        found = wilson(int(sum(values)), len(values))
+    elif all(0 <= value <= 1 for value in values):
+        found = mean_of_scores(values)
+    else:
+        found = bootstrap_mean(values)
+    figure = Figure(name, found.value, group=group, count=len(values), higher_is_better=True)
+    return with_bounds(figure, found.low, found.high)
 
 
 def _own_values(run: Run, known: dict[str, dict[str, list[float]]]) -> list[Figure]:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from wayra.lab.latency.record import RequestRecord
 from wayra.lab.latency.slo import Slo
-from wayra.lab.runs.summary import Figure
-from wayra.lab.statistics.bootstrap import bootstrap_clustered_quantile, bootstrap_quantile
+from wayra.lab.runs.summary import Figure, with_bounds
+from wayra.lab.statistics.bootstrap import Interval, bootstrap_clustered_quantile, bootstrap_quantile
 from wayra.lab.statistics.proportions import wilson
 
 QUANTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
@@ -151,9 +151,8 @@ def _latencies(times: Sequence[RequestTimes], stage: str) -> list[Figure]:
     rates = [1 / value for value in tpot if value > 0]
     if rates:
         found = bootstrap_quantile(rates, 0.5)
-        figures.append(
-            Figure("decode_rate", found.value, "tok/s", found.low, found.high, stage, len(rates), higher_is_better=True)
-        )
+        rate = Figure("decode_rate", found.value, "tok/s", group=stage, count=len(rates), higher_is_better=True)
+        figures.append(with_bounds(rate, found.low, found.high))
     return figures
 
 
@@ -164,7 +163,7 @@ def _quantiles(name: str, values_s: Sequence[float], stage: str, why: str) -> li
     figures: list[Figure] = []
     for label, quantile in QUANTILES:
         found = bootstrap_quantile(values_ms, quantile)
-        figures.append(_latency(f"{name}_{label}", found.value, (found.low, found.high), stage, len(values_s)))
+        figures.append(_latency(f"{name}_{label}", found, stage, len(values_s)))
     return figures
 
 
@@ -176,12 +175,13 @@ def _clustered(name: str, clusters_s: Sequence[Floats], stage: str, why: str) ->
     figures: list[Figure] = []
     for label, quantile in QUANTILES:
         found = bootstrap_clustered_quantile(clusters_ms, quantile)
-        figures.append(_latency(f"{name}_{label}", found.value, (found.low, found.high), stage, count))
+        figures.append(_latency(f"{name}_{label}", found, stage, count))
     return figures
 
 
-def _latency(name: str, value: float, bounds: tuple[float, float], stage: str, count: int) -> Figure:
-    return Figure(name, value, "ms", *bounds, stage, count, higher_is_better=False)
+def _latency(name: str, found: Interval, stage: str, count: int) -> Figure:
+    figure = Figure(name, found.value, "ms", group=stage, count=count, higher_is_better=False)
+    return with_bounds(figure, found.low, found.high)
 
 
 def _goodput(records: Sequence[RequestRecord], stage: str, slo: Slo) -> list[Figure]:

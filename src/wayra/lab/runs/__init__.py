@@ -11,7 +11,7 @@ with store.resume(run.id) as run:            # run.completed: the keys already t
 from wayra.lab.runs.header import RunFacts, RunHeader
 from wayra.lab.runs.store import RunStore
 from wayra.lab.runs.stored_run import Run
-from wayra.lab.runs.summary import Figure, Summary, summarise
+from wayra.lab.runs.summary import Figure, Summary, summarise, with_bounds
 from wayra.lab.runs.writer import RunWriter
 
-__all__ = ["Figure", "Run", "RunFacts", "RunHeader", "RunStore", "RunWriter", "Summary", "summarise"]
+__all__ = ["Figure", "Run", "RunFacts", "RunHeader", "RunStore", "RunWriter", "Summary", "summarise", "with_bounds"]

@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from wayra.base.errors import RunError
@@ -14,7 +14,7 @@ from wayra.lab.runs.stored_run import Run
 class Figure:
     """One number with its 95 % interval (None where there is none) and its unit.
 
-    group: what it belongs to within the run (a stage, a suite). value None: it could not be computed; why says it.
+    group: what it belongs to within the run (a stage, a suite). why: there is no value, or no interval.
     count: how many observations it comes from. higher_is_better: None where neither is better.
     """
 
@@ -27,6 +27,13 @@ class Figure:
     count: int | None = None
     why: str | None = None
     higher_is_better: bool | None = None
+
+
+def with_bounds(figure: Figure, low: float, high: float) -> Figure:
+    """With its interval; where all resamples were alike there is none, since no width would claim to be exact."""
+    if low < high:
+        return replace(figure, low=low, high=high)
+    return replace(figure, why="one value" if figure.count == 1 else "values too alike for an interval")
 
 
 @dataclass(frozen=True, slots=True)

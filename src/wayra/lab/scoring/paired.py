@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from wayra.base.errors import RunError
 from wayra.lab.runs.stored_run import Run
 from wayra.lab.scoring.summary import ItemScores, records_of, scores_of
-from wayra.lab.statistics import mcnemar, paired_bootstrap
+from wayra.lab.statistics import are_alike, interval_of_alike, mcnemar, paired_bootstrap
 from wayra.lab.statistics.bootstrap import Interval
 from wayra.lab.statistics.paired import McNemar
 
@@ -30,8 +30,15 @@ class PairedScores:
         return all(value in (0.0, 1.0) for value in (*self.first, *self.second))
 
     def difference(self, *, seed: int = 0) -> Interval:
-        """Mean of second - first with its interval and p-value, items resampled."""
+        """Mean of second - first with its interval, items resampled; of items that all differ alike, see there."""
+        differences = [two - one for one, two in zip(self.first, self.second, strict=True)]
+        if are_alike(differences):
+            return interval_of_alike(differences[0], len(differences), (-1.0, 1.0))
         return paired_bootstrap(self.first, self.second, seed=seed)
+
+    def num_differing(self) -> int:
+        """Items on which the two scored differently."""
+        return sum(one != two for one, two in zip(self.first, self.second, strict=True))
 
     def mcnemar(self) -> McNemar | None:
         """The exact test, where every item is right or wrong; None elsewhere."""

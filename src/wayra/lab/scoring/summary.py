@@ -10,7 +10,7 @@ from wayra.lab.runs.summary import Figure, Summary
 from wayra.lab.scoring.grade import DEFINITIONS, found_answer, instruction_counts, metrics_of
 from wayra.lab.scoring.pass_at_k import pass_at_k, reported_ks
 from wayra.lab.scoring.record import EvalRecord, record_from
-from wayra.lab.statistics import bootstrap_mean, wilson
+from wayra.lab.statistics import interval_of_alike, mean_of_scores, wilson
 from wayra.lab.statistics.bootstrap import RESAMPLES
 from wayra.lab.suites.task_suites import PREFIX
 
@@ -92,7 +92,7 @@ def _mean_figure(name: str, values: Sequence[tuple[float, ...]], group: str) -> 
     if all(len(one) == 1 and one[0] in (0.0, 1.0) for one in values):
         found = wilson(int(sum(means)), len(means))
     else:
-        found = bootstrap_mean(means)
+        found = mean_of_scores(means)
     return Figure(name, found.value, "", found.low, found.high, group, len(means), higher_is_better=True)
 
 
@@ -102,7 +102,7 @@ def _pass_figures(name: str, scored: Sequence[ItemScores], suite: str) -> list[F
     figures: list[Figure] = []
     for k in reported_ks(least):
         values = [pass_at_k(len(one.values[name]), sum(value >= 1 for value in one.values[name]), k) for one in scored]
-        found = bootstrap_mean(values)
+        found = mean_of_scores(values)
         shown = f"pass@{k}" if name == "strict" else f"pass@{k}_{name}"
         figures.append(Figure(shown, found.value, "", found.low, found.high, suite, len(values), higher_is_better=True))
     return figures
@@ -138,6 +138,9 @@ def _instruction_figures(records: Sequence[EvalRecord], suite: str) -> list[Figu
         sums = pairs[drawn].sum(axis=1)
         low, high = np.quantile(sums[:, 0] / np.maximum(sums[:, 1], 1), [0.025, 0.975])
         value = float(pairs[:, 0].sum()) / total
+        if low == high:
+            bounds = interval_of_alike(value, len(pairs))
+            low, high = bounds.low, bounds.high
         figures.append(Figure(name, value, "", float(low), float(high), suite, int(total), higher_is_better=True))
     return figures
 

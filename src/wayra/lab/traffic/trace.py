@@ -28,11 +28,11 @@ class TraceLine(msgspec.Struct, frozen=True):
 
     @property
     def wanted_prompt_tokens(self) -> int | None:
-        return self.prompt_tokens or self.input_length
+        return self.prompt_tokens if self.prompt_tokens is not None else self.input_length
 
     @property
     def wanted_answer_tokens(self) -> int | None:
-        return self.max_tokens or self.output_length
+        return self.max_tokens if self.max_tokens is not None else self.output_length
 
     def ask(self, text: str | tuple[int, ...], default_max_tokens: int, *, ignore_eos: bool = True) -> Ask:
         asked = self.prompt if self.prompt is not None else text
@@ -54,6 +54,8 @@ def read_trace(path: Path) -> list[TraceLine]:
                     raise InvalidParameter(f"{path}, line {number}: {error}; mend or delete it") from error
                 _check(line, lines[-1] if lines else None, f"{path}, line {number}")
                 lines.append(line)
+                if len(lines) > MAX_LINES:
+                    raise InvalidParameter(f"{path} has more than {MAX_LINES:,} requests; split it")
     except OSError as error:
         raise InvalidParameter(f"{path} cannot be read: {error.strerror}; give a JSONL file") from error
     if not lines:

@@ -75,10 +75,9 @@ def _line(found: Comparison, one: Tested, axis: Axis) -> str:
     scores = strip(shown, SHARES, f"{one.first} {numbers} {one.second} of 100")
     better = one.second if one.difference > 0 else one.first
     tone = better if one.difference else ""
-    has_interval = one.low != one.high
-    mark = Point(tone, one.difference, one.low if has_interval else None, one.high if has_interval else None)
-    told = difference(one.difference)
-    told += f" ({difference(one.low)} to {difference(one.high)})" if has_interval else " (no item differs)"
+    mark = Point(tone, one.difference, one.low, one.high)
+    bounds = f"{difference(one.low)} to {difference(one.high)}"
+    told = f"{difference(one.difference)} ({'' if one.differing else 'no item differs; '}{bounds})"
     tag = (
         f'<span class="tag yes">{escape(better)} is better</span>'
         if one.is_significant
