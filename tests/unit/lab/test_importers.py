@@ -7,11 +7,11 @@ import pytest
 
 from wayra.base.errors import RunError
 from wayra.lab.importers import import_file
-from wayra.lab.runs import RunStore, summarise
+from wayra.lab.runs import RunStore, Summary, summarise
 
 VLLM = {
     "date": "20261101-101500", "endpoint_type": "openai", "backend": "openai", "label": None, "model_id": "m",
-    "tokenizer_id": "m", "num_prompts": 3, "request_rate": "inf", "burstiness": 1.0, "max_concurrency": 2,
+    "tokenizer_id": "m", "num_prompts": 3, "request_rate": 2.0, "burstiness": 1.0, "max_concurrency": 2,
     "duration": 2.0, "completed": 2, "failed": 1, "total_input_tokens": 30, "total_output_tokens": 7,
     "request_throughput": 1.0, "request_goodput": None, "output_throughput": 3.5, "total_token_throughput": 18.5,
     "input_lens": [10, 20, 5], "output_lens": [4, 3, 0], "ttfts": [0.2, 0.4, 0.0],
@@ -64,8 +64,67 @@ def guidellm() -> dict:
         "errored": [guidellm_request("errored", timings(1001.0, None, None, 1001.1), None, "connection refused")],
         "total": None,
     }
-    benchmark = {"type_": "generative_benchmark", "config": {"strategy": {"type_": "constant"}}, "requests": requests}
+    config = {"strategy": {"type_": "constant", "rate": 2.0}}
+    benchmark = {"type_": "generative_benchmark", "config": config, "requests": requests}
     return {"type_": "generative_benchmarks_report", "metadata": {"version": 2}, "args": {}, "benchmarks": [benchmark]}
+
+
+RESULTS = Path(__file__).parent / "results"
+"""Of `vllm bench serve` 0.33 and guidellm 0.8.1 against this server, texts and what no importer reads cut off."""
+
+
+def imported_summary(tmp_path: Path, path: Path) -> Summary:
+    return summarise(import_file(RunStore(tmp_path / "runs"), path))
+
+
+def test_a_file_of_vllm_bench_has_the_figures_it_says_itself(tmp_path: Path) -> None:
+    path = RESULTS / "vllm_bench_serve.json"
+    found, theirs = imported_summary(tmp_path, path), json.loads(path.read_text())
+    values = {figure.name: figure.value for figure in found.figures}
+    assert {figure.group for figure in found.figures} == {"concurrency 3"}
+    for quantile in ("p50", "p95", "p99"):
+        # vLLM calls the gap between chunks ITL.
+        for ours, name in (("ttft", "ttft"), ("tpot", "tpot"), ("icl", "itl"), ("e2e", "e2el")):
+            assert values[f"{ours}_{quantile}"] == pytest.approx(theirs[f"{quantile}_{name}_ms"]), (ours, quantile)
+    assert (values["requests"], values["failed"]) == (theirs["completed"], theirs["failed"])
+    # Its duration is that of the whole program's loop.
+    for ours, name in (
+        ("span", "duration"),
+        ("request_rate", "request_throughput"),
+        ("output_rate", "output_throughput"),
+    ):
+        assert values[ours] == pytest.approx(theirs[name], rel=2e-3)
+    # All were due at once and waited for one another: no load generator was late.
+    assert "queue_p50" not in values
+
+
+def test_a_report_of_guidellm_has_the_figures_it_says_itself(tmp_path: Path) -> None:
+    path = RESULTS / "guidellm.json"
+    found, theirs = imported_summary(tmp_path, path), json.loads(path.read_text())["benchmarks"]
+    for stage, benchmark in zip(("concurrent 1", "concurrent 2"), theirs, strict=True):
+        values = {figure.name: figure.value for figure in found.figures if figure.group == stage}
+        metrics = benchmark["metrics"]
+        told = {name: metrics[name]["successful"] for name in metrics if name != "request_totals"}
+        assert (values["requests"], values["failed"]) == (metrics["request_totals"]["successful"], 0)
+        if values["requests"] % 2:
+            # Of an even number it takes one of the middle two, not their mean. TPOT without the first token is its ITL.
+            assert values["ttft_p50"] == pytest.approx(told["time_to_first_token_ms"]["percentiles"]["p50"])
+            assert values["tpot_p50"] == pytest.approx(told["inter_token_latency_ms"]["percentiles"]["p50"])
+        latencies = told["time_to_first_token_ms"]["percentiles"]
+        assert values["ttft_p95"] <= latencies["p95"]
+        assert values["e2e_p50"] <= 1000 * told["request_latency"]["percentiles"]["p99"]
+        for ours, name in (
+            ("request_rate", "requests_per_second"),
+            ("output_rate", "output_tokens_per_second"),
+            ("concurrency", "request_concurrency"),
+        ):
+            assert values[ours] == pytest.approx(told[name]["mean"], rel=1e-3)
+        assert values["input_rate"] == pytest.approx(
+            told["prompt_token_count"]["mean"] * told["requests_per_second"]["mean"], rel=1e-3
+        )
+        assert "queue_p50" not in values
+        why = {figure.name: figure.why for figure in found.figures if figure.group == stage}
+        assert why["icl_p50"] == "the tool that measured kept the first and the last token's time only"
 
 
 def imported(tmp_path: Path, content: object) -> dict[str, float | None]:

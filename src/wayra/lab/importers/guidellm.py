@@ -8,6 +8,9 @@ from wayra.base.errors import RunError
 from wayra.client.failures import Failure
 from wayra.lab.latency.record import RequestRecord, RequestStatus
 
+CLOSED = ("synchronous", "concurrent", "throughput", "benchmark")
+"""Kinds of traffic whose requests wait for others and are due at no time."""
+
 
 class Timings(msgspec.Struct):
     """Unix times in seconds."""
@@ -49,8 +52,21 @@ class Requests(msgspec.Struct):
     errored: list[Request] | None = None
 
 
+class Strategy(msgspec.Struct):
+    """rate: requests a second, streams: users, of those kinds that have them."""
+
+    type_: str = "benchmark"
+    rate: float | None = None
+    streams: int | None = None
+
+
+class Config(msgspec.Struct):
+    strategy: Strategy = msgspec.field(default_factory=Strategy)
+
+
 class Benchmark(msgspec.Struct):
     requests: Requests
+    config: Config = msgspec.field(default_factory=Config)
 
 
 class Report(msgspec.Struct):
@@ -67,7 +83,8 @@ def records_from_guidellm(content: bytes, path: Path) -> list[RequestRecord]:
     except msgspec.ValidationError as error:
         raise RunError(f"{path} is no report of guidellm 0.4 or later: {error}") from error
     records: list[RequestRecord] = []
-    for number, benchmark in enumerate(report.benchmarks):
+    stages: list[str] = []
+    for benchmark in report.benchmarks:
         groups: tuple[tuple[RequestStatus, list[Request] | None], ...] = (
             ("ok", benchmark.requests.successful),
             ("cancelled", benchmark.requests.incomplete),
@@ -76,14 +93,25 @@ def records_from_guidellm(content: bytes, path: Path) -> list[RequestRecord]:
         found: list[tuple[RequestStatus, Request]] = [
             (status, request) for status, requests in groups for request in requests or []
         ]
+        strategy = benchmark.config.strategy
+        stages.append(_stage(strategy, stages))
         starts = [started for _, r in found if (started := r.info.timings.started) is not None]
         origin = min(starts, default=0.0)
         for index, (status, request) in enumerate(found):
-            if (record := _record(f"benchmark {number}", index, (status, request), origin)) is not None:
+            if (record := _record(stages[-1], index, (status, request), origin)) is not None:
+                if strategy.type_ in CLOSED:
+                    record.due_s = None
                 records.append(record)
     if not records:
         raise RunError(f"{path} has no request with times; save guidellm's report with its requests")
     return records
+
+
+def _stage(strategy: Strategy, others: list[str]) -> str:
+    """As guidellm calls it, each once."""
+    width = strategy.streams if strategy.rate is None else strategy.rate
+    name = strategy.type_ if width is None else f"{strategy.type_} {width:g}"
+    return f"{name} ({len(others) + 1})" if name in others else name
 
 
 def _record(stage: str, index: int, found: tuple[RequestStatus, Request], origin: float) -> RequestRecord | None:

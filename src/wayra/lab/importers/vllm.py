@@ -13,7 +13,7 @@ from wayra.lab.latency.record import RequestRecord
 class VllmResult(msgspec.Struct):
     """start_times: seconds of one clock. ttfts: s. itls: s, one list a request, a value a chunk after the first.
 
-    queue_times: s that a request waited in the client for its turn. duration: s of the whole.
+    queue_times: s that a request waited in the client for its turn or for others. duration: s of the whole.
     """
 
     completed: int
@@ -49,6 +49,8 @@ def records_from_vllm(content: bytes, path: Path) -> list[RequestRecord]:
     queued = result.queue_times if result.queue_times and len(result.queue_times) == count else [None] * count
     errors = result.errors if result.errors and len(result.errors) == count else [None] * count
     texts = result.generated_texts if result.generated_texts and len(result.generated_texts) == count else [""] * count
+    # Without a rate all are due at once, and wait for one another.
+    queued = [None] * count if result.request_rate in (None, "inf") else queued
     origin = min(starts, default=0.0)
     stage = f"concurrency {result.max_concurrency}" if result.max_concurrency else f"rate {result.request_rate}"
     records: list[RequestRecord] = []

@@ -17,6 +17,8 @@ QUANTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 NO_TOKENS = "no request has two output tokens that its server counted"
 NO_ANSWER = "no request ended well"
 NO_ITL = "chunks carry several tokens and the server does not say how many"
+NO_GAPS = "no request has two events"
+NOT_KEPT = "the tool that measured kept the first and the last token's time only"
 
 Floats = NDArray[np.float64]
 
@@ -77,7 +79,7 @@ def stage_figures(
     good = [(record, times) for record in records if (times := times_of(record)) is not None]
     figures = _counts(records, stage)
     figures += _rates(records, stage)
-    figures += _latencies([times for _, times in good], stage)
+    figures += _latencies([times for _, times in good], stage, all(record.has_all_events for record, _ in good))
     if slo is not None:
         figures += _goodput(records, stage, slo)
     if prices is not None and good:
@@ -92,11 +94,15 @@ def stage_figures(
 def _counts(records: Sequence[RequestRecord], stage: str) -> list[Figure]:
     by_status = Counter(record.status for record in records)
     kinds = Counter(record.failure.kind for record in records if record.failure is not None)
+    first = {r.failure.kind: r.failure.message for r in reversed(records) if r.failure is not None}
     return [
         Figure("requests", by_status["ok"], group=stage),
         Figure("failed", by_status["failed"], group=stage, higher_is_better=False),
         Figure("cancelled", by_status["cancelled"], group=stage),
-        *(Figure(f"failed: {kind}", number, group=stage) for kind, number in sorted(kinds.items())),
+        *(
+            Figure(f"failed: {kind}", number, group=stage, why=f"the first: {first[kind]}")
+            for kind, number in sorted(kinds.items())
+        ),
     ]
 
 
@@ -137,13 +143,14 @@ def _rates(records: Sequence[RequestRecord], stage: str) -> list[Figure]:
     return figures
 
 
-def _latencies(times: Sequence[RequestTimes], stage: str) -> list[Figure]:
+def _latencies(times: Sequence[RequestTimes], stage: str, has_all_events: bool) -> list[Figure]:
     figures: list[Figure] = []
+    no_itl, no_gaps = (NO_ITL, NO_GAPS) if has_all_events else (NOT_KEPT, NOT_KEPT)
     tpot = [t.tpot_s for t in times if t.tpot_s is not None]
     figures += _quantiles("ttft", [t.ttft_s for t in times], stage, NO_ANSWER)
     figures += _quantiles("tpot", tpot, stage, NO_TOKENS if times else NO_ANSWER)
-    figures += _clustered("itl", [t.itl_s for t in times if t.itl_s is not None], stage, NO_ITL if times else NO_ANSWER)
-    figures += _clustered("icl", [t.icl_s for t in times], stage, "no request has two events" if times else NO_ANSWER)
+    figures += _clustered("itl", [t.itl_s for t in times if t.itl_s is not None], stage, no_itl if times else NO_ANSWER)
+    figures += _clustered("icl", [t.icl_s for t in times], stage, no_gaps if times else NO_ANSWER)
     figures += _quantiles("e2e", [t.e2e_s for t in times], stage, NO_ANSWER)
     queue = [t.queue_s for t in times if t.queue_s is not None]
     if queue:
