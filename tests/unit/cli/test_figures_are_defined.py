@@ -12,6 +12,7 @@ from fake_openai import Script, fake_server
 from wayra.cli.main import main
 from wayra.client.failures import FailureKind
 from wayra.lab.latency.definitions import FAILURES
+from wayra.lab.latency.record import RequestRecord, line_of
 from wayra.lab.runs import RunStore
 
 Call = Callable[..., tuple[int, str, str]]
@@ -102,13 +103,21 @@ def test_every_figure_of_a_bench_of_a_model_here_is_defined(call: Call, smollm2_
 
 
 def test_a_knee_is_defined_beside_its_number(call: Call, tmp_path: Path) -> None:
-    with RunStore(tmp_path / "runs").create("bench", {"mode": "traffic"}) as run:
-        run.set_facts(knee_concurrency=8, knee_rule="a doubling gains less than 10% output rate")
+    with RunStore(tmp_path / "runs").create("bench", {"mode": "traffic", "sweep": True}) as run:
+        for stage, times in (("concurrency 1", (1.0,)), ("concurrency 2", (1.0, 1.0)), ("concurrency 4", (2.0,) * 4)):
+            for number, took_s in enumerate(times):
+                record = RequestRecord(
+                    key=f"{stage}/{number:06d}", stage=stage, status="ok", sent_s=0.0, ended_s=took_s,
+                    event_s=[took_s], event_tokens=[1], prompt_tokens=1, completion_tokens=1,
+                )  # fmt: skip
+                run.append(line_of(record))
         run.finish()
     code, out, err = call("runs", "show", "latest", "--json")
     assert code == 0, err
     document = json.loads(out)
-    assert [(figure["name"], figure["value"]) for figure in document["figures"]] == [("knee", 8)]
+    # 1, 2 and 2 tokens a second: computed from the records, whatever was found while they came.
+    assert document["figures"][-1]["name"] == "knee"
+    assert document["figures"][-1]["value"] == 2
     assert undefined_in_run(document) == []
 
 

@@ -114,3 +114,11 @@ def test_a_sweep_that_ends_before_the_knee_says_so(tmp_path: Path) -> None:
     run = swept(Server(64), tmp_path, num_requests=32, max_concurrency=8)
     assert "knee_concurrency" not in run.header.facts
     assert any("still grew at 8 requests" in note for note in run.header.notes)
+
+
+def test_a_server_that_answers_nothing_ends_the_sweep_at_once_without_a_knee(tmp_path: Path) -> None:
+    run = swept(Server(64, most=0), tmp_path, num_requests=8)
+    assert "knee_concurrency" not in run.header.facts
+    assert {line["stage"] for line in run.records()} == {"concurrency 1"}
+    assert any("no request of the first level was answered" in note for note in run.header.notes)
+    assert summarise(run).find("knee") is None

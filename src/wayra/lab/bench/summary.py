@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from wayra.lab.bench.knee import knee_of, levels_of
 from wayra.lab.latency.definitions import DEFINITIONS
 from wayra.lab.latency.metrics import Prices, stage_figures, times_of
 from wayra.lab.latency.record import RequestRecord, record_from
@@ -32,8 +33,9 @@ def summarise(run: Run) -> Summary:
         figures += stage_figures(
             records, name, slo=parse_slo(slo) if isinstance(slo, str) else None, prices=_prices(run.config)
         )
-    knee = run.header.facts.get("knee_concurrency")
-    if isinstance(knee, int):
+    is_sweep = run.config.get("sweep") is True or "knee_concurrency" in run.header.facts
+    knee = knee_of(levels_of(stages)) if is_sweep else None
+    if knee is not None:
         figures.append(Figure("knee", knee, "requests"))
     return Summary(tuple(figures), DEFINITIONS)
 

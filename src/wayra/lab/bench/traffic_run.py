@@ -7,8 +7,8 @@ from pathlib import Path
 
 from wayra.base.errors import RunError
 from wayra.client.failures import RequestFailed
+from wayra.lab.bench.knee import KNEE_GAIN, knee_of, output_rate_of
 from wayra.lab.bench.settings import BenchSettings
-from wayra.lab.latency.metrics import span_s
 from wayra.lab.latency.record import RequestRecord, line_of, record_from
 from wayra.lab.runs import RunWriter
 from wayra.lab.runs.jsonl import read_lines
@@ -25,8 +25,6 @@ from wayra.lab.traffic import (
     read_trace,
 )
 
-KNEE_GAIN = 0.10
-"""A doubling of the concurrency that raises the output rate by less than this is past the knee."""
 CALIBRATION_WORDS = (16, 144)
 
 USELESS = ("connect", "tls", "auth", "refused", "protocol", "engine")
@@ -95,19 +93,21 @@ class TrafficBench:
 
     async def _sweep(self) -> None:
         """Doubles the concurrency; the knee is the last level before a doubling that gains too little or only fails."""
-        width, previous, knee, number = 1, 0.0, 1, 0
+        levels: list[tuple[int, float]] = []
+        width = 1
         while width <= self._settings.max_concurrency:
-            plan = _closed(width, max(self._settings.num_requests, 2 * width), number)
+            plan = _closed(width, max(self._settings.num_requests, 2 * width), len(levels))
             await self._stage(plan)
-            rate = output_rate(self._run.path, plan.name)
-            if number and rate < previous * (1 + KNEE_GAIN):
-                break
-            knee, previous = width, rate
-            width, number = 2 * width, number + 1
-        else:
-            self._run.note(f"the output rate still grew at {knee:,} requests at once; the knee lies beyond")
-            return
-        self._run.set_facts(knee_concurrency=knee, knee_rule=f"a doubling gains less than {KNEE_GAIN:.0%} output rate")
+            levels.append((width, output_rate(self._run.path, plan.name)))
+            if levels[0][1] <= 0:
+                self._run.note("no request of the first level was answered, so the sweep ended there: it has no knee")
+                return
+            if (knee := knee_of(levels)) is not None:
+                rule = f"a doubling gains less than {KNEE_GAIN:.0%} output rate"
+                self._run.set_facts(knee_concurrency=knee, knee_rule=rule)
+                return
+            width *= 2
+        self._run.note(f"the output rate still grew at {levels[-1][0]:,} requests at once; the knee lies beyond")
 
     async def _stage(self, plan: Plan) -> None:
         session = len(self._run.header.resumed_utc)
@@ -192,9 +192,7 @@ def output_rate(folder: Path, stage: str) -> float:
     for number, line in enumerate(read_lines(folder / RECORDS_NAME), start=1):
         if line.get("stage") == stage and not line.get("is_warmup"):
             records.append(record_from({**line, "text": ""}, number))
-    good = [record for record in records if record.status == "ok"]
-    span = span_s(records) if records else 0.0
-    return sum(record.completion_tokens or len(record.event_s) for record in good) / span if span > 0 else 0.0
+    return output_rate_of(records)
 
 
 async def resolve_model(target: OpenAITarget) -> str:
