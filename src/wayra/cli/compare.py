@@ -9,7 +9,7 @@ import click
 from wayra.base.errors import InvalidParameter, WayraError
 from wayra.base.settings import Settings
 from wayra.cli.bench import numbers
-from wayra.cli.eval import data_by_suite
+from wayra.cli.eval import data_by_suite, load_suites
 from wayra.cli.generation import MODEL_OPTIONS, load_model, with_options
 from wayra.cli.judging import open_judge
 from wayra.cli.keys import LABELLED_KEY_OPTIONS, keys_by_label
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from wayra.llm import LLM
 
 DEFAULT_SUITES = "tasks"
-PLAIN_FIELDS = ("limit", "seed", "max_tokens", "rounds", "concurrency", "judge", "judge_model")
+PLAIN_FIELDS = ("limit", "seed", "max_tokens", "rounds", "concurrency", "judge", "judge_model", "stall_s")
 EPILOG = """\b
 Examples:
   wayra compare smollm2 ./smollm2-Q8_0.gguf --html report.html
@@ -57,6 +57,8 @@ WHAT_OPTIONS = (
 SERVER_OPTIONS = (
     click.option("--model", "served_models", multiple=True, metavar="B=NAME",
                  help="A server's model; default: its first."),
+    click.option("--stall", "stall_s", type=float, metavar="S",
+                 help="An answer whose server sends nothing for so long has failed (120 while timed, else 600)."),
     *LABELLED_KEY_OPTIONS,
     click.option("--price", "prices", multiple=True, metavar="B=IN,OUT",
                  help="USD of a million prompt and output tokens; default: the price list's, of a provider it knows."),
@@ -122,7 +124,7 @@ def _measured(settings: Settings, store: "RunStore", targets: tuple[str, ...], o
         found = _found(store, options["resume"])
         if found.status == "done" and found.kind == "compare":
             return found.id
-    chosen, suites = _chosen(settings, store, targets, options)
+    chosen, suites, left_out = _chosen(settings, store, targets, options)
     if options["resume"] is not None:
         options = loaded_as_before(_found(store, options["resume"]), options)
     tools = _tools(settings, store, chosen, options)
@@ -132,6 +134,8 @@ def _measured(settings: Settings, store: "RunStore", targets: tuple[str, ...], o
         writer = store.create("compare", dataclasses.asdict(chosen), facts_of(chosen, suites))
     with writer as run:
         run.set_facts(loading=loading_of(options))
+        for reason in left_out.values():
+            run.note(f"left out: {reason}")
         try:
             run.set_hashes(question_hashes(suites))
             measure(chosen, suites, run, tools)
@@ -156,7 +160,8 @@ def _tools(settings: Settings, store: "RunStore", chosen: "CompareSettings", opt
 
     def open_model(label: str, target: str, is_timed: bool) -> "LLM":
         if is_url(target):
-            return LLM(chosen.served_models.get(label), url=target, api_key=keys.get(label), settings=keyless)
+            name, key = chosen.served_models.get(label), keys.get(label)
+            return LLM(name, url=target, api_key=key, stall_s=chosen.stall_s, settings=keyless)
         if is_timed:
             return load_model(settings, {**options, "model": target}, {"prefix_cache": False, "speculate": "off"})
         return load_model(settings, {**options, "model": target}, {"max_batch": 16})
@@ -166,7 +171,7 @@ def _tools(settings: Settings, store: "RunStore", chosen: "CompareSettings", opt
             note(f"{label}: {what}" + (f", {done} of {total}" if done else ""))
 
     def judge() -> "contextlib.AbstractContextManager[Judge | None]":
-        return open_judge(keyless, chosen.judge, chosen.judge_model, keys.get(JUDGE))
+        return open_judge(keyless, chosen.judge, chosen.judge_model, keys.get(JUDGE), chosen.stall_s)
 
     return Tools(store, open_model, judge, told, keys, weights_hash(settings))
 
@@ -179,10 +184,9 @@ def _found(store: "RunStore", run_id: str) -> "Run":
 
 def _chosen(
     settings: Settings, store: "RunStore", targets: tuple[str, ...], options: dict[str, Any]
-) -> "tuple[CompareSettings, list[SuiteItems]]":
+) -> "tuple[CompareSettings, list[SuiteItems], dict[str, str]]":
     from wayra.lab.compare.recorded import settings_of
     from wayra.lab.compare.settings import CompareSettings
-    from wayra.lab.suites import find_suite, load_suite
     from wayra.lab.suites.task_suites import expanded
 
     if options["resume"] is not None:
@@ -205,8 +209,10 @@ def _chosen(
             },
             **given,
         )
-    paths = {name: Path(path) for name, path in chosen.data.items()}
-    return chosen, [load_suite(find_suite(name), settings, paths.get(name), seed=chosen.seed) for name in chosen.suites]
+    found, left_out = load_suites(settings, chosen.suites, chosen.data, chosen.seed)
+    for reason in left_out.values():
+        note(f"left out: {reason}")
+    return chosen, found, left_out
 
 
 def _askable(suites: tuple[str, ...], *, is_default: bool) -> tuple[str, ...]:

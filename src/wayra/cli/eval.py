@@ -2,12 +2,13 @@
 
 import asyncio
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from wayra.base.errors import InvalidParameter, WayraError
+from wayra.base.errors import DataError, InvalidParameter, WayraError
 from wayra.base.settings import Settings
 from wayra.cli.generation import MODEL_OPTIONS, with_options
 from wayra.cli.judging import open_judge
@@ -101,6 +102,10 @@ def eval_verb(settings: Settings, target: str | None, as_json: bool, **options: 
     if options["output"] is not None:
         write_json(options["output"], stored, summary)
     report(settings, stored, summary, as_json=as_json, definitions=options["definitions"])
+    left_out = stored.header.facts.get("left_out")
+    if isinstance(left_out, Mapping) and left_out:
+        why = "; ".join(str(reason) for reason in left_out.values())
+        raise DataError(f"{len(left_out)} of the suites could not be asked, the others were: {why}")
 
 
 def _check_arguments(target: str | None, options: dict[str, Any]) -> None:
@@ -152,10 +157,11 @@ def _print_suites(settings: Settings, rows: list[dict[str, object]]) -> None:
 
 def _evaluated(settings: Settings, store: "RunStore", target: str | None, options: dict[str, Any]) -> "Run":
     chosen = _chosen(target, options, store)
-    suites = _suites(settings, chosen)
+    suites, left_out = load_suites(settings, chosen.suites, chosen.data, chosen.seed)
     if options["resume"] is not None:
         options = _as_before(store.open(options["resume"]), options)
     with _open_run(store, chosen, suites, options["resume"]) as run:
+        run.set_facts(left_out=left_out)
         _ask(settings, chosen, options, (run, suites, not options["as_json"]))
         run.finish()
     return store.open(run.id)
@@ -214,14 +220,23 @@ def data_by_suite(given: tuple[str, ...], suites: tuple[str, ...]) -> dict[str, 
     return found
 
 
-def _suites(settings: Settings, chosen: "EvalSettings") -> "list[SuiteItems]":
+def load_suites(
+    settings: Settings, names: tuple[str, ...], data: Mapping[str, str], seed: int
+) -> "tuple[list[SuiteItems], dict[str, str]]":
+    """Those whose questions can be had, and why not of the others, by name. Raises DataError when there are none."""
     from wayra.lab.suites import find_suite, load_suite
 
-    named = [find_suite(name) for name in chosen.suites]
-    return [
-        load_suite(suite, settings, Path(path) if (path := chosen.data.get(suite.name)) else None, seed=chosen.seed)
-        for suite in named
-    ]
+    found: list[SuiteItems] = []
+    left_out: dict[str, str] = {}
+    for suite in [find_suite(name) for name in names]:
+        path = data.get(suite.name)
+        try:
+            found.append(load_suite(suite, settings, None if path is None else Path(path), seed=seed))
+        except DataError as error:
+            left_out[suite.name] = str(error)
+    if not found and left_out:
+        raise DataError("; ".join(left_out.values()))
+    return found, left_out
 
 
 def _open_run(store: "RunStore", chosen: "EvalSettings", suites: "list[SuiteItems]", resume: str | None) -> "RunWriter":

@@ -11,10 +11,12 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import msgspec
 
 from wayra.base.errors import RunError
+from wayra.client import HttpLimits
 from wayra.lab.bench.model_run import run_model
 from wayra.lab.bench.settings import BenchSettings
 from wayra.lab.bench.traffic_run import TrafficBench, resolve_model
@@ -22,6 +24,7 @@ from wayra.lab.compare.definitions import TERMS
 from wayra.lab.compare.prices import price_or_reason
 from wayra.lab.compare.settings import CompareSettings, is_url
 from wayra.lab.latency import DEFINITIONS
+from wayra.lab.latency.record import RequestRecord
 from wayra.lab.runs import Run, RunFacts, RunStore, RunWriter
 from wayra.lab.runs.jsonl import read_lines
 from wayra.lab.runs.writer import RECORDS_NAME
@@ -30,16 +33,20 @@ from wayra.lab.scoring.facts import facts_of as facts_of_eval
 from wayra.lab.scoring.facts import packages_of, question_hashes, sources_of
 from wayra.lab.scoring.settings import EvalSettings
 from wayra.lab.suites import SuiteItems
-from wayra.lab.targets import LocalTarget, OpenAITarget, OpenAITargetSettings
+from wayra.lab.targets import Ask, LocalTarget, OpenAITarget, OpenAITargetSettings
 from wayra.lab.tasks import Judge
 from wayra.llm import LLM
 from wayra.plan.models import from_spec
 
 AT_ONCE = 16
+STALL_S = 120.0
+"""Without a byte of a server that is timed, until a request is given up; as in a bench."""
 TURNS = "turns"
 """The fact of a run that says how many requests of a stage are one round's, and how many rounds it has."""
 PRICES = "prices"
 """The fact of a comparison that says what the price list asked when it was measured, by label."""
+
+T = TypeVar("T")
 
 OpenModel = Callable[[str, str, bool], LLM]
 """Label, target, whether only its speed is measured (nothing cached, nothing guessed) -> the model."""
@@ -66,8 +73,12 @@ class Tools:
 def measure(chosen: CompareSettings, suites: Sequence[SuiteItems], run: RunWriter, tools: Tools) -> None:
     """Every step that has no finished run yet; `run` notes the run of each. Raises WayraError."""
     sides = [_Side(chosen, tools, run, label, target) for label, target in chosen.labelled()]
+    # Before anything is measured, which takes minutes.
+    for side in sides:
+        if is_url(side.target) and side.has_work(bool(suites)):
+            asyncio.run(side.greet())
     for number in range(1, chosen.rounds + 1):
-        for side in sides:
+        for side in in_turn(sides, number):
             side.race(number)
     if suites:
         with tools.open_judge() as judge:
@@ -84,6 +95,12 @@ def facts_of(chosen: CompareSettings, suites: Sequence[SuiteItems]) -> RunFacts:
         hashes=question_hashes(suites),
         packages=(*packages_of(suites), "genai-prices"),
     )
+
+
+def in_turn(sides: Sequence[T], number: int) -> Sequence[T]:
+    """The order of round `number`, from 1: every second one the other way round, so that a machine that slows down
+    steadily does not make whoever comes last look slower in each round."""
+    return sides if number % 2 else sides[::-1]
 
 
 def children(run: RunWriter | Run) -> dict[tuple[str, str], str]:
@@ -106,6 +123,23 @@ class _Side:
     parent: RunWriter
     label: str
     target: str
+
+    def has_work(self, has_suites: bool) -> bool:
+        """Whether anything of it is still to be measured."""
+        child = self._child("quality")
+        is_asked = not has_suites or (child is not None and child.status == "done")
+        return not is_asked or any(self._rounds_done(step) < self.chosen.rounds for step in self._timed_steps())
+
+    async def greet(self) -> None:
+        """Ask the server one question. Raises RunError with what it says when it does not answer."""
+        target = await self._open_target()
+        try:
+            reply = await target.send(Ask("Hello", 1, ignore_eos=False))
+        finally:
+            await target.aclose()
+        # An answer without a token is one too.
+        if reply.failure is not None and reply.failure.kind != "empty":
+            raise RunError(f"{self.label} does not answer: {reply.failure.message} ({reply.failure.kind})")
 
     def race(self, number: int) -> None:
         """Its turn of round `number`, unless it had it."""
@@ -186,7 +220,18 @@ class _Side:
         else:
             per_turn = whole.num_requests // self.chosen.rounds
             until_now = dataclasses.replace(whole, num_requests=per_turn * number)
-            await TrafficBench(target, until_now, run, _silent).run()
+            failures: list[str] = []
+            answered = 0
+
+            def told(_stage: str, record: RequestRecord | None, _total: int) -> None:
+                nonlocal answered
+                if record is not None and record.failure is not None:
+                    failures.append(f"{record.failure.message} ({record.failure.kind})")
+                answered += record is not None and record.status == "ok"
+
+            await TrafficBench(target, until_now, run, told).run()
+            if failures and not answered:
+                raise RunError(f"{self.label} answered none of {len(failures)} requests, the first: {failures[0]}")
         run.set_facts(**{TURNS: {"requests": per_turn, "rounds": number}})
 
     def _opened(self, step: str, kind: str, config: dict[str, object], facts: RunFacts) -> RunWriter:
@@ -223,6 +268,7 @@ class _Side:
             method="generate" if chosen.has_server else "loglikelihood",
             num_at_once=AT_ONCE,
             judge=chosen.judge,
+            stall_s=chosen.stall_s,
         )
 
     def _bench(self, step: str) -> BenchSettings:
@@ -238,6 +284,7 @@ class _Side:
             prompt="128",
             answer="32",
             seed=chosen.seed,
+            stall_s=STALL_S if chosen.stall_s is None else chosen.stall_s,
             nonce=os.urandom(6).hex(),
         )
 
@@ -245,7 +292,8 @@ class _Side:
         if not is_url(self.target):
             return LocalTarget(await asyncio.to_thread(self.tools.open_model, self.label, self.target, True))
         name = self.chosen.served_models.get(self.label, "")
-        how = OpenAITargetSettings(model=name, key=self.tools.keys.get(self.label))
+        limits = HttpLimits(stall_s=STALL_S if self.chosen.stall_s is None else self.chosen.stall_s)
+        how = OpenAITargetSettings(model=name, key=self.tools.keys.get(self.label), limits=limits)
         if not name:
             asked = OpenAITarget(self.target, how)
             try:

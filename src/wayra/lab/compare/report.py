@@ -215,7 +215,7 @@ def _notes(sides: Sequence[Side], num_answers: int, raced: Sequence[Raced], judg
         )
     if raced:
         notes.append(
-            "Speed was measured in turns (A, B, A, B, ...): the value is the median of the rounds, in brackets the "
+            "Speed was measured in turns (A, B, B, A, ...): the value is the median of the rounds, in brackets the "
             "slowest and the fastest. It is of this machine as loaded as it was."
         )
     else:

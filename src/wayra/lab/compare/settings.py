@@ -25,7 +25,8 @@ class CompareSettings:
     served_models: a server's name for its model, by label. prices: USD of a million prompt and of a million output
     tokens, by label. rents: USD an hour of the machine, by label. owned: of a machine that was bought the price in USD,
     the watts and the years of use, by label. key_env, key_files: the environment variable or the
-    file, by label or JUDGE, that holds a server's key: where it is, never what it is.
+    file, by label or JUDGE, that holds a server's key: where it is, never what it is. stall_s: without a byte of a
+    server, until its answer is given up; None takes what bench and eval take.
     """
 
     targets: tuple[str, ...]
@@ -48,6 +49,7 @@ class CompareSettings:
     owned: Mapping[str, tuple[float, float, float]] = field(default_factory=dict[str, tuple[float, float, float]])
     key_env: Mapping[str, str] = field(default_factory=dict[str, str])
     key_files: Mapping[str, str] = field(default_factory=dict[str, str])
+    stall_s: float | None = None
 
     def __post_init__(self) -> None:
         if not 2 <= len(self.targets) <= len(LABELS):
@@ -67,6 +69,8 @@ class CompareSettings:
             raise InvalidParameter(f"data is given for {stray[0]!r}, which is not among the suites")
         if self.judge is not None and "task:writing" not in self.suites:
             raise InvalidParameter("a judge is for creative writing alone; add task:writing to the suites")
+        if self.stall_s is not None and not 0.01 <= self.stall_s <= 86_400:
+            raise InvalidParameter(f"the time of a silent server is {self.stall_s} s, expected 0.01 to 86,400")
         if not 1 <= self.rounds <= 1000:
             raise InvalidParameter(f"rounds is {self.rounds}, expected 1 to 1,000")
         if not self.concurrency or len(set(self.concurrency)) != len(self.concurrency):

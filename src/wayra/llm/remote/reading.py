@@ -137,7 +137,7 @@ def _decoded(content: bytes) -> Chunk:
     try:
         chunk = _chunks.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ServerError(f"the server's answer is not what the API says: {error!s:.200}") from error
+        raise ServerError(f"the server's answer is not what the API says ({error!s:.200}): {content[:80]!r}") from error
     if bytes(chunk.error) != b"null":
         raise ServerError(f"the server failed on this request: {_message(bytes(chunk.error))}")
     return chunk
