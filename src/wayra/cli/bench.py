@@ -13,7 +13,7 @@ from wayra.base.settings import Settings
 from wayra.cli.generation import MODEL_OPTIONS, with_options
 from wayra.cli.keys import KEY_OPTIONS, key_of
 from wayra.cli.measuring import loaded_as_before, loading_of, refuse_beside_resume, weights_hash
-from wayra.cli.output import emit, json_option
+from wayra.cli.output import emit, json_option, note
 from wayra.cli.pages import check_writable, html_option, write_run_page
 
 if TYPE_CHECKING:
@@ -133,7 +133,11 @@ def bench(settings: Settings, target: str | None, as_json: bool, **options: Any)
         options = loaded_as_before(store.open(options["resume"]), options)
     run = _open(store, chosen, options["resume"])
     with run:
-        _measure(settings, chosen, options, (run, not as_json))
+        try:
+            _measure(settings, chosen, options, (run, not as_json))
+        except KeyboardInterrupt:
+            note(f"interrupted; go on with `wayra bench --resume {run.id}`")
+            raise
         run.finish()
     stored = store.open(run.id)
     summary = summarise(stored)

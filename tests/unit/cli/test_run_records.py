@@ -305,6 +305,7 @@ def test_an_export_is_whole_or_not_there(call: Call, runs: Path, tmp_path: Path)
     ):
         assert call("runs", "export", "latest", "--format", form, "-o", str(target))[0] == 0
         assert target.read_text().startswith(begins)
+        assert ("from handing the request to the client" in target.read_text()) == (form != "jsonl")
     with (folder / "requests.jsonl").open("a") as file:
         file.write("rubbish\n")
     before = target.read_text()

@@ -12,7 +12,8 @@ from wayra.lab.latency.record import RequestRecord
 from wayra.lab.scoring.paired import PairedScores
 from wayra.lab.scoring.record import EvalRecord, Execution
 from wayra.lab.scoring.summary import suite_figures
-from wayra.lab.statistics import interval_of_alike, mean_of_scores, wilson
+from wayra.lab.statistics import bootstrap_quantile, interval_of_alike, mean_of_scores, wilson
+from wayra.lab.statistics.bootstrap import bootstrap_clustered_quantile
 
 
 def record(stage: str, index: int, ttft_s: float) -> RequestRecord:
@@ -100,3 +101,32 @@ def test_rounds_whose_ratios_are_all_alike_are_no_proof() -> None:
     assert races(sides, [one, double]) == []
     (race,) = races(sides, [one, Speeds({key: (2.0, 4.1, 8.0)}, {})])
     assert race.low < 2.0 < race.high
+
+
+def test_latency_between_tokens_is_of_all_requests_or_unknown() -> None:
+    """A busy server bundles tokens: the requests whose chunks carry one each are the lucky ones."""
+    plain = [record("c", n, 0.5 + n / 8) for n in range(4)]
+    bundled = record("c", 4, 0.5)
+    bundled.event_tokens, bundled.completion_tokens = [None, None], 9
+    known = {f.name: f for f in stage_figures(plain, "c")}
+    assert known["itl_p50"].value == pytest.approx(250)
+    mixed = {f.name: f for f in stage_figures([*plain, bundled], "c")}
+    assert mixed["itl_p50"].value is None
+    assert mixed["itl_p50"].why is not None
+    assert mixed["itl_p50"].why.startswith("of 1 of 5 requests: chunks carry several tokens")
+    assert mixed["icl_p50"].value == pytest.approx(250)
+
+
+def test_a_clustered_quantile_lies_within_its_interval_and_clusters_of_one_are_plain_values() -> None:
+    generator = np.random.default_rng(4)
+    for trial in range(50):
+        clusters = [generator.exponential(1.0, generator.integers(1, 60)) for _ in range(6)]
+        for quantile in (0.5, 0.95, 0.99):
+            found = bootstrap_clustered_quantile(clusters, quantile, seed=trial)
+            assert found.low <= found.value <= found.high
+    values = generator.exponential(1.0, 80)
+    apart, together = (
+        bootstrap_clustered_quantile([values[i : i + 1] for i in range(80)], 0.95), bootstrap_quantile(values, 0.95)
+    )  # fmt: skip
+    assert apart.value == together.value
+    assert (apart.low, apart.high) == (pytest.approx(together.low, rel=0.1), pytest.approx(together.high, rel=0.1))

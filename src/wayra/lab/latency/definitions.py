@@ -36,8 +36,8 @@ DEFINITIONS: Mapping[str, str] = MappingProxyType(
         "icl": "Inter-chunk latency, ms: between the arrivals of neighbouring events with content, over all requests. "
         "vLLM's benchmark calls this ITL. Intervals resample whole requests.",
         "itl": "Inter-token latency, ms: the gap before an event divided by the tokens it carries, counted once a "
-        "token; tokens of the first event have none. Only of requests whose server says what each event carries, or "
-        "sends as many events as tokens. Intervals resample whole requests.",
+        "token; tokens of the first event have none. Only where the server says of every request what each event "
+        "carries, or sends as many events as tokens. Intervals resample whole requests.",
         "queue": "Client delay, ms: from the moment an open loop meant to send a request to its sending; large values "
         "mean that the load generator, not the server, was late.",
         "requests": "Requests that ended well, in the measured part.",
@@ -71,6 +71,7 @@ DEFINITIONS: Mapping[str, str] = MappingProxyType(
         "over the bytes and int8 peak over the operations that the model's Program needs for a token.",
         "limit_share": "Share of the machine's limit: the rate over the limit.",
         "p50/p95/p99": "Quantiles over requests (icl and itl: over gaps and tokens), interpolated linearly; 95 % "
-        "percentile-bootstrap intervals.",
+        "percentile-bootstrap intervals, which cannot reach beyond the largest value seen: of few requests those of "
+        "P95 and P99 say little.",
     }
 )

@@ -149,7 +149,11 @@ def _latencies(times: Sequence[RequestTimes], stage: str, has_all_events: bool) 
     tpot = [t.tpot_s for t in times if t.tpot_s is not None]
     figures += _quantiles("ttft", [t.ttft_s for t in times], stage, NO_ANSWER)
     figures += _quantiles("tpot", tpot, stage, NO_TOKENS if times else NO_ANSWER)
-    figures += _clustered("itl", [t.itl_s for t in times if t.itl_s is not None], stage, no_itl if times else NO_ANSWER)
+    gaps = [t.itl_s for t in times if t.itl_s is not None]
+    if 0 < len(gaps) < len(times):
+        # Whose chunks happen to carry a token each are the requests that had the server to themselves.
+        no_itl, gaps = f"of {len(times) - len(gaps)} of {len(times)} requests: {no_itl}", []
+    figures += _clustered("itl", gaps, stage, no_itl if times else NO_ANSWER)
     figures += _clustered("icl", [t.icl_s for t in times], stage, no_gaps if times else NO_ANSWER)
     figures += _quantiles("e2e", [t.e2e_s for t in times], stage, NO_ANSWER)
     queue = [t.queue_s for t in times if t.queue_s is not None]

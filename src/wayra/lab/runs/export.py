@@ -11,10 +11,11 @@ from wayra.lab.runs.summary import summarise
 
 FORMATS = ("json", "jsonl", "csv")
 COLUMNS = ("group", "name", "value", "low", "high", "unit", "count", "why")
+"""Of the figures; what each means follows as the last."""
 
 
 def export(run: Run, form: str) -> Iterator[str]:
-    """Text in pieces. jsonl: the raw records; csv: the figures; json: header, figures and records.
+    """Text in pieces. jsonl: the raw records; csv: the figures; json: header, figures with their definitions, records.
 
     Raises RunError when the records are damaged.
     """
@@ -24,10 +25,19 @@ def export(run: Run, form: str) -> Iterator[str]:
     elif form == "csv":
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for figure in summarise(run).figures:
-            writer.writerow([getattr(figure, column) for column in COLUMNS])
+        writer.writerow([*COLUMNS, "definition"])
+        summary = summarise(run)
+        meanings = summary.definitions()
+        for figure in summary.figures:
+            values = [getattr(figure, column) for column in COLUMNS]
+            writer.writerow([*values, meanings.get(figure.name, "")])
         yield text.getvalue()
     else:
-        whole = {"run": run.header, "figures": summarise(run).figures, "records": list(run.records())}
+        summary = summarise(run)
+        whole = {
+            "run": run.header,
+            "figures": summary.figures,
+            "definitions": summary.definitions(),
+            "records": list(run.records()),
+        }
         yield msgspec.json.encode(whole).decode() + "\n"

@@ -62,7 +62,7 @@ def bootstrap_clustered_quantile(
 ) -> Interval:
     """A quantile over all values, when those of one cluster (a request) depend on each other: clusters are resampled.
 
-    The resampled quantile is the smallest value that at least that share of the resampled values do not exceed.
+    Interpolated linearly, of the values and of each resample, in which a value stands as often as its cluster.
     """
     kept = [cluster for cluster in clusters if len(cluster)]
     found = _checked(np.concatenate(kept) if kept else np.empty(0))
@@ -76,7 +76,10 @@ def bootstrap_clustered_quantile(
     for index in range(resamples):
         weights = np.bincount(generator.integers(0, len(kept), len(kept)), minlength=len(kept))
         reached = np.cumsum(weights[owner])
-        drawn[index] = ordered[np.searchsorted(reached, quantile * reached[-1])]
+        place = quantile * (reached[-1] - 1)
+        # Of values that stand several times each: the one at a place, counted from 0, and the one after it.
+        at, after = np.searchsorted(reached, (int(place), min(int(place) + 1, reached[-1] - 1)), side="right")
+        drawn[index] = ordered[at] + (place - int(place)) * (ordered[after] - ordered[at])
     return Interval(float(np.quantile(found, quantile)), *_bounds(drawn, confidence))
 
 
