@@ -15,7 +15,7 @@ from wayra.plan.constants import constants_for, default_constants, read_constant
 from wayra.plan.hardware import hardware, this_machine
 from wayra.plan.memory import Fit, Request, fit
 from wayra.plan.quantity import Quantity, explain, number
-from wayra.plan.reading import Described, describe
+from wayra.plan.reading import Described, describe, path_of
 from wayra.plan.roofline import (
     NOT_VALIDATED,
     Constants,
@@ -101,7 +101,8 @@ def fit_verb(settings: Settings, model: str, as_json: bool, **flags: Any) -> Non
 
 def _described(model: str, settings: Settings, *, prefer_file: bool) -> Described:
     """By its file where there is one, else by the table of shapes. Raises what the table raises, with what to do."""
-    if Path(model).expanduser().exists():
+    path = path_of(model)
+    if path is None or path.exists():
         return describe(model)
     if prefer_file and (path := _pulled(model, settings)) is not None:
         return describe(str(path))

@@ -205,6 +205,8 @@ def _document(file: Path | None, flags: Mapping[str, Any]) -> tuple[dict[str, ob
     elif flags["scenario"]:
         document, where = dict(scenario_document(flags["scenario"])), flags["scenario"]
     given = {name: flags[name] for name in FLAGS if flags[name] is not None}
+    if len(rates := [f"--{name.replace('_', '-')}" for name in RATES if name in given]) > 1:
+        raise click.UsageError(f"{' and '.join(rates)} say the same thing twice; give one of them")
     for name, value in given.items():
         table = _table(document, FLAGS[name].table)
         if name in RATES:

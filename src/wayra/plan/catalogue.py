@@ -16,8 +16,8 @@ from wayra.plan.models import architecture
 class Candidate:
     """A model. tunable: its weights, or its vendor's own service, can be fine-tuned. sold: (provider, name there).
 
-    hub: the repository of its 16-bit weights; fp8, int4: of those quantised for cards; gguf: of its GGUF files; "" where
-    none is known here.
+    hub: the repository of its 16-bit weights; fp8, int4: of those quantised for cards; gguf: of its GGUF files; ""
+    where none is known here.
     """
 
     id: str
@@ -47,8 +47,9 @@ def _known_id(name: str) -> str:
     except (InvalidParameter, UnsupportedModel):
         found = ""
     if found not in known:
-        near = ", ".join(difflib.get_close_matches(key, known, n=3) or known)
-        raise InvalidParameter(f"there is no model {name[:80]!r} to plan with; nearest: {near}")
+        near = difflib.get_close_matches(key, known, n=3)
+        told = f"nearest: {', '.join(near)}" if near else f"there are {', '.join(known)}"
+        raise InvalidParameter(f"there is no model {name[:80]!r} to plan with; {told}")
     return found
 
 

@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 from wayra.base.errors import FileFormatError, InvalidParameter
+from wayra.plan.files import read_text
 from wayra.plan.hardware import KINDS
 from wayra.plan.roofline import Constants
 
@@ -19,6 +20,7 @@ OPTIONAL_INTERVALS = {"prompts": ("prompt_low", "prompt_high"), "first tokens": 
 OPTIONAL = (*OPTIONAL_SHARES, "first_token_s", *(name for ends in OPTIONAL_INTERVALS.values() for name in ends))
 OF_PROMPTS = tuple(name for name in OPTIONAL if name != KV_SHARE)
 TIMES = ("layer_s", "sum_s", "sequence_s")
+MAX_FILE_BYTES = 1 << 20
 
 
 @lru_cache(maxsize=8)
@@ -33,11 +35,10 @@ def default_constants(kind: str) -> Constants:
 
 def read_constants(path: Path) -> Constants:
     """What `write_constants` wrote. Raises FileFormatError saying what is wrong with it."""
+    text = read_text(path, MAX_FILE_BYTES, "file of constants, as wayra calibrate writes it")
     try:
-        document = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise FileFormatError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+        document = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
         raise FileFormatError(f"{path} is no TOML: {str(error)[:120]}") from error
     return _checked(document, path.name)
 
@@ -73,7 +74,9 @@ def as_toml(constants: Constants) -> str:
 def _checked(row: Mapping[str, object], where: str) -> Constants:
     numbers: dict[str, float] = {}
     for name in (*SHARES, *TIMES, "low", "high", *OPTIONAL):
-        value = row.get(name, 0.0 if name in OPTIONAL else None)
+        if name not in row and name not in OPTIONAL:
+            raise FileFormatError(f"{where} lacks {name}; expected a file that wayra calibrate wrote")
+        value = row.get(name, 0.0)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise FileFormatError(f"{where}: {name} is {value!r}; expected a number")
         numbers[name] = float(value)

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from wayra.base.errors import FileFormatError, InvalidParameter
+from wayra.plan.files import read_text
 from wayra.plan.prices.dated import first_day
 
 MAX_FILE_BYTES = 8 << 20
@@ -75,17 +76,14 @@ def read_scores(path: Path) -> tuple[Score, ...]:
 
     Raises: FileFormatError naming the line.
     """
+    text = read_text(path, MAX_FILE_BYTES, "list of scores")
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise FileFormatError(f"{path.name} has more than {MAX_FILE_BYTES:,} bytes; it is no list of scores")
-        reader = csv.DictReader(io.StringIO(path.read_text("utf-8-sig"), newline=""), strict=True)
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         missing = {"model", "benchmark", "score", "source", "as_of"} - set(reader.fieldnames or ())
         if missing:
             raise FileFormatError(f"{path.name} lacks the columns {', '.join(sorted(missing))}")
         return tuple(_own_score(row, f"{path.name}, line {reader.line_num}") for row in reader)
-    except OSError as error:
-        raise FileFormatError(f"{path} cannot be read: {error.strerror or error}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
+    except csv.Error as error:
         raise FileFormatError(f"{path.name} is no CSV: {error}") from None
 
 

@@ -12,6 +12,8 @@ from types import MappingProxyType
 from wayra.base.errors import InvalidParameter
 
 STALE_DAYS = 730
+HERE = "cpu"
+"""The name of the machine at hand, which no table has."""
 KINDS = ("gpu", "unified", "cpu")
 TYPES = ("bf16", "fp8", "int8", "fp4")
 PROBE_BYTES = 256 << 20
@@ -58,8 +60,9 @@ def hardware(name: str) -> Hardware:
     key = name.strip().lower().replace(" ", "-")
     found = table.get(aliases.get(key, key))
     if found is None:
-        near = difflib.get_close_matches(key, [*table, *aliases], n=3, cutoff=0.4) or list(table)[:4]
-        raise InvalidParameter(f"the planner knows no hardware {name[:60]!r}; nearest: {', '.join(near)}")
+        near = difflib.get_close_matches(key[:80], [*table, *aliases], n=3, cutoff=0.4)
+        told = f"nearest: {', '.join(near)}" if near else f"it knows {', '.join(table)}"
+        raise InvalidParameter(f"the planner knows no hardware {name[:60]!r}; {told}")
     return found
 
 
@@ -102,7 +105,7 @@ def this_machine(memory_bytes: float, *, today: date) -> Hardware:
     cores = choose_threads(None)
     peaks = measure_peaks(PROBE_BYTES)
     return Hardware(
-        "cpu",
+        HERE,
         f"this machine, {cores} cores",
         "cpu",
         memory_bytes,

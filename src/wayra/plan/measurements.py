@@ -1,6 +1,7 @@
 """Measured times to calibrate with, from a simple CSV: one row a run."""
 
 import csv
+import io
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,14 +9,15 @@ from pathlib import Path
 
 from wayra.base.errors import FileFormatError
 from wayra.plan.calibration import Observation
-from wayra.plan.hardware import Hardware, hardware
+from wayra.plan.files import read_text
+from wayra.plan.hardware import HERE, Hardware, hardware
 from wayra.plan.reading import describe
 from wayra.plan.roofline import Deployment, Load, decode_terms
 from wayra.plan.stored import kv_bits, stored_as
 
 COLUMNS = ("model", "format", "hardware", "gpus", "batch", "input_len", "output_len", "seconds_per_token")
 MAX_ROWS = 100_000
-HERE = "cpu"
+MAX_FILE_BYTES = 32 << 20
 Machine = Callable[[], Hardware]
 """This machine, whose speeds are measured when they are asked for."""
 
@@ -37,15 +39,13 @@ def read_measurements(path: Path, machine: Machine) -> tuple[Observation, ...]:
     seconds_per_token: the mean time between two tokens of one answer while `batch` requests are served.
     Raises: FileFormatError naming the line, and whatever an unknown model, hardware or format raises.
     """
+    text = read_text(path, MAX_FILE_BYTES, "list of measured runs")
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
-                raise FileFormatError(f"{path.name} lacks the column {missing[0]}; expected {', '.join(COLUMNS)}")
-            rows = [row for row, _ in zip(reader, range(MAX_ROWS), strict=False)]
-    except OSError as error:
-        raise FileFormatError(f"{path} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
+            raise FileFormatError(f"{path.name} lacks the column {missing[0]}; expected {', '.join(COLUMNS)}")
+        rows = [row for row, _ in zip(reader, range(MAX_ROWS), strict=False)]
+    except csv.Error as error:
         raise FileFormatError(f"{path} is no CSV: {error}") from error
     return tuple(_observation(row, f"{path.name}, line {i}", machine) for i, row in enumerate(rows, start=2))
 

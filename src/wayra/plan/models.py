@@ -230,10 +230,10 @@ def architecture(name: str) -> Architecture:
             "wayra plan weighs closed models by the prices of their APIs"
         )
     if found is None:
-        near = difflib.get_close_matches(key, [*table, *aliases], n=3, cutoff=0.4) or list(table)[:3]
+        near = difflib.get_close_matches(key[:80], [*table, *aliases], n=3, cutoff=0.4)
+        told = f"nearest: {', '.join(near)}" if near else "it knows llama-3.1-8b, mixtral-8x7b and others like these"
         raise InvalidParameter(
-            f"the planner knows no model {name[:80]!r}; nearest: {', '.join(near)}; "
-            "or give a config.json or a GGUF file"
+            f"the planner knows no model {name[:80]!r}; {told}; or give a config.json or a GGUF file"
         )
     return found
 

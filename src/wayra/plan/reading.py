@@ -8,6 +8,7 @@ from pathlib import Path
 from wayra.base.errors import FileFormatError, InvalidParameter, ModelNotFound, UnsupportedModel
 from wayra.model.keys import Keys, shown
 from wayra.model.spec import MAX_CONTEXT
+from wayra.plan.files import read_text
 from wayra.plan.images import image_encoder, image_layers
 from wayra.plan.models import Architecture, Experts, architecture, from_spec
 from wayra.plan.stored import Stored
@@ -49,7 +50,9 @@ def describe(name: str) -> Described:
     """
     if not name.strip():
         raise InvalidParameter("the model's name is empty; give a name, a config.json or a GGUF file")
-    path = Path(name).expanduser()
+    path = path_of(name)
+    if path is None:
+        return Described(architecture(name))
     if path.suffix == ".json":
         return Described(_config_file(path))
     if path.is_dir() and (path / "config.json").is_file() and not any(path.glob("*.safetensors")):
@@ -57,6 +60,16 @@ def describe(name: str) -> Described:
     if path.exists() or path.suffix in (".gguf", ".safetensors"):
         return _weights_file(path)
     return Described(architecture(name))
+
+
+def path_of(name: str) -> Path | None:
+    """The path that a name may be; None for what no file can be called."""
+    try:
+        path = Path(name).expanduser()
+        path.exists()
+    except (OSError, RuntimeError, ValueError):
+        return None
+    return path
 
 
 def _weights_file(path: Path) -> Described:
@@ -93,18 +106,15 @@ def _stored_in(weights: ModelWeights, model: Architecture, where: str) -> Stored
 
 
 def _config_file(path: Path) -> Architecture:
+    if not path.exists():
+        raise ModelNotFound(f"there is no file {path}")
+    text = read_text(path, MAX_CONFIG_BYTES, "model's config.json")
     try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise FileFormatError(f"{path} has more than {MAX_CONFIG_BYTES:,} bytes; expected a model's config.json")
-        config = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise ModelNotFound(f"there is no file {path}") from None
-    except OSError as error:
-        raise FileFormatError(f"{path} cannot be read: {error.strerror}") from error
+        config = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise FileFormatError(f"{path} is no JSON: {str(error)[:120]}") from error
     if not isinstance(config, dict):
-        raise FileFormatError(f"{path} holds a {type(config).__name__}; expected an object, as a config.json is")
+        raise FileFormatError(f"{path} holds {shown(config)}; expected an object, as a config.json is")
     found: dict[str, object] = {str(key): value for key, value in config.items()}
     name = path.parent.name if path.name == "config.json" else path.stem
     return from_config(found, name=name or "model", source=path.name)
@@ -203,6 +213,10 @@ def _kind(outer: Keys, keys: Keys) -> str:
     kind = next((_CLASSES[n] for n in names if n in _CLASSES), "" if names else keys.text("model_type", ""))
     if kind in _DENSE | _SPARSE | {"gptj"}:
         return kind
+    if not (names or kind):
+        raise FileFormatError(
+            f"{outer.source} names no architecture; expected architectures, or model_type, as a config.json has them"
+        )
     seen = shown(names[0] if names else kind)
     raise UnsupportedModel(f"the planner cannot size architecture {seen}; it knows {', '.join(sorted(_CLASSES))}")
 

@@ -15,6 +15,7 @@ from typing import Literal, cast
 from wayra.base.errors import FileFormatError, InvalidParameter
 from wayra.plan.bounds import BOUNDS, between, check
 from wayra.plan.cost import Ownership, Traffic
+from wayra.plan.files import read_text
 
 Privacy = Literal["any", "no-third-party", "on-premises"]
 PRIVACY: tuple[Privacy, ...] = ("any", "no-third-party", "on-premises")
@@ -137,15 +138,7 @@ def scenario(name: str) -> Workload:
 
 def read_document(path: Path) -> dict[str, object]:
     """The tables of a workload file, unchecked. Raises FileFormatError when there are none to be read."""
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise FileFormatError(f"{path.name} has more than {MAX_FILE_BYTES:,} bytes; it is no workload")
-        text = path.read_text("utf-8")
-    except UnicodeDecodeError:
-        raise FileFormatError(f"{path.name} is not UTF-8 text") from None
-    except OSError as error:
-        raise FileFormatError(f"{path} cannot be read: {error.strerror or error}") from None
-    return parse_document(text, path.name)
+    return parse_document(read_text(path, MAX_FILE_BYTES, "workload"), path.name)
 
 
 def scenario_document(name: str) -> dict[str, object]:

@@ -339,6 +339,26 @@ def test_a_hybrid_of_apis_alone_says_that_nothing_is_to_be_set_up() -> None:
         place_in_plan(bought, "2", "plan.json")
 
 
+@pytest.mark.parametrize("end", ["\n", "\r", "\x85", "\u2028", "\x0b", "\x00", "\x1b[2J"])
+def test_a_label_cannot_leave_the_comments_it_stands_in(end: str) -> None:
+    made_up = document(label=f"x{end}rm -rf /tmp/victim")
+    label, place = place_in_plan(made_up, "2", "plan.json")
+    assert label.isprintable()
+    for service in (service_of(label, place, Choices()), service_of(label, ON_CARDS, Choices())):
+        targets = [target for target in TARGETS if target != "vllm" or service.engine == "vllm"]
+        for name, text in files_of(service, targets).items():
+            if not name.endswith((".md", ".py")):
+                assert all(line.startswith("#") for line in text.splitlines() if "victim" in line)
+
+
+def test_hardware_nobody_knows_is_refused_with_the_nearest() -> None:
+    with pytest.raises(InvalidParameter, match="no hardware 'h101'; nearest: h100"):
+        place_in_plan(document(place={**asdict(ON_CARDS), "hardware": "h101"}), "2", "plan.json")
+    # The machine at hand, which --here weighs, is in no table.
+    label, place = place_in_plan(document(place={**asdict(ON_CPU), "hardware": "cpu"}), "2", "plan.json")
+    assert (label, place.hardware) == ("one", "cpu")
+
+
 def test_who_quantised_the_weights_is_said() -> None:
     assert "quantised by RedHatAI, not by the model's makers" in " ".join(card_service().notes)
     assert "quantised by bartowski" in " ".join(cpu_service().notes)

@@ -11,6 +11,7 @@ from wayra.plan.claims.claim import Claim, shipped_claims, stated
 from wayra.plan.claims.functions import functions
 from wayra.plan.claims.language import Derived, Functions, derive
 from wayra.plan.claims.verdict import Judgement, Verdict, judge, judge_without_derivation
+from wayra.plan.files import read_text
 from wayra.plan.quantity import Quantity, given, number
 
 MAX_RUN_BYTES = 8 << 20
@@ -69,12 +70,9 @@ def read_measurements(path: Path) -> dict[str, Measurement]:
 
     Raises: FileFormatError naming what is wrong.
     """
+    text = read_text(path, MAX_RUN_BYTES, "list of results")
     try:
-        if path.stat().st_size > MAX_RUN_BYTES:
-            raise FileFormatError(f"{path.name} has more than {MAX_RUN_BYTES:,} bytes; it is no list of results")
-        rows = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise FileFormatError(f"{path} cannot be read: {error.strerror or error}") from None
+        rows = json.loads(text)
     except (ValueError, RecursionError):
         raise FileFormatError(f"{path.name} is no JSON; expected a list of results") from None
     if not isinstance(rows, list):

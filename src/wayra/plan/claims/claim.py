@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from wayra.base.errors import FileFormatError
+from wayra.plan.files import read_text
 
 Check = Literal["arithmetic", "memory", "roofline", "external", "consistency", "measurement", "definition"]
 Relation = Literal[
@@ -87,15 +88,7 @@ def shipped_claims() -> tuple[Claim, ...]:
 
 def read_claims(path: Path) -> tuple[Claim, ...]:
     """Claims of a user's CSV file. Raises FileFormatError naming the line and what is wrong with it."""
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise FileFormatError(f"{path.name} has more than {MAX_FILE_BYTES:,} bytes; it is no list of claims")
-        text = path.read_text("utf-8-sig")
-    except UnicodeDecodeError:
-        raise FileFormatError(f"{path.name} is not UTF-8 text; save it as UTF-8") from None
-    except OSError as error:
-        raise FileFormatError(f"{path} cannot be read: {error.strerror or error}") from None
-    return parse_claims(text, path.name)
+    return parse_claims(read_text(path, MAX_FILE_BYTES, "list of claims"), path.name)
 
 
 def parse_claims(text: str, where: str) -> tuple[Claim, ...]:

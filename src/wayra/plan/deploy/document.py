@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from wayra.base.errors import FileFormatError, InvalidParameter
 from wayra.plan.catalogue import candidates
-from wayra.plan.hardware import KINDS
+from wayra.plan.hardware import HERE, KINDS, hardware
 from wayra.plan.options import Place
 from wayra.plan.stored import stored_as
 
@@ -37,13 +37,18 @@ def place_in_plan(text: str, option: str, where: str) -> tuple[str, Place]:
         raise InvalidParameter(f"option {whole} has no parts; name it alone")
     if part:
         row = _numbered(_rows(row.get("parts"), f"{where}: parts of option {whole}"), part, "part", rows)
-    label = str(row.get("label", ""))[:200]
+    label = _one_line(row.get("label", ""))
     if row.get("place") is None:
         raise InvalidParameter(_nothing_to_set_up(option, label, row, rows))
     place = row["place"]
     if not isinstance(place, dict):
         raise FileFormatError(f"{where}: the place of option {option} is no object; expected one, as wayra plan prints")
     return label, _place(cast(dict[str, object], place), f"{where}, option {option}")
+
+
+def _one_line(label: object) -> str:
+    """A label as it may stand in a comment of a manifest or a script: whatever it holds, it cannot end the comment."""
+    return "".join(letter for letter in " ".join(str(label).split()) if letter.isprintable())[:200]
 
 
 def _plan(text: str, where: str) -> Mapping[str, object]:
@@ -102,6 +107,8 @@ def _place(row: Mapping[str, object], where: str) -> Place:
     if named["hardware_kind"] not in KINDS:
         raise FileFormatError(f"{where}: hardware_kind is {named['hardware_kind']!r}; expected {', '.join(KINDS)}")
     candidates((named["model"],))
+    if named["hardware"] != HERE:
+        hardware(named["hardware"])
     stored_as(named["format"])
     whole = {name: int(_number(row, name, *limits, where, is_whole=True)) for name, limits in _WHOLE.items()}
     numbers = {name: _number(row, name, *limits, where) for name, limits in _NUMBERS.items()}

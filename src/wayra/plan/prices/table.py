@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from wayra.base.errors import FileFormatError, InvalidParameter
+from wayra.plan.files import read_text
 from wayra.plan.prices.dated import first_day
 from wayra.plan.quantity import Quantity, given, with_interval
 
@@ -138,17 +139,11 @@ def shipped_prices() -> PriceTable:
 
 def read_prices(path: Path) -> PriceTable:
     """A user's price file. Raises FileFormatError naming the row and what is wrong with it."""
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise FileFormatError(
-                f"price file {path.name} has more than {MAX_FILE_BYTES:,} bytes; it holds something else"
-            )
-        text = path.read_text("utf-8")
-    except UnicodeDecodeError:
-        raise FileFormatError(f"price file {path.name} is not UTF-8 text") from None
-    except OSError as error:
-        raise FileFormatError(f"price file {path} cannot be read: {error.strerror or error}") from None
-    return parse_prices(text, f"price file {path.name}")
+    where = f"price file {path.name}"
+    found = parse_prices(read_text(path, MAX_FILE_BYTES, "list of prices", name=where), where)
+    if not (found.rents or found.purchases or found.apis):
+        raise FileFormatError(f"{where} holds no price; expected tables [[rent]], [[purchase]] or [[api]]")
+    return found
 
 
 def parse_prices(text: str, where: str) -> PriceTable:
