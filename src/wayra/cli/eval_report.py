@@ -92,6 +92,9 @@ def _print(settings: Settings, run: "Run", summary: "Summary", definitions: bool
             table.add_row(printable(suite) if place == 0 else "", figure.name, *_cells(figure))
     make_console(settings).print(table)
     for suite in suites:
+        opinions = [f for f in summary.figures if f.group == suite and f.name not in COUNTS and f.value is not None]
+        for figure in (one for one in opinions if one.why is not None):
+            print_line(printable(f"{suite}: {figure.name} is {figure.why}"))
         left_out = [figure for figure in summary.figures if figure.group == suite and figure.name in COUNTS[1:]]
         for figure in left_out:
             why = "" if figure.why is None else f"; {figure.why}"

@@ -66,6 +66,17 @@ def test_same_seed_gives_the_same_items_and_another_seed_others(task: Task) -> N
 
 
 @each
+def test_two_seeds_have_hardly_a_question_in_common(task: Task) -> None:
+    first, second = ({str(item.messages) for item in _items(task, seed)} for seed in (1, 7))
+    assert len(first & second) <= 2
+
+
+def test_two_seeds_have_hardly_a_query_in_common() -> None:
+    first, second = ({item.target for item in _items(find_task("sql"), seed)} for seed in (1, 7))
+    assert len(first & second) <= 3
+
+
+@each
 def test_no_question_gives_its_answer_away(task: Task) -> None:
     for item in _items(task, 0):
         assert str(item.data["reference"]) not in str(item.messages)

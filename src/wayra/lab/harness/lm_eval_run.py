@@ -35,6 +35,8 @@ class HarnessSettings:
     def __post_init__(self) -> None:
         if not self.tasks:
             raise InvalidParameter("no task of the harness is named; give --suite NAME[,NAME]")
+        if self.include_path is not None and not Path(self.include_path).is_dir():
+            raise InvalidParameter(f"{self.include_path[:200]!r} is no folder; --data takes one of the harness's tasks")
 
 
 def check_installed() -> None:

@@ -1,7 +1,7 @@
 """Figures of a recorded eval: each suite's metrics with their intervals, computed from the raw records."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from wayra.lab.scoring.pass_at_k import pass_at_k, reported_ks
 from wayra.lab.scoring.record import EvalRecord, record_from
 from wayra.lab.statistics import interval_of_alike, mean_of_scores, wilson
 from wayra.lab.statistics.bootstrap import RESAMPLES
-from wayra.lab.suites.task_suites import PREFIX
+from wayra.lab.suites.task_suites import PREFIX, task_of
 
 MAX_GROUPS = 200
 
@@ -61,8 +61,18 @@ def summarise(run: Run) -> Summary:
     """Raises RunError naming a damaged record."""
     figures: list[Figure] = []
     for suite, records in records_of(run).items():
-        figures += suite_figures(suite, records)
+        figures += [_labelled(figure, suite, run) for figure in suite_figures(suite, records)]
     return Summary(tuple(figures), DEFINITIONS)
+
+
+def _labelled(figure: Figure, suite: str, run: Run) -> Figure:
+    """With who judged, where that was no program."""
+    judge = run.config.get("judge")
+    if not (isinstance(judge, str) and figure.name == "score" and figure.value is not None):
+        return figure
+    if not suite.startswith(PREFIX) or task_of(suite).mark_by_judge is None:
+        return figure
+    return replace(figure, why=f"the opinion of a language model, {judge}")
 
 
 def suite_figures(suite: str, records: Sequence[EvalRecord]) -> list[Figure]:

@@ -27,9 +27,12 @@ CREATE TABLE employees (
   id INTEGER PRIMARY KEY, name TEXT, manager_id INTEGER REFERENCES employees(id), salary INTEGER, office TEXT
 );
 """.strip()
-CITIES = ("Cusco", "Oslo", "Turin", "Kyoto", "Accra", "Lyon")
-CATEGORIES = ("tools", "books", "lamps", "toys")
-STATUSES = ("paid", "open", "cancelled", "returned")
+CITIES = (
+    "Cusco", "Oslo", "Turin", "Kyoto", "Accra", "Lyon", "Quito", "Porto", "Hanoi", "Dakar", "Perth", "Basel", "Leeds",
+    "Osaka", "Cairo", "Lima", "Riga", "Bergen", "Tunis", "Sucre", "Pisa", "Gent", "Miami", "Busan",
+)  # fmt: skip
+CATEGORIES = ("tools", "books", "lamps", "toys", "bikes", "seeds", "shoes", "tents", "clocks", "paints", "cups", "maps")
+STATUSES = ("paid", "open", "returned", "packed", "sent", "lost", "refunded", "on hold", "delivered", "disputed")
 NAMES = (
     "Ada",
     "Ben",
@@ -52,6 +55,25 @@ THINGS = ("Andes", "Brook", "Cedar", "Delta", "Ember", "Fjord", "Grove", "Heath"
 
 
 @dataclass(frozen=True, slots=True)
+class Words:
+    """What texts in one question's tables can be. offices: some of the cities. One status is always cancelled."""
+
+    cities: tuple[str, ...]
+    offices: tuple[str, ...]
+    categories: tuple[str, ...]
+    statuses: tuple[str, ...]
+
+
+def words_of(seed: str) -> Words:
+    """Drawn anew for each question, so that neither it nor its query is one that was seen before."""
+    rng = random.Random(f"{seed}/words")
+    cities = tuple(rng.sample(CITIES, 6))
+    statuses = ["cancelled", *rng.sample(STATUSES, 3)]
+    rng.shuffle(statuses)
+    return Words(cities, cities[:4], tuple(rng.sample(CATEGORIES, 4)), tuple(statuses))
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """words, query, near (a likely mistake) with parameters in braces; is_ordered: the order of rows counts."""
 
@@ -62,24 +84,27 @@ class Question:
     is_ordered: bool = False
 
 
-def database(seed: str) -> sqlite3.Connection:
-    """The tables with rows drawn from the seed: with empty groups, NULLs and ties, so that near misses show."""
-    rng = random.Random(seed)
+def database(seed: str, number: int) -> sqlite3.Connection:
+    """The tables with rows drawn for a question's seed: with empty groups, NULLs and ties, so that near misses show.
+
+    number: which of the question's databases; all have the same words.
+    """
+    rng, words = random.Random(f"{seed}/{number}"), words_of(seed)
     connection = sqlite3.connect(":memory:", isolation_level=None)
     connection.executescript(SCHEMA)
     insert = connection.executemany
     days = [f"2025-{month:02d}-{day:02d}" for month in range(1, 13) for day in (3, 11, 19, 27)]
     insert(
         "INSERT INTO customers VALUES (?, ?, ?, ?)",
-        [(n, f"{rng.choice(NAMES)} {n}", rng.choice(CITIES), rng.choice(days)) for n in range(1, 19)],
+        [(n, f"{rng.choice(NAMES)} {n}", rng.choice(words.cities), rng.choice(days)) for n in range(1, 19)],
     )
     insert(
         "INSERT INTO products VALUES (?, ?, ?, ?)",
-        [(n, name, rng.choice(CATEGORIES), rng.randint(1, 30) * 5) for n, name in enumerate(THINGS, start=1)],
+        [(n, name, rng.choice(words.categories), rng.randint(1, 30) * 5) for n, name in enumerate(THINGS, start=1)],
     )
     insert(
         "INSERT INTO orders VALUES (?, ?, ?, ?)",
-        [(n, rng.randint(1, 15), rng.choice(days), rng.choice(STATUSES)) for n in range(1, 61)],
+        [(n, rng.randint(1, 15), rng.choice(days), rng.choice(words.statuses)) for n in range(1, 61)],
     )
     lines = {(rng.randint(1, 57), rng.randint(1, 9)): rng.randint(1, 6) for _ in range(150)}
     insert("INSERT INTO order_lines VALUES (?, ?, ?)", [(*key, count) for key, count in lines.items()])
@@ -91,7 +116,7 @@ def database(seed: str) -> sqlite3.Connection:
                 f"{rng.choice(NAMES)} {n}",
                 rng.randint(max(1, n // 3), n - 1) if n > 2 else None,
                 rng.randint(8, 24) * 250,
-                rng.choice(CITIES[:4]),
+                rng.choice(words.offices),
             )
             for n in range(1, 25)
         ],
@@ -133,7 +158,7 @@ def mark_query(item: Item, answer: str) -> Score:
     if not query:
         return Score(0.0, False, "there is no query")
     for number in range(3):
-        connection = database(f"{item.data['database']}/{number}")
+        connection = database(str(item.data["database"]), number)
         try:
             wanted, _ = run_query(connection, str(item.target))
             found, why = run_query(connection, query)
@@ -158,21 +183,21 @@ def _plain(value: object) -> str:
 
 def _generator(question: Question) -> Generator:
     def generate(rng: random.Random) -> Draft | None:
+        seed = str(rng.getrandbits(40))
+        words = words_of(seed)
         given = {
-            "city": rng.choice(CITIES), "category": rng.choice(CATEGORIES), "status": rng.choice(STATUSES),
+            "city": rng.choice(words.cities), "status": rng.choice(words.statuses),
             "few": rng.randint(2, 4), "boss": rng.randint(1, 6), "price": rng.randint(4, 20) * 5,
             "month": f"2025-{rng.randint(1, 12):02d}",
-            "salary": rng.randint(10, 16) * 250, "office": rng.choice(CITIES[:4]),
+            "salary": rng.randint(250, 400) * 10, "office": rng.choice(words.offices),
         }  # fmt: skip
-        seed = str(rng.getrandbits(40))
         query, near = question.query.format(**given), question.near.format(**given)
         if not _tells_apart(seed, query, near):
             return None
         ask = (
             f"A SQLite database has these tables:\n\n```sql\n{SCHEMA}\n```\n"
-            f"Days are texts like 2025-03-11; the status of an order is one of {', '.join(STATUSES)}; prices are whole "
-            "dollars; "
-            "an order's worth is the sum of price times quantity over its lines; a manager_id of NULL "
+            f"Days are texts like 2025-03-11; the status of an order is one of {', '.join(words.statuses)}; prices are "
+            "whole dollars; an order's worth is the sum of price times quantity over its lines; a manager_id of NULL "
             "means that "
             f"there is none.\n\n{question.words.format(**given)}\n\n"
             "Answer with one SELECT statement in a ```sql block, with exactly the columns asked for, in that order."
@@ -189,7 +214,7 @@ def _tells_apart(seed: str, query: str, near: str) -> bool:
     """Whether the databases of the seed show the difference, and the right answer is not empty."""
     differs, rows = False, 0
     for number in range(3):
-        connection = database(f"{seed}/{number}")
+        connection = database(seed, number)
         wanted, _ = run_query(connection, query)
         found, _ = run_query(connection, near)
         connection.close()
@@ -225,10 +250,10 @@ QUESTIONS = (
              f"SELECT p.category, SUM(p.price * l.quantity) {WORTH} WHERE o.status = '{{status}}' GROUP BY p.category "
              "ORDER BY 2 DESC, 1", True),
     Question("busy_customers",
-             "Which customers have placed at least {few} orders that are not cancelled? Give name and number of "
+             "Which customers have placed at least {few} orders that are not {status}? Give name and number of "
              "these orders.",
              "SELECT c.name, COUNT(*) FROM customers c JOIN orders o ON o.customer_id = c.id WHERE o.status <> "
-             "'cancelled' "
+             "'{status}' "
              "GROUP BY c.id HAVING COUNT(*) >= {few}",
              "SELECT c.name, COUNT(*) FROM customers c JOIN orders o ON o.customer_id = c.id GROUP BY c.id "
              "HAVING COUNT(*) >= {few}"),
@@ -261,10 +286,12 @@ QUESTIONS = (
              "p.name",
              True),
     Question("all_below",
-             "Who works below employee number {boss}, directly or through others? Give their ids, ascending.",
+             "Who works below employee number {boss}, directly or through others, and earns at least {salary}? Give "
+             "their ids, ascending.",
              "WITH RECURSIVE below(id) AS (SELECT id FROM employees WHERE manager_id = {boss} UNION SELECT e.id FROM "
-             "employees e JOIN below b ON e.manager_id = b.id) SELECT id FROM below ORDER BY id",
-             "SELECT id FROM employees WHERE manager_id = {boss} ORDER BY id", True),
+             "employees e JOIN below b ON e.manager_id = b.id) SELECT id FROM below JOIN employees USING (id) WHERE "
+             "salary >= {salary} ORDER BY id",
+             "SELECT id FROM employees WHERE manager_id = {boss} AND salary >= {salary} ORDER BY id", True),
     Question("largest_orders",
              "Which {few} orders that are not {status} are worth the most? Give order id and worth, the largest first, "
              "equal ones by ascending id.",
