@@ -278,3 +278,24 @@ def test_who_reads_above_is_not_pulled_down(chat: Any) -> None:
     assert log.evaluate("node => node.scrollTop") == 0
     chat.page.get_by_role("button", name="To the newest words").click()
     assert log.evaluate("node => node.scrollHeight - node.scrollTop - node.clientHeight") < 5
+
+
+def test_an_answer_whose_page_was_left_is_kept_and_marked(chat: Any) -> None:
+    chat.change_requests(ignore_eos=True, max_tokens=1500)
+    chat.ask("Tell me a story.")
+    chat.page.locator("article.assistant[aria-busy=true] .markdown:not(:empty)").wait_for()
+    chat.page.reload()
+    chat.answers.wait_for()
+    assert chat.answers.locator(".figures").inner_text() == "unfinished"
+    chat.answer_with("Once upon a time.")
+    chat.page.get_by_role("button", name="Another answer").click()
+    chat.answers.get_by_text("Once upon a time.").wait_for()
+    chat.wait_answered()
+    assert "unfinished" not in chat.answers.locator(".figures").inner_text()
+
+
+def test_an_answer_without_words_says_so(chat: Any) -> None:
+    chat.answer_with()
+    chat.ask("Say nothing.")
+    chat.wait_answered()
+    assert chat.answers.locator(".figures").inner_text() == "an empty answer"

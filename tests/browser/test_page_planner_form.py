@@ -200,7 +200,7 @@ def test_every_key_of_a_workload_can_be_set(planner: PlannerPage) -> None:
     page.get_by_role("button", name="Route", exact=True).click()
     page.get_by_role("button", name="Hardware", exact=True).click()
     page.get_by_label("Years of use").fill("4")
-    page.get_by_text("Models").last.click()
+    page.locator(".choices summary", has_text="Models").click()
     page.get_by_label("Llama 3.3 70B Instruct").check()
     planner.wait()
     tables = planner.tables

@@ -20,7 +20,8 @@ def serve_page(
 
     from wayra.server.journal import Journal
     from wayra.server.planner.alone import serve_planner
-    from wayra.server.planner.desk import PlannerDesk
+    from wayra.server.planner.desk import Here, PlannerDesk
+    from wayra.server.planner.planning import Planning
     from wayra.server.settings import ServerSettings
 
     # What is wrong with prices and scores is said now, not on the page.
@@ -38,6 +39,6 @@ def serve_page(
             webbrowser.open(url)
 
     settings = ServerSettings(port=port, drain_s=2)
-    code = serve_planner(PlannerDesk(market_on, start), settings, Journal("warning", "text"), ready)
+    code = serve_planner(PlannerDesk(Here(Planning(market_on, start))), settings, Journal("warning", "text"), ready)
     if code:
         raise Exit(code)

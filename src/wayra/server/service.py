@@ -27,6 +27,7 @@ from wayra.server.keys import Quotas
 from wayra.server.metrics import RequestMetrics
 from wayra.server.offer import Offer
 from wayra.server.places import Places
+from wayra.server.planner.apart import Apart
 from wayra.server.planner.desk import PlannerDesk
 from wayra.server.served_model import ServedModel
 from wayra.server.settings import ServerSettings
@@ -67,7 +68,7 @@ class Service:
         self._quotas = Quotas(settings.api_keys)
         self._texts = TextWorkers(2)
         self._long_texts = TextWorkers(1)
-        self.planner = PlannerDesk()
+        self.planner = PlannerDesk(Apart())
 
     def start(self) -> None:
         """Begin to compute, in the running event loop."""

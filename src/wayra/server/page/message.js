@@ -97,6 +97,9 @@ class MessageView {
     if (stats?.ttftMs !== undefined) parts.push(`first token ${duration(stats.ttftMs)}`);
     if (stats?.tokens) parts.push(count(stats.tokens, "token"));
     if (!run && node.finish === "stopped") parts.push("stopped");
+    // Its page was closed meanwhile, or another one still writes it.
+    if (!run && !node.finish && !node.error) parts.push("unfinished");
+    if (!run && node.finish === "stop" && !node.content) parts.push("an empty answer");
     if (!run && node.finish === "length") parts.push("cut at the limit of tokens");
     this.figures.textContent = parts.join(" · ");
     if (stats?.promptTokens) this.figures.title = `Prompt: ${count(stats.promptTokens, "token")}, ${stats.cachedTokens ?? 0} of them from the cache`;

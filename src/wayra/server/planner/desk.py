@@ -1,170 +1,72 @@
-"""Plans for the planner's page: one at a time in a thread of its own, few waiting, the last ones kept.
-
-wayra's planner is imported when it is first asked: most servers never are.
-"""
+"""Where the planner's page is answered: one question at a time, few waiting, outside the event loop."""
 
 import asyncio
-import json
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from wayra.base.errors import FileFormatError, InvalidParameter
+import msgspec
+
 from wayra.server.errors import ApiError
-
-if TYPE_CHECKING:
-    from wayra.plan.market import Market
-    from wayra.plan.planner import Plan
+from wayra.server.planner.planning import Planning, Question
 
 MAX_WAITING = 4
-MAX_KEPT = 6
-MAX_MESSAGE = 600
 RETRY_SOON = {"retry-after-ms": "500", "retry-after": "1"}
 
-Document = Mapping[str, object]
+
+class Answering(Protocol):
+    """Who answers, for one thread: JSON. Raises ApiError."""
+
+    def answer(self, question: Question) -> bytes: ...
+
+    def close(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    plan: "Plan"
-    market: "Market"
+class Here:
+    """Answers in this process."""
+
+    def __init__(self, planning: Planning) -> None:
+        self._planning = planning
+
+    def answer(self, question: Question) -> bytes:
+        return msgspec.json.encode(self._planning.answer(question))
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 class PlannerDesk:
-    """market_on: prices and machines on a day; None: those shipped. start: the workload the page begins with."""
+    """answering: who plans."""
 
-    def __init__(self, market_on: "Callable[[date], Market] | None" = None, start: Document | None = None) -> None:
-        self._market_on = market_on
-        self._start = start
+    def __init__(self, answering: Answering) -> None:
+        self._answering = answering
         self._executor = ThreadPoolExecutor(1, "wayra-plan")
         self._num_inside = 0
-        # Touched by the executor's one thread only.
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
     def close(self) -> None:
         """Wait for the plan under way; nothing else begins."""
         self._executor.shutdown(wait=True, cancel_futures=True)
+        self._answering.close()
 
-    async def facts(self) -> dict[str, Any]:
-        """What may be chosen from: scenarios, models, hardware, benchmarks, and what is assumed."""
-        return await self._run(self._facts)
+    async def facts(self) -> bytes:
+        """What may be chosen from: scenarios, models, hardware, benchmarks, bounds, and what is assumed."""
+        return await self._ask(Question())
 
-    async def weigh(self, workload: Document) -> dict[str, Any]:
+    async def weigh(self, workload: dict[str, Any]) -> bytes:
         """Options and rejected ones. Raises ApiError 400 with what is wrong, 429 when too many ask."""
-        return await self._run(lambda: self._weigh(workload))
+        return await self._ask(Question(workload))
 
-    async def explain(self, workload: Document, option: str, batch: int | None) -> dict[str, Any]:
+    async def explain(self, workload: dict[str, Any], option: str, batch: int | None) -> bytes:
         """One option with its reasons; with a batch, what its machine does then. Raises as `weigh`, and 404."""
-        return await self._run(lambda: self._explain(workload, option, batch))
+        return await self._ask(Question(workload, option, batch))
 
-    async def _run(self, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    async def _ask(self, question: Question) -> bytes:
         if self._num_inside > MAX_WAITING:
             raise ApiError(429, "other plans are being made; try again in half a second", headers=RETRY_SOON)
         self._num_inside += 1
-        future = asyncio.get_running_loop().run_in_executor(self._executor, work)
+        future = asyncio.get_running_loop().run_in_executor(self._executor, self._answering.answer, question)
         # Counted until it is over, also where nobody waits for it any more.
         future.add_done_callback(self._left)
         return await future
 
     def _left(self, _future: object) -> None:
         self._num_inside -= 1
-
-    def _weigh(self, workload: Document) -> dict[str, Any]:
-        from wayra.plan.view import as_table
-
-        return as_table(self._planned(workload).plan)
-
-    def _explain(self, workload: Document, option: str, batch: int | None) -> dict[str, Any]:
-        from wayra.plan.view import details, option_called, pace_details
-
-        kept = self._planned(workload)
-        found = option_called(kept.plan, option)
-        if found is None:
-            raise ApiError(404, f"the plan has no option {option!r:.20}; ids are those of its answer", "option")
-        if batch is None:
-            return details(kept.plan, found, kept.market)
-        made = pace_details(kept.plan, found, kept.market, batch)
-        if made is None:
-            raise ApiError(400, f"that option takes no batch of {batch:,}", "batch")
-        return made
-
-    def _planned(self, workload: Document) -> _Kept:
-        from wayra.plan.planner import make_plan
-        from wayra.plan.workload import workload_of
-
-        today = datetime.now(tz=UTC).date()
-        try:
-            key = f"{today} {json.dumps(workload, sort_keys=True)}"
-            kept = self._kept.get(key)
-            if kept is None:
-                market = self._market(today)
-                kept = _Kept(make_plan(workload_of(workload, "the workload"), market), market)
-        except (FileFormatError, InvalidParameter) as error:
-            raise ApiError(400, _cut(str(error))) from None
-        except RecursionError:
-            raise ApiError(400, "the workload is nested too deeply") from None
-        self._kept[key] = kept
-        self._kept.move_to_end(key)
-        if len(self._kept) > MAX_KEPT:
-            self._kept.popitem(last=False)
-        return kept
-
-    def _market(self, today: date) -> "Market":
-        if self._market_on is not None:
-            return self._market_on(today)
-        from wayra.plan.market import Market
-        from wayra.plan.prices.table import shipped_prices
-
-        return Market(shipped_prices(), today)
-
-    def _facts(self) -> dict[str, Any]:
-        from wayra.plan.bounds import BOUNDS
-        from wayra.plan.catalogue import candidates
-        from wayra.plan.cost import Ownership
-        from wayra.plan.evidence import benchmarks, scores
-        from wayra.plan.labels import BENCHMARKS, LABELS
-        from wayra.plan.workload import PRIVACY, SCENARIOS, scenario_document
-
-        market = self._market(datetime.now(tz=UTC).date())
-        own = {row.benchmark for row in market.own_scores}
-        owning = Ownership()
-        return {
-            "start": self._start,
-            "scenarios": {name: scenario_document(name) for name in SCENARIOS},
-            "benchmarks": [
-                {
-                    "name": name,
-                    "title": BENCHMARKS.get(name, name),
-                    "models": len({row.model for row in scores(benchmark=name)}),
-                }
-                for name in sorted({*benchmarks(), *own})
-            ],
-            "models": [{"name": row.id, "title": row.title, "open": row.open_weights} for row in candidates()],
-            "hardware": [
-                {"name": row.name, "title": row.title, "kind": row.kind, "gb": row.memory_bytes / 1e9}
-                for row in market.hardware()
-            ],
-            "privacy": PRIVACY,
-            "labels": dict(LABELS),
-            "bounds": {key: {"low": low, "high": high, "whole": whole} for key, (low, high, whole) in BOUNDS.items()},
-            "owning": {
-                "years": owning.years,
-                "usd_per_kwh": owning.usd_per_kwh,
-                "pue": owning.pue,
-                "server_factor": owning.server_factor,
-                "host_usd": owning.host_usd,
-                "busy_power_share": owning.busy_power_share,
-                "resale_share": owning.resale_share,
-                "staff_usd_per_year": owning.staff_usd_per_year,
-            },
-        }
-
-
-def _cut(message: str) -> str:
-    """What a message cites may be as long as the request."""
-    return (
-        message if len(message) <= MAX_MESSAGE else f"{message[: MAX_MESSAGE // 2]} ... {message[-MAX_MESSAGE // 2 :]}"
-    )
