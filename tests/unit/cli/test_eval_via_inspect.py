@@ -85,6 +85,7 @@ def test_what_inspect_cannot_be_told_is_refused_by_name(call: Call, args: tuple[
     [
         ("broken", "Error: this task is broken.", "exit code 1 and 0 logs: its words are above"),
         ("raising", "a line before", "exit code 1 and 0 logs: KeyError: 'question'"),
+        ("unfinished", "Log: log.json", "Inspect did not finish unfinished: the server hung up"),
     ],
 )
 def test_when_inspect_fails_its_words_are_shown_without_a_traceback_which_the_run_keeps(
@@ -99,5 +100,5 @@ def test_when_inspect_fails_its_words_are_shown_without_a_traceback_which_the_ru
     (header,) = (tmp_path / "runs").glob("*/run.json")
     assert json.loads(header.read_text())["status"] == "failed"
     kept = (header.parent / "inspect_stderr.txt").read_text()
-    assert shown in kept
+    assert (shown in kept) == (task != "unfinished")  # which wrote to stdout
     assert ("Traceback" in kept) == (task == "raising")

@@ -13,7 +13,7 @@ from wayra.cli.main import main
 Call = Callable[..., tuple[int, str, str]]
 ANSWER = Script(events=((0.0, "The answer is "), (0.0, "7")))
 BREAKS = {
-    "stall": "sent nothing for 0.2 s",
+    "stall": "sent nothing for 0.5 s",
     "cut": "closed",
     "rubbish": "this is no JSON",
     "not_http": "HTTP",
@@ -41,25 +41,31 @@ def call(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest
     return run
 
 
-def bench(url: str) -> tuple[str, ...]:
-    return ("bench", url, "--requests", "4", "--warmup", "0", "--concurrency", "2", "--stall", "0.2", "--model", "fake")
+def patience(breaks: str) -> tuple[str, str]:
+    """Only a server that will stop talking is not waited for: a busy machine is no silent server."""
+    return ("--stall", "0.5" if breaks == "stall" else "20")
 
 
-def asked(url: str) -> tuple[str, ...]:
-    return ("eval", url, "--suite", "task:maths", "--limit", "8", "--stall", "0.2", "--concurrency", "1")
+def bench(url: str, breaks: str = "") -> tuple[str, ...]:
+    given = ("--requests", "4", "--warmup", "0", "--concurrency", "2")
+    return ("bench", url, *given, *patience(breaks), "--model", "fake")
 
 
-def compared(model: Path, url: str) -> tuple[str, ...]:
-    return ("compare", str(model), url, "--backend", "null", "--context", "1024", "--suite", "task:maths",
-            "--rounds", "1", "--concurrency", "1", "--limit", "2", "--max-tokens", "8", "--stall", "0.2",
-            "--model", "B=fake")  # fmt: skip
+def asked(url: str, breaks: str = "") -> tuple[str, ...]:
+    return ("eval", url, "--suite", "task:maths", "--limit", "8", "--concurrency", "1", *patience(breaks))
+
+
+def compared(model: Path, url: str, breaks: str = "") -> tuple[str, ...]:
+    given = ("--backend", "null", "--context", "1024", "--suite", "task:maths", "--rounds", "1", "--concurrency", "1")
+    answers = ("--limit", "2", "--max-tokens", "8")
+    return ("compare", str(model), url, *given, *answers, *patience(breaks), "--model", "B=fake")
 
 
 @pytest.mark.parametrize("breaks", [name for name in BREAKS if name != "not_http"])
 def test_a_bench_counts_a_servers_failures_by_kind_in_its_own_words(call: Call, breaks: str) -> None:
     # The two first questions are no measured ones.
     with fake_server(replace(ANSWER, breaks=breaks, spared=2)) as server:
-        code, out, err = call(*bench(server.url), "--json")
+        code, out, err = call(*bench(server.url, breaks), "--json")
         assert code == 0, err
         figures = {one["name"]: one for one in json.loads(out)["figures"]}
         failed = figures[f"failed: {KINDS[breaks]}"]
@@ -75,7 +81,7 @@ def test_an_eval_of_a_server_that_always_fails_ends_with_its_first_words_and_the
     call: Call, breaks: str
 ) -> None:
     with fake_server(replace(ANSWER, breaks=breaks)) as server:
-        code, _, err = call(*asked(server.url))
+        code, _, err = call(*asked(server.url, breaks))
         assert code == 1
         assert BREAKS[breaks] in err
         assert "5 answers in a row failed" in err
@@ -92,7 +98,7 @@ def test_an_eval_of_a_server_that_always_fails_ends_with_its_first_words_and_the
 @pytest.mark.parametrize("breaks", list(BREAKS))
 def test_a_comparison_asks_a_server_before_it_measures_anything(call: Call, smollm2_path: Path, breaks: str) -> None:
     with fake_server(replace(ANSWER, breaks=breaks)) as server:
-        code, _, err = call(*compared(smollm2_path, server.url))
+        code, _, err = call(*compared(smollm2_path, server.url, breaks))
         assert code == 1
         assert "B does not answer" in err
         assert BREAKS[breaks] in err

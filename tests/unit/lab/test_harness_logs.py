@@ -36,6 +36,7 @@ def test_samples_of_inspect_are_kept_and_averaged_over_epochs_first(tmp_path: Pa
     assert match is not None
     assert failed is not None
     assert (match.value, match.count, failed.value) == (0.75, 2, 1)
+    assert failed.why == "the first: broken"
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"eval": {}}', '{"eval": {"task": "x"}, "samples": [{"epoch": 1}]}'])

@@ -28,6 +28,8 @@ GRADES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
 MAX_LOG_BYTES = 4 * 1024**3
 MAX_RETRIES = 5
 """Inspect itself asks a server that has gone for ever; what stands after -- may say another number."""
+BROKEN = "broken_tasks"
+"""The fact of a run that says which tasks Inspect did not finish, and why."""
 WORDS_NAME = "inspect_stderr.txt"
 MAX_WORDS = 500
 LAST_WORDS_S = 30.0
@@ -109,6 +111,10 @@ def run_inspect(chosen: InspectSettings, url: str, model: str, key: str | None, 
     if inspect.returncode or not num_logs:
         why = words.error or "its words are above"
         raise DataError(f"Inspect ended with exit code {inspect.returncode} and {num_logs} logs: {why}")
+    # It may end well although a task did not.
+    broken = run.header.facts.get(BROKEN)
+    if isinstance(broken, Mapping) and broken:
+        raise DataError("; ".join(f"Inspect did not finish {task}: {why}" for task, why in broken.items()))
 
 
 class _Words(threading.Thread):
@@ -178,7 +184,16 @@ def append_log(path: Path, run: RunWriter) -> None:
         raise DataError(f"{path} is no JSON log of Inspect: {type(error).__name__}: {error}") from error
     results = log.get("results")
     known = cast(Mapping[str, object], run.header.facts.get("results") or {})
-    run.set_facts(results={**known, task: results}, inspect_status={"task": task, "status": log.get("status")})
+    broken = cast(Mapping[str, object], run.header.facts.get(BROKEN) or {})
+    if log.get("status") not in (None, "success"):
+        broken = {**broken, task: _message(log.get("error")) or f"its log says {log['status']}"}
+    run.set_facts(results={**known, task: results}, **{BROKEN: broken})
+
+
+def _message(error: object) -> str:
+    """Of an error as Inspect writes it; its first line."""
+    words = cast(Mapping[str, object], error).get("message") if isinstance(error, Mapping) else error
+    return str(words or "").strip().partition("\n")[0][:MAX_WORDS]
 
 
 def _line(task: str, sample: Mapping[str, object]) -> dict[str, object]:
@@ -202,10 +217,11 @@ def _line(task: str, sample: Mapping[str, object]) -> dict[str, object]:
 def summarise(run: Run) -> Summary:
     """Each scorer's mean over samples, epochs of one sample averaged first."""
     values: dict[str, dict[str, dict[str, list[float]]]] = {}
-    failed: dict[str, int] = {}
+    failed: dict[str, list[str]] = {}
     for record in run.records():
         task, item = str(record.get("task")), str(record.get("key")).rpartition("/")[0]
-        failed[task] = failed.get(task, 0) + (record.get("error") is not None)
+        if record.get("error") is not None:
+            failed.setdefault(task, []).append(_message(record["error"]))
         scores = record.get("scores")
         for name, score in scores.items() if isinstance(scores, dict) else ():
             for label, value in _numbers(str(name), score):
@@ -216,7 +232,10 @@ def summarise(run: Run) -> Summary:
             means = [sum(found) / len(found) for found in by_item.values()]
             figures.append(mean_figure(name, means, task))
     terms = {f.name: f"{DEFINITIONS['scores']} This one: {f.name}." for f in figures}
-    figures += [Figure("failed", count, group=task, higher_is_better=False) for task, count in failed.items() if count]
+    figures += [
+        Figure("failed", len(words), group=task, higher_is_better=False, why=f"the first: {words[0]}")
+        for task, words in failed.items()
+    ]
     return Summary(tuple(figures), {**terms, "failed": DEFINITIONS["failed"]})
 
 

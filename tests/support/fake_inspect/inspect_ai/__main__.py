@@ -33,9 +33,11 @@ def main() -> int:
     samples = [
         {"id": f"s{i}", "epoch": 1, "input": "2+2?", "target": "4", "output": {"completion": ask(url, model, "2+2?")},
          "scores": {"match": {"value": "I"}}, "error": None}
-        for i in range(int(option("--limit", "2")))
+        for i in range(0 if task == "unfinished" else int(option("--limit", "2")))
     ]  # fmt: skip
-    log = {"version": 2, "status": "success", "eval": {"task": Path(task).name.partition(".")[0]}, "samples": samples,
+    status = {"status": "error", "error": {"message": "the server hung up\nTraceback"}} if task == "unfinished" else {}
+    name = Path(task).name.partition(".")[0]
+    log = {"version": 2, "status": "success", **status, "eval": {"task": name}, "samples": samples,
            "results": {"argv": sys.argv[1:], "context": card.get("max_model_len")}}  # fmt: skip
     folder = Path(option("--log-dir"))
     folder.mkdir(parents=True)
