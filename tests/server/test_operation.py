@@ -77,6 +77,25 @@ def test_metrics_are_what_prometheus_reads(server: LiveServer) -> None:
     assert list(ttft.values())[:-2] == sorted(list(ttft.values())[:-2])
 
 
+def test_what_a_request_took_is_told_apart(server: LiveServer) -> None:
+    names = ("queue_time_seconds", "prefill_time_seconds", "decode_time_seconds", "max_num_generation_tokens")
+
+    def sums() -> dict[str, float]:
+        found = {name: server.metric(f"vllm:request_{name}_sum") for name in names}
+        counts = {name: server.metric(f"vllm:request_{name}_count") for name in names[1:]}
+        assert len(set(counts.values())) == 1
+        answers = server.metric("vllm:request_generation_tokens_sum")
+        return {**found, "count": counts["prefill_time_seconds"], "answers": answers}
+
+    before, began = sums(), time.monotonic()
+    assert server.post(CHAT, {**HELLO, "max_tokens": 8, "n": 2, "ignore_eos": True}).status == 200
+    took_s = time.monotonic() - began
+    grown = {name: value - before[name] for name, value in sums().items()}
+    assert (grown["count"], grown["answers"], grown["max_num_generation_tokens"]) == (1, 16, 8)
+    assert grown["prefill_time_seconds"] > 0 < grown["decode_time_seconds"]
+    assert sum(grown[name] for name in names[:3]) <= took_s
+
+
 @pytest.mark.parametrize(
     ("raw", "statuses"),
     [

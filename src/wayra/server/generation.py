@@ -227,6 +227,7 @@ class Generation:
             self._metrics.answered(answer.completion, time.perf_counter() - self._arrived)
             self._num_open -= 1
             if self._num_open == 0:
+                self._note_whole()
                 self.flush()
                 self._finish()
 
@@ -245,6 +246,12 @@ class Generation:
         elif len(self.answers) == 1:
             self._metrics.next_token((now - self._last_tokens) / num_tokens)
         self._last_tokens = now
+
+    def _note_whole(self) -> None:
+        if self.ttft_s is not None and self.queue_s is not None:
+            total_s = time.perf_counter() - self._arrived
+            lens = [a.completion.usage.completion_tokens for a in self.answers if a.completion is not None]
+            self._metrics.whole(max(0.0, self.ttft_s - self.queue_s), total_s - self.ttft_s, max(lens))
 
     def _end(self, reason: str) -> None:
         for answer in self.answers:

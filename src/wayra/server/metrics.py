@@ -50,8 +50,11 @@ class RequestMetrics:
         self._inter_token = Histogram(TOKEN_BUCKETS)
         self._a_token = Histogram(TOKEN_BUCKETS)
         self._latency = Histogram(REQUEST_BUCKETS)
+        self._prefill = Histogram(REQUEST_BUCKETS)
+        self._decode = Histogram(REQUEST_BUCKETS)
         self._prompt_len = Histogram(LENGTH_BUCKETS)
         self._answer_len = Histogram(LENGTH_BUCKETS)
+        self._longest_len = Histogram(LENGTH_BUCKETS)
         self._endings: dict[str, int] = {"stop": 0, "length": 0, "abort": 0, "error": 0}
         self._refused: dict[str, int] = {"queue": 0, "key": 0}
 
@@ -77,6 +80,12 @@ class RequestMetrics:
         if rate:
             self._a_token.add(1 / rate)
 
+    def whole(self, prefill_s: float, decode_s: float, longest_len: int) -> None:
+        """All answers of a request have ended by themselves. longest_len: tokens of the longest of them."""
+        self._prefill.add(prefill_s)
+        self._decode.add(decode_s)
+        self._longest_len.add(longest_len)
+
     def ended(self, reason: str) -> None:
         """An answer has ended: "stop", "length", "abort" or "error"."""
         self._endings[reason] += 1
@@ -98,8 +107,15 @@ class RequestMetrics:
             ("inter_token_latency_seconds", self._inter_token, "Between two tokens of an answer."),
             ("request_time_per_output_token_seconds", self._a_token, "Mean time a token after the first, a request."),
             ("e2e_request_latency_seconds", self._latency, "Arrival to the end of the answer."),
+            (
+                "request_prefill_time_seconds",
+                self._prefill,
+                "The first step that computes a request to its first token.",
+            ),
+            ("request_decode_time_seconds", self._decode, "First token to the end of a request."),
             ("request_prompt_tokens", self._prompt_len, "Tokens of prompts."),
             ("request_generation_tokens", self._answer_len, "Tokens of answers."),
+            ("request_max_num_generation_tokens", self._longest_len, "Tokens of the longest answer of a request."),
         ):
             yield from family(f"vllm:{name}", "histogram", what)
             yield from histogram.samples(f"vllm:{name}", labels)
