@@ -132,7 +132,8 @@ def plan_kv(
     left = available - weights_bytes - WORKSPACE_BYTES
     if left < 0:
         raise OutOfMemory(
-            f"the weights take {_gb(weights_bytes)} and {_gb(available)} of memory are available; "
+            f"the weights take {_gb(weights_bytes)}, computing {_gb(WORKSPACE_BYTES)}, and {_gb(available)} of memory "
+            "are available; "
             "take a smaller model or quantisation, close other programs, or leave them on disk, which is slow, with "
             "map_weights (--mmap)"
         )
@@ -143,7 +144,8 @@ def plan_kv(
     if one_context * block_bytes > left:
         raise OutOfMemory(
             f"a context of {context_len:,} tokens takes {_gb(one_context * block_bytes)} beside "
-            f"{_gb(weights_bytes)} of weights, and {_gb(available)} of memory are available; "
+            f"{_gb(weights_bytes)} of weights and {_gb(WORKSPACE_BYTES)} to compute in, and {_gb(available)} of memory "
+            "are available; "
             "lower context_len (--context) or close other programs"
         )
     most = int(left * KV_SHARE) // block_bytes

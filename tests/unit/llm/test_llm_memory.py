@@ -80,7 +80,7 @@ def test_little_memory_shortens_the_default_context() -> None:
 
 
 def test_weights_that_do_not_fit_are_refused_with_both_numbers() -> None:
-    with pytest.raises(OutOfMemory, match=r"the weights take 5\.00 GB and 2\.00 GB of memory are available"):
+    with pytest.raises(OutOfMemory, match=r"weights take 5\.00 GB, computing 0\.07 GB, and 2\.00 GB of memory"):
         plan_kv(SPEC, LLMOptions(), weights_bytes=5_000_000_000, available=2_000_000_000, block_bytes=BLOCK_BYTES)
 
 
