@@ -120,6 +120,16 @@ def test_a_comparison_goes_on_where_a_server_broke_it_off(call: Call, smollm2_pa
     assert found["tested"][0]["count"] == 2
 
 
+def test_a_comparison_says_what_failed_now_and_then_and_gives_no_speed_for_it(call: Call, smollm2_path: Path) -> None:
+    with fake_server(replace(ANSWER, breaks="cut", every=3, spared=3)) as server:
+        code, out, err = call(*compared(smollm2_path, server.url), "--json")
+    assert code == 0, err
+    notes = json.loads(out)["notes"]
+    words = "the server closed the connection in the middle of its answer"
+    assert any("timed requests failed (the first: " + words in note for note in notes)
+    assert any("left out. The first: " in note and words in note for note in notes)
+
+
 def test_nobody_there_a_wrong_key_and_a_list_that_is_none_are_told_at_once(call: Call, smollm2_path: Path) -> None:
     for args in (bench(DEAD), asked(DEAD), compared(smollm2_path, DEAD)):
         code, _, err = call(*args)

@@ -193,14 +193,24 @@ def _memory(sides: Sequence[Side]) -> tuple[Row, ...]:
     return tuple(rows) if any(cell.value is not None for row in rows for cell in row.cells) else ()
 
 
+def _failed_requests(side: Side) -> list[str]:
+    """Of those that were timed, with the first one's words."""
+    figures = [f for run in side.runs if run.kind == "bench" for f in summarise(run).figures]
+    count = sum(int(f.value or 0) for f in figures if f.name == "failed")
+    why = next((f.why for f in figures if f.name.startswith("failed: ") and f.why), "their words were not kept")
+    return [f"{side.label}: {count:,} timed requests failed ({why}); a round with one has no speed."] if count else []
+
+
 def _notes(sides: Sequence[Side], num_answers: int, raced: Sequence[Raced], judge: str | None) -> list[str]:
     notes = [f"{side.label}, run {run.id}: {note}" for side in sides for run in side.runs for note in run.header.notes]
     for side in sides:
         figures = [f for run in side.runs if run.kind == "eval" for f in summarise(run).figures]
         for name, said in LEFT_OUT.items():
             count = sum(int(f.value or 0) for f in figures if f.name == name)
+            why = next((f" {f.why[0].upper()}{f.why[1:]}." for f in figures if f.name == name and f.why), "")
             if count:
-                notes.append(f"{side.label}: {count:,} {said}.")
+                notes.append(f"{side.label}: {count:,} {said}.{why}")
+        notes += _failed_requests(side)
     notes += cost_notes(sides)
     if judge is not None:
         notes.append(
