@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_openai import Script, fake_server
 
 from wayra.base.settings import Settings
+from wayra.cli.main import main
 from wayra.lab.runs import RunStore, summarise
 from wayra.lab.scoring.evaluate import Evaluation
 from wayra.lab.scoring.facts import facts_of
@@ -244,3 +246,26 @@ def test_a_model_of_the_harness_is_found_by_its_name(llm: LLM) -> None:
     first, second = model.generate_until([Instance("generate_until", {}, ("The sky is", arguments), 0)] * 2)
     assert first == second
     assert "." not in first
+
+
+def test_the_harness_tells_what_a_server_said_when_it_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAYRA_RUNS", str(tmp_path / "runs"))
+    (tmp_path / "sums.jsonl").write_text('{"question": "2+2?", "answer": "4"}\n' * 3)
+    (tmp_path / "own_sums.yaml").write_text(
+        "task: own_sums\ndataset_path: json\n"
+        f"dataset_kwargs: {{data_files: {{test: {tmp_path}/sums.jsonl}}}}\n"
+        "output_type: generate_until\ntest_split: test\n"
+        "doc_to_text: '{{question}}'\ndoc_to_target: '{{answer}}'\n"
+        "generation_kwargs: {until: ['x'], max_gen_toks: 4}\nmetric_list: [{metric: exact_match}]\n"
+    )
+    server = Script(status=500, words="the GPU fell off the bus")
+    given = ("--via", "lm-eval", "--suite", "own_sums", "--data", str(tmp_path))
+    with fake_server(server) as found:
+        code = main(["eval", found.url, *given])
+    err = capsys.readouterr().err
+    assert code == 1
+    # It is asked how it tokenizes first, and fails in that.
+    assert "the GPU fell off the bus" in err
+    assert "TaskGroup" not in err

@@ -15,8 +15,9 @@ from typing import Any, cast
 from lm_eval.api.model import LM  # pyright: ignore[reportMissingImports]
 from lm_eval.api.registry import register_model  # pyright: ignore[reportMissingImports]
 
-from wayra.base.errors import InvalidParameter
+from wayra.base.errors import InvalidParameter, WayraError
 from wayra.engine.request import MAX_STOPS
+from wayra.lab.scoring.evaluate import first_of
 from wayra.lab.scoring.loglikelihood import Pair, encoder_of, likelihoods, pair_of
 from wayra.llm import LLM, SamplingParams
 
@@ -124,8 +125,11 @@ class WayraLM(LM):
                 self._on_done(done, len(work))
             return result
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(coroutine)) for coroutine in work]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(coroutine)) for coroutine in work]
+        except* WayraError as errors:
+            raise first_of(errors) from None
         return [task.result() for task in tasks]
 
     async def _answer(self, context: str, arguments: Mapping[str, Any]) -> str:

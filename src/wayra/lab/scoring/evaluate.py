@@ -169,7 +169,7 @@ class Evaluation:
                 for _ in range(min(self._settings.num_at_once, len(waiting))):
                     group.create_task(work())
         except* WayraError as errors:
-            raise _first(errors) from None
+            raise first_of(errors) from None
         if self._stop is not None:
             raise self._stop
 
@@ -328,7 +328,7 @@ def _seed(seed: int, key: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{key}".encode()).digest()[:8], "big") >> 1
 
 
-def _first(error: BaseException) -> WayraError:
+def first_of(error: BaseException) -> WayraError:
     """The first error of a group of them."""
     while isinstance(error, BaseExceptionGroup):
         error = cast(BaseException, error.exceptions[0])
