@@ -24,7 +24,7 @@ from wayra.plan.prices.table import PriceTable, read_prices, shipped_prices, sta
 from wayra.plan.quantity import explain, number
 from wayra.plan.roofline import Constants
 from wayra.plan.view import as_document, as_row, numbers_of
-from wayra.plan.workload import PRIVACY, SCENARIOS, read_document, scenario_document, workload_of
+from wayra.plan.workload import METHODS, PRIVACY, SCENARIOS, read_document, scenario_document, workload_of
 
 SHOWN = 8
 EPILOG = """\b
@@ -63,6 +63,7 @@ FLAGS: Mapping[str, Flag] = {
     "upfront": Flag("upfront_usd", "budget"),
     "train_examples": Flag("examples", "fine_tuning"),
     "train_tokens": Flag("tokens_per_example", "fine_tuning"),
+    "train_method": Flag("method", "fine_tuning"),
 }
 RATES = ("requests_per_s", "requests_per_month", "mtok_per_month")
 
@@ -99,6 +100,9 @@ def workload_options(command: Any) -> Any:
             ),
             click.option("--train-examples", type=float, metavar="N", help="Fine-tune on so many examples."),
             click.option("--train-tokens", type=float, metavar="N", help="Tokens of an example to train on."),
+            click.option(
+                "--train-method", type=click.Choice(METHODS), help="How; the cheaper of LoRA and QLoRA if not said."
+            ),
             click.option("--rent", multiple=True, metavar="GPU=USD", help="What an hour of a card costs you."),
             click.option(
                 "--here", is_flag=True, help="Weigh this machine's CPU too, with the memory that is free now."

@@ -244,7 +244,10 @@ def _trained(kind: Kind, machine: serving.Machine, wanted: FineTuning, market: M
     if kind != "rented":
         return training.train_at_home(machine.shape, wanted, machine.card, machine.gpus)
     run = training.plan_training(machine.shape, wanted, market.table)
-    return run, "" if run is not None else "no eight rented cards hold even QLoRA"
+    return (
+        run,
+        "" if run is not None else f"no eight rented cards hold {training.NAMES[training.methods_of(wanted)[-1]]}",
+    )
 
 
 _OWN_RISK: Mapping[Kind, str] = {

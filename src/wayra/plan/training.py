@@ -1,6 +1,6 @@
 """Fine-tuning as part of a plan: the cheapest method and rented card that holds the training, and what a run costs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 from wayra.plan import finetune
@@ -12,6 +12,12 @@ from wayra.plan.workload import FineTuning
 
 MEMORY_SHARE = 0.9
 GPU_COUNTS = (1, 2, 4, 8)
+NAMES: Mapping[finetune.Method, str] = {"full": "full fine-tuning", "lora": "LoRA", "qlora": "QLoRA"}
+
+
+def methods_of(wanted: FineTuning) -> tuple[finetune.Method, ...]:
+    """What may be trained; of LoRA and QLoRA, which reach the same, the cheaper unless one is named."""
+    return tuple(method for method in finetune.METHODS if method == wanted.method) or ("lora", "qlora")
 
 
 def trained_model(shape: Architecture) -> finetune.Model:
@@ -34,26 +40,27 @@ def train_at_home(shape: Architecture, wanted: FineTuning, card: Hardware, gpus:
     there = gpus * card.memory_bytes / 1e9 * MEMORY_SHARE
     peak = given("peak_tflops", card.peak("bf16") / 1e12, "TFLOPS", f"data sheet: {card.name}")
     least = float("inf")
-    for method in ("lora", "qlora"):
+    for method in methods_of(wanted):
         job = finetune.Job(method, wanted.examples, wanted.tokens_per_example)
         needed = finetune.memory_gb(model, job).value
         least = min(least, needed)
         if needed <= there:
             hours = finetune.hours(model, job, peak, gpus)
             return hours.noted(f"{method} on {gpus} x {card.name} of its own, while they do not serve"), ""
-    return None, f"even QLoRA takes {least:.0f} GB, a machine has {there:.0f} GB for it"
+    last = NAMES[methods_of(wanted)[-1]]
+    return None, f"{last} takes {least:.0f} GB, a machine has {there:.0f} GB for it"
 
 
 @lru_cache(maxsize=256)
 def plan_training(shape: Architecture, wanted: FineTuning, table: PriceTable) -> Quantity | None:
-    """The cheapest run of LoRA or QLoRA on rented cards. None when no eight cards hold it."""
+    """The cheapest run on rented cards, of the method wanted. None when no eight cards hold it."""
     return min(_runs(shape, wanted, table), key=lambda run: run.value, default=None)
 
 
 def _runs(shape: Architecture, wanted: FineTuning, table: PriceTable) -> Iterator[Quantity]:
     model = trained_model(shape)
     rented = {row.gpu for row in table.rents}
-    for method in ("lora", "qlora"):
+    for method in methods_of(wanted):
         job = finetune.Job(method, wanted.examples, wanted.tokens_per_example)
         needed = finetune.memory_gb(model, job)
         for card in all_hardware():

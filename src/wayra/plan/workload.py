@@ -25,6 +25,7 @@ MAX_FILE_BYTES = 1 << 20
 MAX_NUMBER = 1e18
 MAX_ROUTES = 8
 MAX_NAME = 200
+METHODS = ("cheapest", "lora", "qlora", "full")
 SCENARIOS = ("startup-chatbot", "hipaa-on-premises", "research-lab")
 
 
@@ -39,11 +40,15 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class FineTuning:
-    """Training wanted before serving. examples, tokens: of the data set. runs_per_year: how often it is repeated."""
+    """Training wanted before serving. examples, tokens: of the data set. runs_per_year: how often it is repeated.
+
+    method: "full", "lora" or "qlora"; "cheapest" is whichever of the latter two costs less.
+    """
 
     examples: int
     tokens_per_example: int
     runs_per_year: float = 1.0
+    method: str = "cheapest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,9 +257,14 @@ def _fine_tuning(top: "_Table") -> FineTuning | None:
     if "fine_tuning" not in top.cells:
         return None
     table = top.table("fine_tuning")
-    table.only("examples", "tokens_per_example", "runs_per_year")
+    table.only("examples", "tokens_per_example", "runs_per_year", "method")
     runs = table.number("runs_per_year")
-    found = FineTuning(table.whole("examples"), table.whole("tokens_per_example"), 1.0 if runs is None else runs)
+    method = table.text("method", "cheapest")
+    if method not in METHODS:
+        raise FileFormatError(f"{table.where}: the method is {method[:40]!r}; expected {', '.join(METHODS)}")
+    found = FineTuning(
+        table.whole("examples"), table.whole("tokens_per_example"), 1.0 if runs is None else runs, method
+    )
     check("fine_tuning.examples", "examples", found.examples)
     check("fine_tuning.tokens_per_example", "tokens an example", found.tokens_per_example)
     check("fine_tuning.runs_per_year", "training runs a year", found.runs_per_year)

@@ -2,9 +2,14 @@
 
 import pytest
 
-from wayra.base.errors import InvalidParameter
+from wayra.base.errors import FileFormatError, InvalidParameter
 from wayra.plan import finetune
+from wayra.plan.hardware import hardware
+from wayra.plan.models import architecture
+from wayra.plan.prices.table import shipped_prices
 from wayra.plan.quantity import given
+from wayra.plan.training import plan_training, train_at_home
+from wayra.plan.workload import METHODS, FineTuning, workload_of
 
 # Llama 3.1 70B: 80 layers, hidden 8,192, feed-forward 28,672, 64 heads of 128, 8 for keys and values.
 LLAMA_70B = finetune.Model("Llama 3.1 70B", 70_553_706_496, 68_451_041_280, 80, 8192, 28_672, 8192, 1024, 128_256)
@@ -58,3 +63,33 @@ def test_unknown_methods_and_absurd_jobs_are_refused():
         finetune.Job("lora", 0, 1)
     with pytest.raises(InvalidParameter, match="share of the peak reached: 2"):
         finetune.Job("lora", 1, 1, mfu=2)
+
+
+def test_the_method_of_training_can_be_named_and_full_costs_most() -> None:
+    shape, table = architecture("llama-3.1-8b"), shipped_prices()
+    runs = {name: plan_training(shape, FineTuning(20_000, 1024, method=name), table) for name in METHODS}
+    costs = {name: run.value for name, run in runs.items() if run is not None}
+    assert costs["cheapest"] == min(costs["lora"], costs["qlora"])
+    # 6 operations a weight and token, and 2 for activations made again, against LoRA's 4 and 2.
+    assert costs["full"] > costs["lora"]
+    assert runs["full"] is not None
+    assert runs["full"].note.startswith("full on ")
+
+
+def test_what_holds_no_full_fine_tuning_says_so() -> None:
+    hours, why = train_at_home(
+        architecture("llama-3.1-8b"), FineTuning(1000, 1024, method="full"), hardware("rtx4090"), 1
+    )
+    assert hours is None
+    # 8.03e9 parameters of 16 bytes alone are 128 GB.
+    assert why.startswith("full fine-tuning takes 1")
+    assert why.endswith("GB, a machine has 23 GB for it")
+
+
+def test_an_unknown_method_is_refused() -> None:
+    tables = {
+        "traffic": {"input_tokens": 1, "output_tokens": 1, "requests_per_s": 1},
+        "fine_tuning": {"examples": 1, "tokens_per_example": 1, "method": "dpo"},
+    }
+    with pytest.raises(FileFormatError, match="the method is 'dpo'; expected cheapest, lora, qlora, full"):
+        workload_of(tables, "w.toml")
