@@ -267,8 +267,11 @@ def _machines(settings: Settings, targets: tuple[str, ...], options: dict[str, A
     def spread(option: str, texts: tuple[str, ...]) -> dict[str, str]:
         found: dict[str, str] = {}
         for text in texts:
-            labels = dict(_labelled(option, (text,))) if "=" in text else dict.fromkeys(here, text)
-            found |= labels
+            if "=" not in text and not here:
+                raise click.UsageError(
+                    f"{option} {text[:80]!r} is of models here, and there is none; write it like B=..."
+                )
+            found |= dict(_labelled(option, (text,))) if "=" in text else dict.fromkeys(here, text)
         return found
 
     rents = {label: _number("--rent", text) for label, text in spread("--rent", options["rents"]).items()}

@@ -206,6 +206,7 @@ def test_runs_that_asked_different_questions_are_not_compared_and_say_so(call: C
         (("http://127.0.0.1:9", "b", "--key-env", "A=WAYRA_NO_SUCH_KEY"), "holds no key"),
         (("a", "b", "--rent", "cheap"), "'cheap' is no number"),
         (("a", "b", "--rent", "C=1"), "the models are called A, B"),
+        (("http://127.0.0.1:9", "http://127.0.0.1:8", "--rent", "1"), "is of models here, and there is none"),
         (("a", "b", "--own", "1200"), "expected a price in USD, watts"),
         (("a", "b", "--own", "A=1200,-5"), "power: -5"),
         (("a", "b", "--rent", "1", "--own", "A=1200,65"), "A is paid for in two ways"),

@@ -32,6 +32,18 @@ def test_a_folder_is_its_files_and_their_names_and_nothing_else_that_lies_there(
     assert model_hash(tmp_path) != found
 
 
+def test_any_split_stands_for_all_of_them(tmp_path: Path) -> None:
+    splits = [tmp_path / f"m[1]-{number:05}-of-00002.gguf" for number in (1, 2)]
+    for number, split in enumerate(splits):
+        split.write_bytes(b"weights %d" % number)
+    (tmp_path / "m-00001-of-00002.gguf").write_bytes(b"another model's")
+    lines = "".join(f"{hashlib.sha256(split.read_bytes()).hexdigest()}  {split.name}\n" for split in splits)
+    expected = f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
+    assert model_hash(splits[0]) == model_hash(splits[1]) == expected
+    splits[1].write_bytes(b"changed")
+    assert model_hash(splits[0]) != expected
+
+
 def test_of_a_large_model_pieces_are_read_and_the_hash_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("FULL_BYTES", 1000), ("HEAD_BYTES", 100), ("PIECE_BYTES", 10), ("PIECES", 4)):
         monkeypatch.setattr(content, name, value)

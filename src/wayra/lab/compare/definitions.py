@@ -41,20 +41,21 @@ DEFINITIONS: Mapping[str, str] = MappingProxyType(
         "spread": "Of a speed measured in rounds: the value is the median of the rounds, low and high are the slowest "
         "and the fastest round. Of a benchmark and of separate runs: low and high are the interval of 95 %.",
         "count": "Items that both models answered; failed ones are left out.",
-        "differing": "Items of these that the two models scored differently.",
+        "differing": "Items that both answered and the two models scored differently.",
         "first_value": "Mean score of the first model over the items that both answered, 0 to 1.",
-        "second_value": "The same of the second.",
+        "second_value": "Mean score of the second model over the items that both answered, 0 to 1.",
         "difference": "Second less first: the mean over the items that both answered, with an interval of 95 % that "
         "resamples items, of this benchmark alone. Where all items differ by the same (or none does) there is nothing "
         "to resample: the bounds are then Wilson's, for a share of items that might still differ.",
         "ratio": "Second over first: the geometric mean over the rounds, with Student's interval of 95 % of that mean.",
         "rounds": "Turns that each model had.",
         "p_value": "Chance of a difference at least as large between equal models, of one test alone.",
-        "adjusted_p": "The same corrected by Holm for all tests of the comparison; below 0.05 is called significant.",
+        "adjusted_p": "Chance of a difference at least as large between equal models, corrected by Holm for all tests "
+        "of the comparison; below 0.05 is called significant.",
         "settling_delta": "The difference asked about in settling_items: the one seen, or 0.05 where none was seen.",
-        "settling_items": "Items after which a difference of settling_delta would show at the corrected level, if it "
-        "is real, four times in five. Where no item differed, at the least: as if all that will differ favoured one "
-        "model.",
+        "settling_items": "Items after which the difference that was seen (0.05 where none was), if it is real, would "
+        "show at the corrected level four times in five. Where no item differed, at the least: as if all that will "
+        "differ favoured one model.",
     }
 )
 TERMS: Mapping[str, str] = MappingProxyType({**SCORED, **MEASURED, **DEFINITIONS})
@@ -96,7 +97,7 @@ TESTED = (
     "settling_items",
 )
 RACED = ("ratio", "rounds", "p_value", "adjusted_p")
-FOR_PROGRAMS = ("count", "first_value", "second_value", "p_value", "rounds", "settling_delta")
+FOR_PROGRAMS = ("count", "differing", "first_value", "second_value", "p_value", "rounds", "settling_delta")
 """Fields of the JSON that the report for people does not show, or whose heads say what they are."""
 
 
@@ -108,7 +109,7 @@ def defined(found: Comparison) -> dict[str, str]:
 def glossary(found: Comparison) -> list[tuple[str, str]]:
     """The same for people: each figure as the report calls it, with its definition."""
     return [
-        (WORDS.get(name, name.replace("_", " ")), text)
+        (WORDS.get(name, name.replace("_", " ")), text[:1].upper() + text[1:])
         for name, text in found.definitions.items()
         if name not in FOR_PROGRAMS
     ]

@@ -3,7 +3,9 @@
 Hashing all of a large model takes longer than loading it, so of large ones only pieces are read, and the hash says so.
 """
 
+import glob
 import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,11 +18,13 @@ HEAD_BYTES = 16 << 20
 PIECES = 64
 PIECE_BYTES = 256 << 10
 BLOCK_BYTES = 1 << 20
+_SPLIT = re.compile(r"^(.+)-[0-9]{5}-of-([0-9]{5})(\.[a-z]+)$")
 SUFFIXES = (".gguf", ".safetensors", ".json", ".model", ".tiktoken")
 
 MEANING = (
-    "Of what was measured or asked, by content. sha256: of a file as a whole, as sha256sum prints it; of a folder, of "
-    "the lines `HASH  NAME` of its files in the order of their names; of a suite's items, of them as JSON lines. "
+    "Of what was measured or asked, by content. sha256: of a file as a whole, as sha256sum prints it; of a folder or "
+    "of splits, of the lines `HASH  NAME` of its files in the order of their names; of a suite's items, of them as "
+    "JSON lines. "
     f"sampled-sha256: where weights are more than {FULL_BYTES >> 20} MiB, of each file its size, its first "
     f"{HEAD_BYTES >> 20} MiB and {PIECES} pieces of {PIECE_BYTES >> 10} KiB spread evenly over the rest: another "
     "model, training or quantisation has another hash, a change between the pieces has not."
@@ -29,7 +33,7 @@ MEANING = (
 
 
 def file_hash(path: Path) -> str:
-    """ "sha256:" and 64 hex digits of one file. Raises RunError when it cannot be read."""
+    """Of one file: "sha256:" and 64 hex digits. Raises RunError when it cannot be read."""
     try:
         with path.open("rb") as file:
             return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
@@ -38,22 +42,28 @@ def file_hash(path: Path) -> str:
 
 
 def model_hash(path: Path) -> str:
-    """Of a model's file, or of the folder of its files; see MEANING. Raises RunError when one cannot be read."""
+    """Of a model's file, its splits or the folder of its files; see MEANING. Raises RunError where none can be read."""
     try:
-        files = sorted(found for found in path.iterdir() if _is_part(found)) if path.is_dir() else [path]
+        files = _files(path)
         is_whole = sum(file.stat().st_size for file in files) <= FULL_BYTES
         hashes = [_whole(file) if is_whole else _sampled(file) for file in files]
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}") from error
     scheme = "sha256" if is_whole else "sampled-sha256"
-    if not path.is_dir():
+    if files == [path]:
         return f"{scheme}:{hashes[0]}"
     lines = "".join(f"{found}  {file.name}\n" for found, file in zip(hashes, files, strict=True))
     return f"{scheme}:{hashlib.sha256(lines.encode()).hexdigest()}"
 
 
-def _is_part(path: Path) -> bool:
-    return path.is_file() and path.suffix in SUFFIXES
+def _files(path: Path) -> list[Path]:
+    """All that belong to a model, of which `path` may be the folder or any split."""
+    if path.is_dir():
+        return sorted(found for found in path.iterdir() if found.is_file() and found.suffix in SUFFIXES)
+    split = _SPLIT.match(path.name)
+    if split is None or not path.is_file():
+        return [path]
+    return sorted(path.parent.glob(f"{glob.escape(split[1])}-[0-9]*-of-{split[2]}{glob.escape(split[3])}"))
 
 
 def _whole(path: Path) -> str:
