@@ -9,6 +9,7 @@ from wayra.base.errors import FileFormatError, InvalidParameter, ModelNotFound, 
 from wayra.model.keys import Keys, shown
 from wayra.model.spec import MAX_CONTEXT
 from wayra.plan.files import read_text
+from wayra.plan.gguf_header import sized_by_header
 from wayra.plan.images import image_encoder, image_layers
 from wayra.plan.models import Architecture, Experts, architecture, from_spec
 from wayra.plan.stored import Stored
@@ -77,7 +78,12 @@ def _weights_file(path: Path) -> Described:
         raise ModelNotFound(f"there is no file {path}")
     checkpoint = open_checkpoint(path)
     try:
-        spec = model_spec(checkpoint)
+        try:
+            spec = model_spec(checkpoint)
+        except UnsupportedModel:
+            if checkpoint.kind != "gguf":
+                raise
+            return Described(*sized_by_header(checkpoint, path.stem, path.name))
         model = from_spec(replace(spec, name=spec.name or path.stem), source=path.name)
         return Described(model, _stored_in(load_weights(checkpoint, spec), model, path.name))
     finally:
