@@ -27,6 +27,7 @@ from wayra.llm.memory import (
 from wayra.llm.options import LLMOptions
 from wayra.llm.prefixes import stored_prefixes
 from wayra.llm.tokenizers import is_tokenizer_alone, load_template, load_tokenizer
+from wayra.model.program import Program
 from wayra.model.record import record
 from wayra.model.spec import ModelSpec
 from wayra.text.tokenizer import Tokenizer
@@ -115,9 +116,12 @@ def load(
         if options.draft_model is not None:
             draft = open_draft(options.draft_model, settings, progress)
             files.callback(draft.checkpoint.close)
+        planned = _plan(checkpoint, draft, settings, options, memory_bytes)
+        plan = planned.kv
+        # From here on the weights are read by native code, so that both threads run at once.
         text = Later(lambda: _load_text(checkpoint, settings, options))
         files.callback(text.wait)
-        models, plan = _load_models(checkpoint, draft, backend, settings, options, memory_bytes)
+        models = _load_models(planned, draft, backend)
         for model in models:
             made.callback(model.close)
         tokenizer, template = text.get()
@@ -166,10 +170,20 @@ def load_tokenizer_of(name: str, settings: Settings, progress: "Progress | None"
 def _load_text(
     checkpoint: Checkpoint, settings: Settings, options: LLMOptions
 ) -> "tuple[Tokenizer, ChatTemplate | None]":
-    tokenizer = load_tokenizer(checkpoint, settings.cache_dir)
-    template = load_template(checkpoint, tokenizer)
-    if template is not None and options.prepare_chat:
-        template.prepare()
+    if not options.prepare_chat:
+        tokenizer = load_tokenizer(checkpoint, settings.cache_dir)
+        return tokenizer, load_template(checkpoint, tokenizer)
+    from wayra.text.template_process import TemplateLimits, TemplateProcess
+
+    renderer = TemplateProcess(TemplateLimits())
+    renderer.prepare()  # its start takes as long as the tokenizer's
+    with ExitStack() as unused:
+        unused.callback(renderer.close)
+        tokenizer = load_tokenizer(checkpoint, settings.cache_dir)
+        template = load_template(checkpoint, tokenizer)
+        if template is not None:
+            template.prepare(renderer)
+            unused.pop_all()
     return tokenizer, template
 
 
@@ -194,17 +208,24 @@ def make_backend(name: str, settings: Settings) -> Backend:
     return NativeBackend(default_root(settings))
 
 
-def _load_models(
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """What a backend needs to load the model, and the room there is beside it."""
+
+    program: Program
+    weights: ModelWeights
+    options: BackendOptions
+    kv: KVPlan
+
+
+def _plan(
     checkpoint: Checkpoint,
     draft: DraftSource | None,
-    backend: Backend,
     settings: Settings,
     options: LLMOptions,
     memory_bytes: int | None,
-) -> tuple[list[Model], KVPlan]:
-    """The model and, if there is one, the draft model. Nothing stays loaded when it raises."""
+) -> _Planned:
     spec = model_spec(checkpoint)
-    program = record(spec)
     weights = load_weights(checkpoint, spec)
     need_bytes = weights_bytes(weights, options)
     kv_dtype = options.kv_dtype or kv_dtype_beside(weights)
@@ -227,11 +248,16 @@ def _load_models(
         isa=options.isa or settings.isa,
         map_weights=options.map_weights,
     )
-    model = backend.load(program, weights, backend_options)
+    return _Planned(record(spec), weights, backend_options, plan)
+
+
+def _load_models(planned: _Planned, draft: DraftSource | None, backend: Backend) -> list[Model]:
+    """The model and, if there is one, the draft model. Nothing stays loaded when it raises."""
+    model = backend.load(planned.program, planned.weights, planned.options)
     if draft is None:
-        return [model], plan
+        return [model]
     try:
-        return [model, backend.load(record(draft.spec), draft.weights, backend_options)], plan
+        return [model, backend.load(record(draft.spec), draft.weights, planned.options)]
     except BaseException:
         model.close()
         raise

@@ -39,8 +39,14 @@ class ChatTemplate:
         self._tokens = {"bos_token": bos_token, "eos_token": eos_token}
         self._process = TemplateProcess(limits)
 
-    def prepare(self) -> None:
-        """Start the renderer in the background, so that the first `render` need not wait 30 ms for it."""
+    def prepare(self, started: TemplateProcess | None = None) -> None:
+        """Start the renderer in the background, so that the first `render` need not wait 30 ms for it.
+
+        started: one that was started before the template was known, to be used and closed by this template.
+        """
+        if started is not None:
+            self._process.close()
+            self._process = started
         self._process.prepare()
 
     def render(

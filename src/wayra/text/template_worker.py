@@ -10,6 +10,7 @@ raise_exception), or error.
 """
 
 import datetime
+import importlib
 import json
 import re
 import sys
@@ -119,4 +120,5 @@ def _limit_memory(memory_bytes: int) -> None:
 
 if __name__ == "__main__":
     sys.path.append(sys.argv[1])
+    importlib.import_module("minijinja")  # before the first request comes
     serve(sys.stdin.buffer, sys.stdout.buffer)
