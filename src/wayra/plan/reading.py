@@ -19,8 +19,13 @@ from wayra.weights.tensors import ModelWeights
 MAX_CONFIG_BYTES = 16 << 20
 FULL_ATTENTION_EVERY = 4
 """Llama 4's layers with a position 4, 8, 12... attend to everything where the file does not say otherwise."""
-_DENSE = frozenset({"llama", "mistral", "qwen2", "qwen3", "mllama"})
-_SPARSE = frozenset({"mixtral", "qwen3_moe", "llama4_text"})
+_TIED = frozenset({"gemma", "gemma2", "cohere", "starcoder2"})
+"""Those whose head is the embedding where the file does not say."""
+_UNGATED = frozenset({"starcoder2", "gpt_neox"})
+_DENSE = (
+    _TIED | _UNGATED | {"llama", "mistral", "qwen2", "qwen3", "mllama", "phi3", "granite", "olmo", "olmo2", "smollm3"}
+)
+_SPARSE = frozenset({"mixtral", "qwen2_moe", "qwen3_moe", "llama4_text", "gpt_oss"})
 _CLASSES = {
     "LlamaForCausalLM": "llama",
     "MistralForCausalLM": "mistral",
@@ -33,6 +38,18 @@ _CLASSES = {
     "MllamaForCausalLM": "mllama",
     "MllamaForConditionalGeneration": "mllama",
     "GPTJForCausalLM": "gptj",
+    "GPTNeoXForCausalLM": "gpt_neox",
+    "GemmaForCausalLM": "gemma",
+    "Gemma2ForCausalLM": "gemma2",
+    "CohereForCausalLM": "cohere",
+    "Starcoder2ForCausalLM": "starcoder2",
+    "Phi3ForCausalLM": "phi3",
+    "GraniteForCausalLM": "granite",
+    "OlmoForCausalLM": "olmo",
+    "Olmo2ForCausalLM": "olmo2",
+    "SmolLM3ForCausalLM": "smollm3",
+    "Qwen2MoeForCausalLM": "qwen2_moe",
+    "GptOssForCausalLM": "gpt_oss",
 }
 
 
@@ -157,8 +174,9 @@ def from_config(config: Mapping[str, object], *, name: str, source: str) -> Arch
         ffn_size=keys.integer(ffn_key),
         vocab_size=keys.integer("vocab_size"),
         context_len=context_len,
-        tied=keys.flag("tie_word_embeddings", False),
-        attention_bias=kind == "qwen2" or keys.flag("attention_bias", False),
+        tied=keys.flag("tie_word_embeddings", kind in _TIED),
+        mlp_matrices=2 if kind in _UNGATED else 3,
+        attention_bias=kind in ("qwen2", "qwen2_moe") or keys.flag("attention_bias", False),
         head_norms=kind in ("qwen3", "qwen3_moe"),
         window=window,
         window_layers=window_layers,
@@ -234,21 +252,26 @@ def _window(keys: Keys, kind: str, num_layers: int) -> tuple[int | None, int]:
             return None, 0
         return keys.integer("attention_chunk_size"), num_layers - num_layers // FULL_ATTENTION_EVERY
     switched_off = kind.startswith("qwen") and not keys.flag("use_sliding_window", False)
-    if kind == "llama" or switched_off or keys.get("sliding_window") is None:
+    if kind in ("llama", "gemma") or switched_off or keys.get("sliding_window") is None:
         return None, 0
     if types := keys.texts("layer_types"):
         return keys.integer("sliding_window"), sum(t == "sliding_attention" for t in types)
+    if kind == "gemma2":
+        return keys.integer("sliding_window"), num_layers - num_layers // 2
     full = keys.integer("max_window_layers", num_layers) if kind.startswith("qwen") else 0
     return keys.integer("sliding_window"), max(0, num_layers - full)
 
 
 def _experts(keys: Keys, kind: str, num_layers: int) -> Experts:
     used = keys.integer("num_experts_per_tok")
-    if kind == "qwen3_moe":
+    if kind.startswith("qwen"):
         step = max(1, keys.integer("decoder_sparse_step", 1))
-        return Experts(num_layers // step, keys.integer("num_experts"), used, keys.integer("moe_intermediate_size"))
+        # Newer versions of transformers write the other name.
+        count_key = "num_experts" if keys.get("num_local_experts") is None else "num_local_experts"
+        shared = keys.integer("shared_expert_intermediate_size") if kind == "qwen2_moe" else 0
+        return Experts(num_layers // step, keys.integer(count_key), used, keys.integer("moe_intermediate_size"), shared)
     count, ffn_size = keys.integer("num_local_experts"), keys.integer("intermediate_size")
-    if kind == "mixtral":
+    if kind in ("mixtral", "gpt_oss"):
         return Experts(num_layers, count, used, ffn_size)
     step = max(1, keys.integer("interleave_moe_layer_step", 1))
     return Experts(num_layers // step, count, used, ffn_size, ffn_size)
