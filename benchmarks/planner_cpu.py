@@ -7,9 +7,10 @@ several sizes and formats, which are written to a temporary folder (4 GB; needs 
 
 Two things are timed: a decode step of the native backend at one batch and context, every KV block filled, and the
 reading of a prompt of one length, as the engine reads it, to its first token. All points of all models are measured in
-turns, several rounds, and a point's time is the median of its rounds. Then, for each model, the constants are fitted to
-the other models and predict it; and for each format, batch, context and length, to the other ones and predict those.
---write puts the tables into docs/plan.md and the constants fitted to all points into the package.
+turns, several rounds, and a point's time is the median of the rounds that other processes left alone. Then, for each
+model, the constants are fitted to the other models and predict it; and for each format, batch, context and length, to
+the other ones and predict those. --write puts the tables into docs/plan.md and the constants fitted to all points into
+the package.
 
 --times FILE keeps every time there, and goes on from those that it holds; with --rounds 0 it judges what it holds.
 --folder DIR keeps the random models. Run it on an idle machine: the load is printed, and the spread of the rounds. Ends
@@ -147,11 +148,13 @@ def points_of(chosen: Sequence[Subject], times: Sequence[Taken], on: Hardware) -
     found: list[Point] = []
     for subject in chosen:
         described = describe(str(subject.path))
-        of: dict[tuple[str, int, int], list[float]] = {}
+        of: dict[tuple[str, int, int], list[Taken]] = {}
         for item in times:
             if item.model == subject.name:
-                of.setdefault((item.kind, item.batch, item.tokens), []).append(item.seconds)
-        for (kind, batch, tokens), seconds in of.items():
+                of.setdefault((item.kind, item.batch, item.tokens), []).append(item)
+        for (kind, batch, tokens), taken in of.items():
+            # Disturbed ones say something only where there are no others.
+            seconds = [t.seconds for t in taken if not t.disturbed] or [t.seconds for t in taken]
             made = _observation(subject, described, on, (kind, batch, tokens), statistics.median(seconds))
             found.append(Point(subject, kind, batch, tokens, max(seconds) / min(seconds), made))
     return found

@@ -1,7 +1,8 @@
 """Times of single steps of this engine, as the planner predicts them: decode steps, and whole prompts read.
 
 Rounds go over all models in turns, so that a slow minute of the machine does not fall on one of them alone. Every time
-is kept, as a line of JSON, and a measurement can go on in another process.
+is kept, as a line of JSON, and a measurement can go on in another process. One that other processes disturbed is taken
+again, and says so if that did not help.
 """
 
 import json
@@ -13,12 +14,16 @@ from pathlib import Path
 
 import numpy as np
 
+from measuring.machine import LoadMeter, wait_for_quiet
 from measuring.wayra_batches import WayraBatches
 from wayra.backends.api import KV_BLOCK_LEN
 
-STEPS = 8
-PROMPT_SECONDS = 0.25
-MOST_PROMPTS = 5
+LEAST_SECONDS = 0.25
+"""Of a time's steps together: the load of others is counted in hundredths of a second."""
+LEAST_STEPS = 8
+MOST_STEPS = 40
+TRIES = 2
+QUIET_WAIT_S = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,7 @@ class Taken:
     batch: int
     tokens: int
     seconds: float
+    disturbed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +69,7 @@ class StepTimer(WayraBatches):
         tokens = np.arange(10, 10 + batch, dtype=np.int32)[:, None]
         self._step_many(tokens, context, tables)
         times: list[float] = []
-        for _ in range(STEPS):
+        while len(times) < LEAST_STEPS or (sum(times) < LEAST_SECONDS and len(times) < MOST_STEPS):
             begin = time.perf_counter()
             self._step_many(tokens, context, tables)
             times.append(time.perf_counter() - begin)
@@ -73,7 +79,7 @@ class StepTimer(WayraBatches):
         """Median seconds to read a prompt of so many tokens and choose the next; short ones are read several times."""
         ids = [10 + n % 1000 for n in range(tokens)]
         times = [self.prefill(ids)]
-        while sum(times) < PROMPT_SECONDS and len(times) < MOST_PROMPTS:
+        while sum(times) < LEAST_SECONDS:
             times.append(self.prefill(ids))
         return statistics.median(times)
 
@@ -90,11 +96,24 @@ def one_round(models: Sequence[Wanted], threads: int) -> Iterator[Taken]:
         )
         timer.fill(wanted.blocks())
         timer.prompt_s(64)  # The first step finds cold memory.
+        wait_for_quiet(QUIET_WAIT_S)
         for batch, context in wanted.decode:
-            yield Taken(wanted.model, "decode", batch, context, timer.step_s(batch, context))
+            seconds, disturbed = _undisturbed(lambda b=batch, c=context, t=timer: t.step_s(b, c))
+            yield Taken(wanted.model, "decode", batch, context, seconds, disturbed)
         for tokens in wanted.prompts:
-            yield Taken(wanted.model, "prompt", 1, tokens, timer.prompt_s(tokens))
+            seconds, disturbed = _undisturbed(lambda n=tokens, t=timer: t.prompt_s(n))
+            yield Taken(wanted.model, "prompt", 1, tokens, seconds, disturbed)
         del timer
+
+
+def _undisturbed(take: Callable[[], float]) -> tuple[float, bool]:
+    """Seconds, and whether others were busy meanwhile in every try."""
+    for _ in range(TRIES):
+        meter = LoadMeter()
+        seconds = take()
+        if not meter.read().is_noisy:
+            return seconds, False
+    return seconds, True
 
 
 def append_times(path: Path, taken: Iterable[Taken], report: Callable[[Taken], None]) -> None:

@@ -17,6 +17,9 @@ from wayra.weights.sources.resolve import resolve
 
 MOST_CACHED = 0.05
 """Of the prompts' tokens: a stage whose prompts were cached did not read what its load says."""
+LEAST_PROMPT = 32
+MOST_BESIDE = 1.1
+"""Requests under way on average, up to which a prompt is read with hardly anything beside it."""
 
 
 def setup_of(run: Run, settings: Settings, stated: Setup) -> Setup:
@@ -50,14 +53,22 @@ def _check_machine(run: Run) -> None:
 
 
 def loads_of(run: Run) -> list[tuple[Load, float]]:
-    """Load and seconds a token of each stage that has them. Raises InvalidParameter when none has."""
-    found = [item for stage in _stages(run) if (item := _load_of(stage)) is not None]
+    """Load and seconds a token of each stage that has them."""
+    return [item for stage in _stages(run) if (item := _load_of(stage)) is not None]
+
+
+def prompts_of(run: Run) -> list[tuple[int, float]]:
+    """Tokens and seconds to the first token of each request of the stages whose requests came one after the other."""
+    return [item for stage in _stages(run) for item in _prompts_of(stage)]
+
+
+def check_useful(run: Run, found: Sequence[object]) -> None:
+    """Raises InvalidParameter when a run gave nothing to calibrate with."""
     if not found:
         raise InvalidParameter(
             f"run {run.id} has no stage with times between tokens of answers whose prompts were read; "
             "measure one with wayra bench MODEL --concurrency 1,2,4,8"
         )
-    return found
 
 
 def _stages(run: Run) -> Iterator[Sequence[RequestRecord]]:
@@ -67,6 +78,17 @@ def _stages(run: Run) -> Iterator[Sequence[RequestRecord]]:
         if not record.is_warmup:
             stages.setdefault(record.stage, []).append(record)
     yield from stages.values()
+
+
+def _prompts_of(records: Sequence[RequestRecord]) -> Iterator[tuple[int, float]]:
+    span = span_s(records)
+    if span <= 0 or sum(record.ended_s - record.sent_s for record in records) > MOST_BESIDE * span:
+        return
+    for record in records:
+        times = times_of(record)
+        # A few tokens take a step, which is in the fit already.
+        if times is not None and (record.prompt_tokens or 0) >= LEAST_PROMPT and not record.cached_tokens:
+            yield record.prompt_tokens or 0, times.ttft_s
 
 
 def _load_of(records: Sequence[RequestRecord]) -> tuple[Load, float] | None:

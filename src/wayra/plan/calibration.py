@@ -13,8 +13,10 @@ from wayra.plan.roofline import LINK_SHARE, Constants, Terms
 
 START = Constants(0.7, 0.5, 1e-5, 1e-5, 1e-5)
 # A CPU reads the KV cache after the weights; see roofline.py.
-START_ON_CPU = replace(START, kv_share=0.6)
+START_ON_CPU = replace(START, kv_share=0.6, rows_share=0.6, attention_share=0.6)
 MIN_RUNS = 8
+LEAST_LENGTHS = 4
+"""Longest by shortest prompt."""
 COVERAGE = 0.9
 _STEPS = 1500
 _SMALLEST_S = 1e-12
@@ -42,9 +44,7 @@ class Observation:
 
 def predict(observations: Sequence[Observation], constants: Constants) -> Array:
     """Seconds of each observation under these constants."""
-    columns = _columns(observations)
-    of_prompts = [item.is_prompt for item in observations]
-    return np.where(of_prompts, _seconds(columns, constants.of_prompts()), _seconds(columns, constants))
+    return _seconds(_columns(observations), constants)
 
 
 def fit_constants(observations: Sequence[Observation], *, source: str = "", folds: int = 5) -> Constants:
@@ -53,7 +53,8 @@ def fit_constants(observations: Sequence[Observation], *, source: str = "", fold
     The interval is of the errors each group shows when the fit has not seen it: the quantile of their scatter around
     the group's median, corrected for a finite sample, and beyond it the largest median of any group, for new hardware
     (or a new model) has a shift of its own. Where there is one group, that of `folds` parts of its runs, without shift.
-    Times of steps give all constants but those of prompts, for which fewer than MIN_RUNS prompts leave what is shipped.
+    Times of steps give all constants but those of prompts, for which prompts fewer than MIN_RUNS, or of like lengths,
+    leave what is shipped.
     Raises: InvalidParameter with fewer than MIN_RUNS times of steps, or with several kinds of hardware.
     """
     kinds = sorted({item.kind for item in observations})
@@ -63,48 +64,59 @@ def fit_constants(observations: Sequence[Observation], *, source: str = "", fold
     if len(steps) < MIN_RUNS:
         raise InvalidParameter(f"{len(steps)} runs to calibrate with; expected {MIN_RUNS} or more")
     kind = kinds[0]
-    start = START_ON_CPU if kind == "cpu" else START
-    best, low, high = _fitted(steps, folds, Coded(_encode(start), _decode))
+    prompts = [item for item in observations if item.is_prompt]
+    if kind != "cpu" or len(prompts) < MIN_RUNS or not _of_several_lengths(prompts):
+        prompts = []
+    start = replace(START_ON_CPU if kind == "cpu" else START, source=source, kind=kind)
+    if not prompts:
+        start = _with_shipped_prompts(start)
+    best, errors, groups = _fitted([*steps, *prompts], folds, start)
     if not any(item.terms.sums for item in steps):
         # No run shares a model over cards, so any value fits.
         best = replace(best, sum_s=default_constants(kind).sum_s if kind else 0.0)
-    best = replace(best, low=low, high=high, source=source, kind=kind)
-    prompts = [item for item in observations if item.is_prompt]
-    if kind != "cpu" or len(prompts) < MIN_RUNS:
-        return _with_shipped_prompts(best) if kind else best
-    of_prompts = Coded(np.zeros(2), lambda coded: _decode_prompts(coded, best))
-    best, low, high = _fitted(prompts, folds, of_prompts)
+    low, high = _factors(errors[: len(steps)], groups[: len(steps)])
+    best = replace(best, low=low, high=high)
+    if not prompts:
+        return best
+    low, high = _factors(errors[len(steps) :], groups[len(steps) :])
     return replace(best, prompt_low=low, prompt_high=high)
 
 
+def _of_several_lengths(prompts: Sequence[Observation]) -> bool:
+    """Whether products and attention can be told apart: the share of attention grows with the length."""
+    ratios = [item.terms.attention_s / item.terms.compute_s for item in prompts]
+    return max(ratios) >= LEAST_LENGTHS * min(ratios)
+
+
 def _with_shipped_prompts(found: Constants) -> Constants:
+    if not found.kind:
+        return found
     shipped = default_constants(found.kind)
     known = {name: getattr(shipped, name) for name in OF_PROMPTS}
     if not any(known.values()):
-        return found
+        return replace(found, attention_share=0.0)
     return replace(found, **known, source=f"{found.source}; those of prompts as shipped, {shipped.source}")
 
 
-@dataclass(frozen=True, slots=True)
-class Coded:
-    """Where a search begins, and the constants that coded numbers stand for: every coded value is a possible one."""
-
-    start: Array
-    decode: Callable[[Array], Constants]
-
-
-def _fitted(observations: Sequence[Observation], folds: int, coded: Coded) -> tuple[Constants, float, float]:
-    """The constants, and the factors of the interval."""
+def _fitted(
+    observations: Sequence[Observation], folds: int, start: Constants
+) -> tuple[Constants, Array, NDArray[np.int64]]:
+    """The constants; the log errors that each group (or part of the one there is) shows out of the fit; the groups."""
     times = np.array([item.seconds for item in observations])
     parts = _folds(observations, folds)
     errors = np.empty(len(times))
     for part in np.unique(parts):
         held = parts == part
-        found = _minimise([item for item, out in zip(observations, held, strict=True) if not out], coded)
+        found = _minimise([item for item, out in zip(observations, held, strict=True) if not out], start)
         left = [item for item, out in zip(observations, held, strict=True) if out]
         errors[held] = np.log(times[held] / predict(left, found))
-    low, high = interval_of(errors, parts) if len({item.group for item in observations}) > 1 else _quantiles(errors)
-    return _minimise(observations, coded), math.exp(min(low, 0.0)), math.exp(max(high, 0.0))
+    several = len({item.group for item in observations}) > 1
+    return _minimise(observations, start), errors, parts if several else np.zeros_like(parts)
+
+
+def _factors(errors: Array, groups: NDArray[np.int64]) -> tuple[float, float]:
+    low, high = interval_of(errors, groups) if len(np.unique(groups)) > 1 else _quantiles(errors)
+    return math.exp(min(low, 0.0)), math.exp(max(high, 0.0))
 
 
 def interval_of(errors: Array, groups: NDArray[np.int64]) -> tuple[float, float]:
@@ -136,23 +148,24 @@ def _columns(observations: Sequence[Observation]) -> Array:
 
 
 def _seconds(columns: Array, constants: Constants) -> Array:
-    weights, kv, compute, prefill, link, layers, sums, sequences, attention = columns
+    weights, kv, compute, prefill, link, layers, sums, sequences, attention, rows = columns
     beside = 0.0 if constants.kv_share else kv
     step = np.maximum((weights + beside) / constants.bandwidth_share, compute / constants.compute_share)
     if constants.kv_share:
         step = step + kv / constants.kv_share
-    prompts = prefill / (constants.prompt_share or constants.compute_share)
-    prompts = prompts + attention / (constants.attention_share or constants.compute_share)
-    other = prompts + link / LINK_SHARE
+    prompts = prefill / constants.compute_share + attention / (constants.attention_share or constants.compute_share)
+    other = prompts + link / LINK_SHARE + (rows / constants.rows_share if constants.rows_share else 0.0)
     return step + other + layers * constants.layer_s + sums * constants.sum_s + sequences * constants.sequence_s
 
 
-def _encode(constants: Constants) -> Array:
+_SHARES = ("bandwidth_share", "compute_share", "kv_share", "rows_share", "attention_share")
+_TIMES = ("layer_s", "sum_s", "sequence_s")
+
+
+def _encode(constants: Constants, shares: Sequence[str]) -> Array:
     """Shares through a logit, times through a logarithm: every coded value is a possible one."""
-    times = (constants.layer_s, constants.sum_s, constants.sequence_s)
-    apart = [_logit(constants.kv_share)] if constants.kv_share else []
-    shares = [_logit(constants.bandwidth_share), _logit(constants.compute_share)]
-    return np.array([*shares, *(math.log(max(v, _SMALLEST_S)) for v in times), *apart])
+    coded = [_logit(getattr(constants, name)) for name in shares]
+    return np.array([*coded, *(math.log(max(getattr(constants, name), _SMALLEST_S)) for name in _TIMES)])
 
 
 def _logit(share: float) -> float:
@@ -160,28 +173,21 @@ def _logit(share: float) -> float:
     return math.log(inside / (1 - inside))
 
 
-def _decode(coded: Array) -> Constants:
+def _decode(coded: Array, shares: Sequence[str], start: Constants) -> Constants:
     clipped = np.clip(coded, -27.0, 27.0)
-    bandwidth, compute, *apart = (1 / (1 + np.exp(-clipped[[0, 1, *range(5, len(coded))]]))).tolist()
-    layer_s, sum_s, sequence_s = np.exp(clipped[2:5]).tolist()
-    return Constants(bandwidth, compute, layer_s, sum_s, sequence_s, kv_share=apart[0] if apart else 0.0)
+    found = (1 / (1 + np.exp(-clipped[: len(shares)]))).tolist() + np.exp(clipped[len(shares) :]).tolist()
+    return replace(start, **dict(zip((*shares, *_TIMES), found, strict=True)))
 
 
-def _decode_prompts(coded: Array, steps: Constants) -> Constants:
-    products, attention = (1 / (1 + np.exp(-np.clip(coded, -27.0, 27.0)))).tolist()
-    return replace(steps, prompt_share=products, attention_share=attention)
-
-
-def _minimise(observations: Sequence[Observation], coded: Coded) -> Constants:
+def _minimise(observations: Sequence[Observation], start: Constants) -> Constants:
     columns, times = _columns(observations), np.array([item.seconds for item in observations])
-    of_prompts = observations[0].is_prompt
+    with_attention = any(item.is_prompt for item in observations)
+    shares = [name for name in _SHARES if getattr(start, name) > 0 and (with_attention or name != "attention_share")]
 
-    def loss(at: Array) -> float:
-        constants = coded.decode(at)
-        seconds = _seconds(columns, constants.of_prompts() if of_prompts else constants)
-        return float(np.mean(np.abs(np.log(seconds / times))))
+    def loss(coded: Array) -> float:
+        return float(np.mean(np.abs(np.log(_seconds(columns, _decode(coded, shares, start)) / times))))
 
-    return coded.decode(least_of(loss, coded.start))
+    return _decode(least_of(loss, _encode(start, shares)), shares, start)
 
 
 def least_of(loss: Callable[[Array], float], start: Array) -> Array:

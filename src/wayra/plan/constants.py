@@ -14,11 +14,11 @@ from wayra.plan.hardware import KINDS
 from wayra.plan.roofline import Constants
 
 SHARES = ("bandwidth_share", "compute_share")
-KV_SHARE = "kv_share"
-OPTIONAL_SHARES = (KV_SHARE, "prompt_share", "attention_share", "wait_share")
+OF_STEPS = ("kv_share", "rows_share")
+OPTIONAL_SHARES = (*OF_STEPS, "attention_share", "wait_share")
 OPTIONAL_INTERVALS = {"prompts": ("prompt_low", "prompt_high"), "first tokens": ("first_low", "first_high")}
 OPTIONAL = (*OPTIONAL_SHARES, "first_token_s", *(name for ends in OPTIONAL_INTERVALS.values() for name in ends))
-OF_PROMPTS = tuple(name for name in OPTIONAL if name != KV_SHARE)
+OF_PROMPTS = tuple(name for name in OPTIONAL if name not in OF_STEPS)
 TIMES = ("layer_s", "sum_s", "sequence_s")
 MAX_FILE_BYTES = 1 << 20
 

@@ -12,7 +12,7 @@ from wayra.plan.files import read_text
 from wayra.plan.gguf_header import sized_by_header
 from wayra.plan.images import image_encoder, image_layers
 from wayra.plan.models import Architecture, Experts, architecture, from_spec
-from wayra.plan.stored import Stored
+from wayra.plan.stored import Stored, product_work
 from wayra.weights.loader import load_weights, model_spec, open_checkpoint
 from wayra.weights.tensors import ModelWeights
 
@@ -110,12 +110,17 @@ def _weights_file(path: Path) -> Described:
 def _stored_in(weights: ModelWeights, model: Architecture, where: str) -> Stored:
     """Mean bits of a file's own tensors, so that the planner's formula gives their exact bytes."""
     tables = linear = 0
+    work = 0.0
     for slot, weight in weights.matrices.items():
         size = sum(part.tensor.data.nbytes for part in weight.parts)
         if slot in ("embed", "head"):
             tables += size
         else:
             linear += size
+            work += sum(
+                part.tensor.data.nbytes * 8 / part.tensor.fmt.bits_per_weight * product_work(part.tensor.fmt.name)
+                for part in weight.parts
+            )
     small = sum(vector.nbytes for vector in weights.vectors.values())
     quantised = any(part.tensor.fmt.is_quantised for weight in weights.matrices.values() for part in weight.parts)
     return Stored(
@@ -125,6 +130,7 @@ def _stored_in(weights: ModelWeights, model: Architecture, where: str) -> Stored
         small * 8 / model.small,
         "int8" if quantised else "bf16",
         f"mean over the tensors of {where}",
+        work / model.linear,
     )
 
 

@@ -2,17 +2,21 @@
 
 One form for every engine and machine:
 
-    decode step = max(bytes / (bandwidth * bandwidth_share), operations / (peak * compute_share))
+    decode step = max(bytes / (bandwidth * bandwidth_share), operations * work / (peak * compute_share))
                   + layers * layer_s + sums * sum_s + bytes summed / (link * LINK_SHARE) + batch * sequence_s
 
 Where a kv_share was fitted, the bytes above are those of the weights, and the KV cache is read after them at its own
 share of the bandwidth: on a CPU nothing overlaps the attention, and its short stretches do not stream as weights do.
+There, work is what this engine's multipliers do for a product and for the scales of its format (elsewhere 1), the head
+takes two products, and what lies between the products comes after them, rows of values at a share of the bandwidth:
+
+    + values * 8 bytes / (bandwidth * rows_share)
 
 Reading a prompt takes the same form. On a CPU it is read in steps of 512 tokens, and its attention comes apart, in the
 16-bit type of the KV cache:
 
-    prompt = max(steps * bytes / (bandwidth * bandwidth_share), operations / (peak * prompt_share))
-             + operations of attention / (16-bit peak * attention_share) + steps * layers * layer_s + sequence_s
+    prompt = max(steps * bytes / (bandwidth * bandwidth_share), operations * work / (peak * compute_share))
+             + operations of attention / (16-bit peak * attention_share) + steps * layers * layer_s + sequence_s + rows
 
 A server under a steady number of requests reads one prompt for each answer that ends: between two tokens of one stream
 it spends (batch - 1) / output_len of a prefill besides the step. That is what time per output token measures.
@@ -30,6 +34,10 @@ from wayra.plan.stored import Stored
 LINK_SHARE = 0.7
 SUMS_PER_LAYER = 2
 ACTIVATION_BYTES = 2
+VALUE_BYTES_ON_CPU = 8
+"""Written and read as a float."""
+HEAD_PRODUCTS_ON_CPU = 2
+"""Its input is rounded to 15 bits, or not at all."""
 MAX_BATCH = 1 << 16
 MOST_WAITING = 64
 """Requests at once up to which times to first token were compared with measured ones."""
@@ -73,7 +81,8 @@ class Terms:
     """What the constants multiply. Seconds at the limits of the hardware, counts for the rest.
 
     weights_s, kv_s, compute_s: of a decode step, or of reading a prompt. prefill_s: operations of the prefills that
-    fall on one step. attention_s: of prompts, on a CPU. link_s: of the sums over cards. The others are counts.
+    fall on one step. attention_s, rows_s: of prompts, and between products, on a CPU. link_s: of the sums over cards.
+    The others are counts.
     """
 
     weights_s: float
@@ -85,6 +94,7 @@ class Terms:
     sums: float
     sequences: float
     attention_s: float = 0.0
+    rows_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +102,8 @@ class Constants:
     """Five numbers fitted to runs of one class of engine and hardware. Shares lie in (0, 1], times are seconds.
 
     kv_share: a sixth, of the bandwidth, where the KV cache is read after the weights; 0 where with them.
-    prompt_share, attention_share: of the peaks, in the products and in the attention of prompts; 0 where all operations
-    reach compute_share.
+    attention_share: of the 16-bit peak, in the attention of prompts; 0 where all operations reach compute_share.
+    rows_share: of the bandwidth, at which values pass between products; 0 where that is in the other constants.
     low, high: factors around a prediction that hold nine of ten runs on hardware left out of the fit.
     prompt_low, prompt_high: the same around the time of reading a prompt; 0 where nothing measured says so.
     first_token_s, wait_share: of a server, what a request takes besides, and the share of the other prompts that are
@@ -111,8 +121,8 @@ class Constants:
     source: str = ""
     kind: str = ""
     kv_share: float = 0.0
-    prompt_share: float = 0.0
     attention_share: float = 0.0
+    rows_share: float = 0.0
     prompt_low: float = 0.0
     prompt_high: float = 0.0
     first_token_s: float = 0.0
@@ -131,9 +141,8 @@ class Constants:
         return (low, high) if high else None
 
     def of_prompts(self) -> "Constants":
-        """Those that reading a prompt takes the place of a step with. low and high are 0 where they are not known."""
-        share = self.prompt_share or self.compute_share
-        return replace(self, compute_share=share, low=self.prompt_low, high=self.prompt_high)
+        """The same with the interval of prompts, 0 to 0 where none is known."""
+        return replace(self, low=self.prompt_low, high=self.prompt_high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,14 +200,24 @@ def attention_flops(model: Architecture, tokens: float) -> float:
     return 4 * model.num_layers * model.num_heads * model.head_dim * attended(model, tokens)
 
 
-def product_flops(model: Architecture, tokens: float) -> float:
-    """Operations of a prompt's projections, and of the head for its last token."""
-    return 2 * model.active_linear * tokens + 2 * model.embedding
+def product_flops(model: Architecture, tokens: float, rows: float, *, on_cpu: bool) -> float:
+    """Operations of the projections of so many tokens, and of the head for so many rows."""
+    return 2 * model.active_linear * tokens + 2 * model.embedding * rows * (HEAD_PRODUCTS_ON_CPU if on_cpu else 1)
 
 
 def prefill_flops(model: Architecture, tokens: float) -> float:
     """Operations of reading a prompt."""
-    return product_flops(model, tokens) + attention_flops(model, tokens)
+    return product_flops(model, tokens, 1, on_cpu=False) + attention_flops(model, tokens)
+
+
+def values_between(model: Architecture, tokens: float) -> float:
+    """Values that this engine writes and reads between the products of so many tokens.
+
+    A layer's norms have the residual, the normalised row and the sum to be added twice; queries, keys and values are
+    there before the rotation and after, the queries' results once; gate, up and their product once each.
+    """
+    q, kv = model.num_heads * model.head_dim, model.num_kv_heads * model.head_dim
+    return tokens * model.num_layers * (6 * model.hidden_size + 3 * q + 4 * kv + 3 * model.ffn_size)
 
 
 def decode_terms(deployment: Deployment, load: Load, *, interleaved: bool = True) -> Terms:
@@ -210,8 +229,12 @@ def decode_terms(deployment: Deployment, load: Load, *, interleaved: bool = True
         return terms_of(work, deployment)
     both = replace(work, link_bytes=_link_bytes(deployment, batch + prefills * load.input_len))
     read = terms_of(prefill_work(deployment, load.input_len), deployment)
+    terms = terms_of(both, deployment)
     return replace(
-        terms_of(both, deployment), prefill_s=prefills * read.compute_s, attention_s=prefills * read.attention_s
+        terms,
+        prefill_s=prefills * read.compute_s,
+        attention_s=prefills * read.attention_s,
+        rows_s=terms.rows_s + prefills * read.rows_s,
     )
 
 
@@ -219,7 +242,7 @@ def decode_terms(deployment: Deployment, load: Load, *, interleaved: bool = True
 class Work:
     """What a step reads, computes and sends, of all cards together. attention: operations apart from the others.
 
-    steps: of the engine, each of which passes every layer.
+    steps: of the engine, each of which passes every layer. values: between products, on a CPU.
     """
 
     weight_bytes: float
@@ -229,17 +252,19 @@ class Work:
     sequences: float
     attention: float = 0.0
     steps: float = 1.0
+    values: float = 0.0
 
 
 def step_work(deployment: Deployment, batch: float, context: float) -> Work:
     """A step of decoding by itself: `batch` sequences, for which there is room, of so many tokens each."""
-    model = deployment.model
+    model, on_cpu = deployment.model, deployment.hardware.kind == "cpu"
     return Work(
         weight_bytes=weight_bytes_read(model, deployment.stored, batch),
         kv_bytes=batch * kv_bytes(deployment, context),
-        operations=2 * (model.active_linear + model.embedding) * batch,
+        operations=product_flops(model, batch, batch, on_cpu=on_cpu),
         link_bytes=_link_bytes(deployment, batch),
         sequences=batch,
+        values=values_between(model, batch) if on_cpu else 0.0,
     )
 
 
@@ -252,11 +277,12 @@ def prefill_work(deployment: Deployment, tokens: float) -> Work:
     return Work(
         weight_bytes=weight_bytes_read(model, stored, tokens / steps) + again,
         kv_bytes=0.0,
-        operations=product_flops(model, tokens) if on_cpu else prefill_flops(model, tokens),
+        operations=product_flops(model, tokens, 1, on_cpu=True) if on_cpu else prefill_flops(model, tokens),
         link_bytes=_link_bytes(deployment, tokens),
         sequences=1,
         attention=attention_flops(model, tokens) if on_cpu else 0.0,
         steps=steps,
+        values=values_between(model, tokens) if on_cpu else 0.0,
     )
 
 
@@ -266,13 +292,14 @@ def terms_of(work: Work, deployment: Deployment) -> Terms:
     return Terms(
         weights_s=work.weight_bytes / (gpus * hardware.bytes_per_s),
         kv_s=work.kv_bytes / (gpus * hardware.bytes_per_s),
-        compute_s=work.operations / _peak(deployment),
+        compute_s=work.operations * product_work(deployment) / _peak(deployment),
         prefill_s=0.0,
         link_s=work.link_bytes / hardware.link_bytes_per_s if gpus > 1 else 0.0,
         layers=work.steps * model.num_layers,
         sums=SUMS_PER_LAYER * model.num_layers if gpus > 1 else 0,
         sequences=work.sequences,
         attention_s=work.attention / (gpus * hardware.peak("bf16")),
+        rows_s=work.values * VALUE_BYTES_ON_CPU / hardware.bytes_per_s,
     )
 
 
@@ -283,6 +310,11 @@ def prefill_terms(deployment: Deployment, tokens: float) -> Terms:
 
 def _peak(deployment: Deployment) -> float:
     return deployment.gpus * deployment.hardware.peak(deployment.stored.maths)
+
+
+def product_work(deployment: Deployment) -> float:
+    """What this engine does for a product; how others multiply what formats store is not known here."""
+    return deployment.stored.product_work if deployment.hardware.kind == "cpu" else 1.0
 
 
 def _link_bytes(deployment: Deployment, tokens: float) -> float:
@@ -302,8 +334,9 @@ def speed(terms: Terms, constants: Constants) -> Speed:
     memory_s = (terms.weights_s + beside_s) / constants.bandwidth_share
     compute_s = terms.compute_s / constants.compute_share
     parts: list[tuple[str, float]] = [
-        ("prefills of other requests", terms.prefill_s / (constants.prompt_share or constants.compute_share)),
+        ("prefills of other requests", terms.prefill_s / constants.compute_share),
         ("attention of prompts", terms.attention_s / (constants.attention_share or constants.compute_share)),
+        ("rows between products", terms.rows_s / constants.rows_share if constants.rows_share else 0.0),
         ("the link between cards", terms.link_s / LINK_SHARE + terms.sums * constants.sum_s),
         ("fixed time a layer", terms.layers * constants.layer_s),
         ("work for each sequence", terms.sequences * constants.sequence_s),

@@ -5,7 +5,7 @@ kind of hardware; `speed_risk` says to which, and how far they were off. Runs of
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import MappingProxyType
@@ -27,6 +27,7 @@ FIXED = " + layers * layer_s + link_s / link_share + sums * sum_s + sequences * 
 SECONDS = "max((weights_s + kv_s) / bandwidth_share, compute_s / compute_share)" + FIXED
 SECONDS_KV_APART = "max(weights_s / bandwidth_share, compute_s / compute_share) + kv_s / kv_share" + FIXED
 ATTENTION = " + attention_s / attention_share"
+ROWS = " + rows_s / rows_share"
 LATENCY = "output_tok * step_s + batch * prefill_s"
 TTFT = "2 * prefill_s + step_s"
 TTFT_FITTED = "first_token_s + (1 + wait_share * batch) * prefill_s + step_s"
@@ -175,18 +176,14 @@ def _at_limits(machine: Machine, work: roofline.Work) -> tuple[Quantity, ...]:
     peak = given("peak_per_s", card.peak(fmt.maths), "1/s", sheet, note=f"operations in {fmt.maths}")
     weights = given("weights_read", work.weight_bytes, "B", f"{shape.title} in {fmt.name}, head included")
     kept = given("kv_read", work.kv_bytes, "B", "of all sequences")
-    said = "two a weight and token" if work.attention else "two a weight and token, attention in prompts"
-    operations = given("operations", work.operations, "", said)
     found = (
         derived("weights_s", "s", "weights_read / (gpus * bytes_per_s)", weights, gpus, bandwidth),
         derived("kv_s", "s", "kv_read / (gpus * bytes_per_s)", kept, gpus, bandwidth),
-        derived("compute_s", "s", "operations / (gpus * peak_per_s)", operations, gpus, peak),
     )
-    if work.attention:
-        said = "four a value of a head, for each token and each one before it"
-        pairs = given("attention_operations", work.attention, "", said)
-        floats = given("float_peak_per_s", card.peak("bf16"), "1/s", sheet, note="operations in bf16")
-        found += (derived("attention_s", "s", "attention_operations / (gpus * float_peak_per_s)", pairs, gpus, floats),)
+    if card.kind == "cpu":
+        return *found, *_on_cpu(machine, work, peak, bandwidth)
+    operations = given("operations", work.operations, "", "two a weight and token, attention in prompts")
+    found += (derived("compute_s", "s", "operations / (gpus * peak_per_s)", operations, gpus, peak),)
     if machine.gpus == 1:
         return found
     sent = given("link_bytes", work.link_bytes, "B", "sums over the cards, as a ring sends them")
@@ -194,9 +191,43 @@ def _at_limits(machine: Machine, work: roofline.Work) -> tuple[Quantity, ...]:
     return *found, derived("link_s", "s", "link_bytes / link_bytes_per_s", sent, link)
 
 
+def _on_cpu(machine: Machine, work: roofline.Work, peak: Quantity, bandwidth: Quantity) -> Iterator[Quantity]:
+    """The same of this engine's products, and of what lies between them."""
+    card = machine.card
+    factor = roofline.product_work(machine.deployment())
+    yield derived(
+        "compute_s",
+        "s",
+        "operations * product_work / peak_per_s",
+        given("operations", work.operations, "", "two a weight and token; the head's rows twice, in 15 bits"),
+        given("product_work", factor, "", f"a product in {machine.fmt.name} with its scales, by the product alone"),
+        peak,
+    )
+    yield derived(
+        "rows_s",
+        "s",
+        "values * value_bytes / bytes_per_s",
+        given("values", work.values, "", "between products: norms, rotations, activations"),
+        given("value_bytes", roofline.VALUE_BYTES_ON_CPU, "B", "written and read as a float"),
+        bandwidth,
+    )
+    if work.attention:
+        said = "four a value of a head, for each token and each one before it"
+        yield derived(
+            "attention_s",
+            "s",
+            "attention_operations / float_peak_per_s",
+            given("attention_operations", work.attention, "", said),
+            given(
+                "float_peak_per_s", card.peak("bf16"), "1/s", f"{card.title}: {card.source}, {card.as_of}", note="bf16"
+            ),
+        )
+
+
 def _seconds_formula(terms: roofline.Terms, constants: roofline.Constants) -> str:
     formula = SECONDS_KV_APART if constants.kv_share else SECONDS
-    return formula + ATTENTION if terms.attention_s else formula
+    formula += ATTENTION if terms.attention_s else ""
+    return formula + ROWS if terms.rows_s and constants.rows_share else formula
 
 
 def _values(terms: roofline.Terms, constants: roofline.Constants) -> dict[str, float]:
@@ -205,6 +236,8 @@ def _values(terms: roofline.Terms, constants: roofline.Constants) -> dict[str, f
     if terms.attention_s:
         share = constants.attention_share or constants.compute_share
         apart |= {"attention_s": terms.attention_s, "attention_share": share}
+    if terms.rows_s and constants.rows_share:
+        apart |= {"rows_s": terms.rows_s, "rows_share": constants.rows_share}
     return apart | {
         "weights_s": terms.weights_s,
         "kv_s": terms.kv_s,

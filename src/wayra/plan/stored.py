@@ -15,7 +15,8 @@ class Stored:
 
     linear_bits: a weight of the projections and experts, scales included. table_bits: of embedding and head.
     small_bits: of norms, biases and routers. maths: the units the products run in ("bf16", "fp8", "int8", "fp4").
-    note: what the bits are made of.
+    note: what the bits are made of. product_work: in this engine, what the multipliers do for a product and for the
+    scales of its group, by the product alone.
     """
 
     name: str
@@ -24,32 +25,59 @@ class Stored:
     small_bits: float
     maths: str
     note: str
+    product_work: float = 1.0
 
 
-def _gpu(name: str, bits: float, maths: str, note: str) -> Stored:
-    return Stored(name, bits, 16, 16, maths, f"{note}; embedding, head and norms 16 bit")
+# Of 32 products with 512-bit instructions (docs/kernels.md): 8 of bytes, each as long as a multiplication of floats. A
+# group's sum takes two of those, a minimum another; halves of a group with scales of their own take two of integers
+# besides, with minima of their own two more. Words of 16 bits take 16 and the sum's two, floats 32.
+_INT8_WORK: Mapping[str, float] = MappingProxyType(
+    {
+        **dict.fromkeys(("Q4_0", "Q5_0", "Q8_0"), 10 / 8),
+        **dict.fromkeys(("Q4_1", "Q5_1", "Q4_K", "Q5_K"), 11 / 8),
+        **dict.fromkeys(("Q3_K", "Q6_K"), 12 / 8),
+        "Q2_K": 14 / 8,
+    }
+)
+_FLOAT_WORK: Mapping[str, float] = MappingProxyType({"F16": 18 / 16, "F32": 32 / 16})
+
+
+def product_work(fmt: str) -> float:
+    """`Stored.product_work` of a format of GGUF files; 1 for what is multiplied as it is."""
+    return _INT8_WORK.get(fmt) or _FLOAT_WORK.get(fmt, 1.0)
+
+
+def _gpu(name: str, bits: float, maths: str, note: str, work: float = 1.0) -> Stored:
+    return Stored(name, bits, 16, 16, maths, f"{note}; embedding, head and norms 16 bit", work)
 
 
 def _gguf(name: str) -> Stored:
     fmt = BY_NAME[name.upper()]
     bits = fmt.bits_per_weight
     note = f"blocks of {fmt.block_len} weights in {fmt.block_bytes} bytes; norms 32 bit"
-    return Stored(name, bits, bits, 32, "int8" if fmt.is_quantised else "bf16", note)
+    return Stored(name, bits, bits, 32, "int8" if fmt.is_quantised else "bf16", note, product_work(fmt.name))
 
 
 # The "M" mix raises the head and half of the value and down projections to Q6_K. Their shares differ between shapes,
 # so files differ from these bits by about two percent.
 _Q4_K_M = Stored(
-    "q4_k_m", 4.83, 5.53, 32, "int8", "Q4_K, with Q6_K for the head and half of value and down projections"
+    "q4_k_m",
+    4.83,
+    5.53,
+    32,
+    "int8",
+    "Q4_K, with Q6_K for the head and half of value and down projections",
+    # Bits between those of Q4_K and of Q6_K say how much is of which.
+    (11 + (4.83 - 4.5) / (6.5625 - 4.5)) / 8,
 )
 
 FORMATS: Mapping[str, Stored] = MappingProxyType(
     {
         row.name: row
         for row in (
-            Stored("fp32", 32, 32, 32, "bf16", "4 bytes a weight"),
+            Stored("fp32", 32, 32, 32, "bf16", "4 bytes a weight", product_work("F32")),
             _gpu("bf16", 16, "bf16", "2 bytes a weight"),
-            _gpu("fp16", 16, "bf16", "2 bytes a weight"),
+            _gpu("fp16", 16, "bf16", "2 bytes a weight", product_work("F16")),
             _gpu("fp8", 8, "fp8", "1 byte a weight, one scale a tensor or row"),
             _gpu("int8", 8, "int8", "1 byte a weight, one scale a row"),
             _gpu("awq-int4", 4 + 16 / 128 + 4 / 128, "bf16", "4 bit, a 16-bit scale and a 4-bit zero a group of 128"),

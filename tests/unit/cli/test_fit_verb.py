@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from wayra.cli.main import main
+from wayra.plan.constants import default_constants
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -36,6 +37,32 @@ def test_a_short_name_on_this_machine_is_weighed_as_it_would_be_pulled(call: Cal
     code, out, _ = call("llama3.2:1b", "--cpu", "--context", "2k", "--json")
     assert code == 0
     assert json.loads(out)["format"] == "q4_k_m"
+
+
+def test_on_a_card_a_prompts_time_says_that_nothing_measured_stands_behind_it(call: Call):
+    code, out, _ = call("llama3.1:8b", "--gpu", "h100", "--batch", "8", "--json")
+    assert code == 0
+    speeds = json.loads(out)["speed"]
+    assert {name: row["validated"] for name, row in speeds.items()} == {
+        "decode_step": True, "prefill": False, "first_token": True,
+    }  # fmt: skip
+    assert (speeds["prefill"]["low"], speeds["prefill"]["high"]) == (None, None)
+    assert speeds["first_token"]["low"] < speeds["first_token"]["seconds"] < speeds["first_token"]["high"]
+    code, out, _ = call("llama3.1:8b", "--gpu", "h100", "--batch", "65", "--context", "2k")
+    assert code == 0
+    assert out.count("not validated") == 2
+
+
+def test_on_this_machine_a_prompts_time_has_the_interval_of_measured_ones(call: Call, smollm2_path: Path):
+    code, out, _ = call(str(smollm2_path), "--cpu", "--context", "2k", "--json")
+    assert code == 0
+    speeds = json.loads(out)["speed"]
+    assert list(speeds) == ["decode_step", "prefill"]
+    prefill, shipped = speeds["prefill"], default_constants("cpu")
+    assert prefill["low"] == pytest.approx(prefill["seconds"] * shipped.prompt_low)
+    assert prefill["high"] == pytest.approx(prefill["seconds"] * shipped.prompt_high)
+    assert prefill["bounded_by"] == "arithmetic"
+    assert prefill["shares"]["attention of prompts"] > prefill["shares"]["fixed time a layer"]
 
 
 def test_a_file_is_weighed_as_stored(call: Call, smollm2_path: Path, tmp_path: Path):

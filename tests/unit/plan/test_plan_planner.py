@@ -18,6 +18,7 @@ from wayra.plan.models import architecture
 from wayra.plan.options import Option
 from wayra.plan.planner import Plan, make_plan
 from wayra.plan.prices.table import shipped_prices, stated_rent
+from wayra.plan.quantity import explain
 from wayra.plan.stored import stored_as
 from wayra.plan.workload import FineTuning, Route, Workload, scenario
 
@@ -366,6 +367,40 @@ class TestServing:
         assert default_constants("gpu").source in serving.speed_risk(shipped)
         on_cpu = replace(shipped, card=hardware("server-zen4"), fmt=stored_as("q8_0"))
         assert on_cpu.constants() == default_constants("cpu")
+
+    def test_a_prompt_on_a_cpu_is_explained_by_the_rooflines_sum(self):
+        machine = serving.Machine(architecture("llama-3.2-1b"), hardware("desktop-ddr5"), 1, stored_as("q4_k"))
+        shown, constants = serving.prefill_s(machine, 3000), machine.constants()
+        found = roofline.speed(roofline.prefill_terms(machine.deployment(), 3000), constants.of_prompts())
+        assert shown.value == pytest.approx(found.seconds)
+        assert (shown.low, shown.high) == (pytest.approx(found.low), pytest.approx(found.high))
+        text = "\n".join(explain(shown))
+        for part in ("attention_s / attention_share", "rows_s / rows_share", "product_work = 1.375", "layers = 96"):
+            assert part in text
+        step = serving.step_s(machine, 4, 3000)
+        ttft = serving.load_at(machine, Traffic(3000, 100, 1), 4).ttft_s
+        assert ttft.high == pytest.approx(2 * shown.high + serving.step_s(machine, 4, 3050).high)
+        assert step.value < shown.value
+
+    def test_first_tokens_on_cards_are_those_of_the_roofline_and_validated_up_to_64_at_once(self):
+        machine = replace(self.ONE, calibrated=None)
+        traffic = Traffic(1000, 100, 1)
+        constants = machine.constants()
+        for batch in (8, 64, 128):
+            load = serving.load_at(machine, traffic, batch)
+            step = roofline.speed(
+                roofline.terms_of(roofline.step_work(machine.deployment(), batch, 1050), machine.deployment()),
+                constants,
+            )
+            prompt = roofline.speed(roofline.prefill_terms(machine.deployment(), 1000), constants.of_prompts())
+            found = roofline.first_token(step, prompt, batch, constants)
+            assert found is not None
+            assert load.ttft_s.value == pytest.approx(found.seconds)
+            assert (load.ttft_s.low is None) == (found.low is None) == (batch > 64)
+            # Of the answer's time, tokens with the prompts of others between them were measured.
+            assert load.latency_s.low == pytest.approx(constants.low * load.latency_s.value)
+            assert load.tok_per_s.high == pytest.approx(100 / load.latency_s.low)
+        assert "not validated" in serving.load_at(machine, traffic, 128).ttft_s.note
 
     def test_the_shown_sum_is_the_rooflines(self):
         two = replace(self.ONE, gpus=2)

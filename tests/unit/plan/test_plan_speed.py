@@ -19,7 +19,9 @@ from wayra.plan.roofline import (
     Deployment,
     Load,
     Terms,
+    attended,
     decode_terms,
+    first_token,
     prefill_flops,
     prefill_terms,
     served_batch,
@@ -171,6 +173,10 @@ def test_constants_survive_the_disk(tmp_path: Path) -> None:
         ("layer_s = -1", "layer_s"),
         ("sequence_s = 'x'", "sequence_s"),
         ("high = 0.5", "interval"),
+        ("attention_share = 2", "attention_share"),
+        ("first_token_s = -1", "first_token_s"),
+        ("prompt_low = 0.5", "interval of prompts 0.5 to 0"),
+        ("first_high = 2.0", "interval of first tokens 0 to 2"),
     ],
 )
 def test_damaged_constants_are_refused_by_name(line: str, named: str, tmp_path: Path) -> None:
@@ -252,3 +258,130 @@ def test_constants_of_a_cpu_are_found_again_with_the_share_of_the_cache() -> Non
     found = fit_constants(made)
     assert found.kv_share == pytest.approx(0.55, rel=0.05)
     assert np.abs(predict(made, found) / np.array([item.seconds for item in made]) - 1).max() < 0.03
+
+
+ON_CPU = Constants(0.8, 0.5, 1e-5, 0.0, 1e-4, 0.9, 1.1, kv_share=0.6, attention_share=0.4, rows_share=0.8)
+
+
+def test_a_prompt_on_a_cpu_by_hand() -> None:
+    # Llama 3.2 1B in Q4_0: 16 layers of 2,048 * 5,120 + 3 * 2,048 * 8,192 weights of 4.5 bits, a table of
+    # 128,256 * 2,048; 8 cores with 89.6 GB/s, 4.1 Top/s of int8 and 2 TFLOP/s of bf16.
+    deployment = on("llama-3.2-1b", "q4_0", "desktop-ddr5")
+    linear, table = 973_078_528, 262_668_288
+    found = prefill_terms(deployment, 1024)
+    # Two steps of 512 tokens read the weights twice, the table once; norms in 32 bits.
+    assert found.weights_s == pytest.approx((2 * linear * 4.5 + table * 4.5 + 33 * 2048 * 32) / 8 / 89.6e9)
+    # The head's row takes two products. Beside each 8 multiplications of bytes there are two of floats, for scales.
+    assert found.compute_s == pytest.approx(2 * (linear * 1024 + 2 * table) * 10 / 8 / 4.1e12)
+    # 32 heads of 64 values, 4 operations each for half of 1,024 * 1,024 pairs, in 16 layers.
+    assert found.attention_s == pytest.approx(4 * 16 * 32 * 64 * 1024**2 / 2 / 2e12)
+    # 6 * 2,048 of norms, 3 * 2,048 + 4 * 512 of attention and 3 * 8,192 in 16 layers, written and read in 4 bytes.
+    assert found.rows_s == pytest.approx(1024 * 16 * 45_056 * 8 / 89.6e9)
+    assert (found.layers, found.sequences, found.kv_s) == (32, 1, 0)
+    made = speed(found, ON_CPU.of_prompts())
+    by_hand = found.compute_s / 0.5 + found.attention_s / 0.4 + found.rows_s / 0.8 + 32 * 1e-5 + 1e-4
+    assert made.seconds == pytest.approx(by_hand)
+    assert made.bounded_by == "arithmetic"
+    assert dict(made.shares)["attention of prompts"] == pytest.approx(found.attention_s / 0.4 / by_hand)
+
+
+def test_a_prompts_time_has_an_interval_only_where_one_was_measured() -> None:
+    terms = prefill_terms(on("llama-3.2-1b", "q4_0", "desktop-ddr5"), 1024)
+    unknown = speed(terms, ON_CPU.of_prompts())
+    assert (unknown.low, unknown.high) == (None, None)
+    known = speed(terms, replace(ON_CPU, prompt_low=0.8, prompt_high=1.3).of_prompts())
+    assert (known.low, known.high) == (pytest.approx(0.8 * known.seconds), pytest.approx(1.3 * known.seconds))
+    assert ON_CPU.interval(is_prompt=False) == (0.9, 1.1)
+    assert ON_CPU.interval(is_prompt=True) is None
+
+
+def test_constants_without_a_share_of_attention_take_one_for_all_operations() -> None:
+    terms = prefill_terms(on("llama-3.2-1b", "q4_0", "desktop-ddr5"), 4096)
+    plain = replace(ON_CPU, attention_share=0.0, rows_share=0.0)
+    expected = (terms.compute_s + terms.attention_s) / 0.5 + 8 * 16 * 1e-5 + 1e-4
+    assert speed(terms, plain.of_prompts()).seconds == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "tokens", "pairs"),
+    [
+        ("sliding", 3000, 3000**2 / 2),
+        ("sliding", 8192, 4096**2 / 2 + 4096 * 4096),
+        ("chunked", 10_000, (2 * 4096**2 + 1808**2) / 2),
+    ],
+)
+def test_a_window_bounds_how_far_a_prompt_attends(kind: str, tokens: int, pairs: float) -> None:
+    every = replace(architecture("mistral-7b"), window=4096, window_layers=32, window_kind=kind)
+    assert attended(every, tokens) == pytest.approx(pairs)
+    half = replace(every, window_layers=16)
+    assert attended(half, tokens) == pytest.approx((pairs + tokens**2 / 2) / 2)
+
+
+def test_prompts_that_others_read_take_their_attention_along_on_a_cpu() -> None:
+    deployment = on("llama-3.2-1b", "q4_0", "desktop-ddr5")
+    alone, terms = prefill_terms(deployment, 1024), decode_terms(deployment, Load(5, 1024, 64))
+    assert terms.attention_s == pytest.approx(4 / 64 * alone.attention_s)
+    assert terms.prefill_s == pytest.approx(4 / 64 * alone.compute_s)
+
+
+def test_constants_of_prompts_are_found_again() -> None:
+    true = replace(ON_CPU, compute_share=0.55, attention_share=0.3)
+    made: list[Observation] = []
+    for model in ("llama-3.2-1b", "smollm2-135m", "llama-3.1-8b"):
+        deployment = on(model, "q8_0", "desktop-ddr5")
+        for batch in (1, 4, 16):
+            terms = decode_terms(deployment, Load(batch, 1000, 0), interleaved=False)
+            made.append(Observation(terms, speed(terms, true).seconds, model, "cpu"))
+        for tokens in (64, 512, 2048, 8192):
+            terms = prefill_terms(deployment, tokens)
+            made.append(Observation(terms, speed(terms, true.of_prompts()).seconds, model, "cpu", is_prompt=True))
+    found = fit_constants(made)
+    assert (found.compute_share, found.attention_share) == (pytest.approx(0.55, rel=0.03), pytest.approx(0.3, rel=0.05))
+    assert found.interval(is_prompt=True) == (pytest.approx(1, abs=0.1), pytest.approx(1, abs=0.1))
+    assert np.abs(predict(made, found) / np.array([item.seconds for item in made]) - 1).max() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("fmt", "work"),
+    [
+        ("q4_0", 1.25),
+        ("q8_0", 1.25),
+        ("q4_1", 1.375),
+        ("q4_k", 1.375),
+        ("q6_k", 1.5),
+        ("q2_k", 1.75),
+        ("bf16", 1),
+        ("fp16", 1.125),
+    ],
+)
+def test_on_a_cpu_formats_differ_by_what_their_scales_take(fmt: str, work: float) -> None:
+    here, card = (on("llama-3.2-1b", fmt, name) for name in ("desktop-ddr5", "h100"))
+    for deployment, factor, head in ((here, work, 2), (card, 1, 1)):
+        terms = decode_terms(deployment, Load(1, 8, 0), interleaved=False)
+        peak = deployment.hardware.peak(deployment.stored.maths)
+        assert terms.compute_s == pytest.approx(2 * (973_078_528 + head * 262_668_288) * factor / peak)
+
+
+def test_runs_without_prompts_keep_what_is_shipped_for_them() -> None:
+    made: list[Observation] = []
+    for batch in range(1, 10):
+        terms = decode_terms(on("llama-3.2-1b", "q8_0", "desktop-ddr5"), Load(batch, 1000, 0), interleaved=False)
+        made.append(Observation(terms, speed(terms, ON_CPU).seconds, "a model", "cpu"))
+    found, shipped = fit_constants(made, source="mine"), default_constants("cpu")
+    assert (found.attention_share, found.prompt_high) == (shipped.attention_share, shipped.prompt_high)
+    assert found.source == f"mine; those of prompts as shipped, {shipped.source}"
+
+
+def test_a_first_token_waits_for_the_server_a_share_of_the_others_and_its_own_prompt() -> None:
+    deployment = on("llama-3.1-8b", "bf16", "h100")
+    step = speed(decode_terms(deployment, Load(8, 1024, 0), interleaved=False), IDEAL)
+    prompt = speed(prefill_terms(deployment, 1024), IDEAL)
+    assert first_token(step, prompt, 8, IDEAL) is None
+    fitted = replace(IDEAL, first_token_s=0.05, wait_share=0.1, first_low=0.5, first_high=3.0)
+    found = first_token(step, prompt, 8, fitted)
+    assert found is not None
+    assert found.seconds == pytest.approx(0.05 + 1.8 * prompt.seconds + step.seconds)
+    assert (found.low, found.high) == (pytest.approx(0.5 * found.seconds), pytest.approx(3 * found.seconds))
+    beyond = first_token(step, prompt, 65, fitted)
+    assert beyond is not None
+    assert (beyond.low, beyond.high) == (None, None)
