@@ -6,14 +6,14 @@ from typing import Any
 
 import jsonschema
 import pytest
-from grammar_walks import random_answers, takes
+from grammar_walks import allows, random_answers, takes
 from text_samples import byte_level_metadata
 from tool_texts import TEMPLATES, events_of, format_of
 
 from wayra.base.errors import InvalidParameter
 from wayra.engine.grammar import GrammarCompiler
 from wayra.text.from_gguf import tokenizer_from_gguf
-from wayra.text.structure import Choice, Grammar, JsonObject, JsonSchema, Regex
+from wayra.text.structure import Choice, JsonObject, JsonSchema, Regex
 from wayra.text.tools import ArgumentsDelta, CallEnd, CallStart, TextDelta, Tool, ToolChoice
 
 TOKENIZER = tokenizer_from_gguf(byte_level_metadata("smollm"))
@@ -152,11 +152,18 @@ def test_strict_tools_enforce_calls_that_need_no_marker_from_their_first_charact
 
 @pytest.mark.parametrize(("kind", "tag"), BARE_TAG.items())
 def test_a_tag_that_is_a_control_token_may_stand_before_strict_calls(kind: str, tag: str) -> None:
-    strict = (Tool("now", "", "{}", is_strict=True),)
-    spec = format_of(kind, {tag: 7}).grammar(strict, ToolChoice("auto"))
-    assert isinstance(spec, Grammar)
-    assert "(<[7]>)? calls" in spec.lark
-    assert tag not in spec.lark
+    special_id = TOKENIZER.special_id("<|im_start|>")
+    assert special_id is not None
+    spec = format_of(kind, {tag: special_id}).grammar(
+        (Tool(TOOLS[1].name, "", TOOLS[1].parameters, is_strict=True),), ToolChoice("auto")
+    )
+    assert spec is not None
+    compiled = GrammarCompiler(TOKENIZER).compile(spec)
+    call, text = (TOKENIZER.encode(words, add_bos=False) for words in (NOW_CALL[kind], "hello"))
+    for token_ids in (call, [special_id, *call], text):
+        assert allows(compiled, token_ids)
+    for token_ids in ([special_id], [special_id, *text], [*text, special_id, *call], [special_id, special_id, *call]):
+        assert not allows(compiled, token_ids)
 
 
 def test_a_model_free_to_choose_is_not_constrained_and_a_missing_tool_is_refused() -> None:

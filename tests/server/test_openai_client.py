@@ -8,10 +8,18 @@ from typing import Any
 
 import pytest
 from live_server import LiveServer, hang_up, is_idle
+from pydantic import BaseModel, Field
 
 openai = pytest.importorskip("openai")
 
 HELLO: list[Any] = [{"role": "user", "content": "What is the capital of France?"}]
+
+
+class City(BaseModel):
+    name: str = Field(max_length=12)
+    country: str = Field(max_length=12)
+    is_capital: bool
+    districts: list[int] = Field(max_length=3)
 
 
 def client_of(server: LiveServer, key: str = "none", **options: Any) -> Any:
@@ -75,6 +83,26 @@ def test_logprobs_are_read(client: Any, model: str) -> None:
     content = answer.choices[0].logprobs.content
     assert [len(entry.top_logprobs) for entry in content] == [2] * 4
     assert all(entry.logprob == entry.top_logprobs[0].logprob for entry in content)
+
+
+# The client's own struct does not expect what the client puts into it.
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+def test_answers_are_read_into_the_callers_own_class_whole_and_streamed(real_client: Any) -> None:
+    fields = {"model": "", "messages": HELLO, "response_format": City, "temperature": 0, "max_tokens": 200}
+    whole = real_client.chat.completions.parse(**fields).choices[0]
+    assert whole.finish_reason == "stop"
+    assert isinstance(whole.message.parsed, City)
+    with real_client.chat.completions.stream(**fields) as stream:
+        final = stream.get_final_completion().choices[0]
+    assert final.message.parsed == whole.message.parsed
+    again = [*HELLO, whole.message, {"role": "user", "content": "And of Peru?"}]
+    assert isinstance(
+        real_client.chat.completions.parse(**{**fields, "messages": again}).choices[0].message.parsed, City
+    )
+    free = real_client.chat.completions.create(
+        model="", messages=HELLO, response_format={"type": "json_object"}, max_tokens=40, temperature=0
+    )
+    assert free.choices[0].message.content.startswith("{")
 
 
 def test_completions_stream_and_echo(client: Any, model: str) -> None:
