@@ -130,9 +130,7 @@ def load(
         drafter = None
         if draft is not None:
             check_tokenizers(tokenizer, draft, settings)
-            drafter = DraftModel(
-                models[1], models[0].spec.vocab_size, plan.num_blocks, options.max_batch, plan.context_len
-            )
+            drafter = _draft_model(models, plan, options)
         stored = stored_prefixes(models[0], checkpoint.digest, settings, options)
         engine = Engine(models[0], _engine_settings(plan, options), tokenizer.eos_ids, drafter, stored)
         made.callback(engine.close)
@@ -261,6 +259,11 @@ def _load_models(planned: _Planned, draft: DraftSource | None, backend: Backend)
     except BaseException:
         model.close()
         raise
+
+
+def _draft_model(models: Sequence[Model], plan: KVPlan, options: LLMOptions) -> DraftModel:
+    """The second model, to guess for the first."""
+    return DraftModel(models[1], models[0].spec.vocab_size, plan.num_blocks, options.max_batch, plan.context_len)
 
 
 def _total(reports: Sequence[MemoryReport]) -> MemoryReport:
