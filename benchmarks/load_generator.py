@@ -3,6 +3,7 @@
 python benchmarks/load_generator.py [--seconds 20] [--rate 100] [--requests 10000] [--update]
 
 CPU: of this process, per cent of one core, while it sends at a rate, reads every event and records every request.
+Bare loop: the same load by a loop that does nothing but wait, read and keep (measuring/bare_loop.py), right after.
 Added to TTFT: what it measured, less what the server (a process of its own, on the same clock) says it took from the
 whole request to the first event: connecting, both ways over the socket, and reading. Late: a request's sending after
 its time. Memory: resident, over 10,000 requests of a closed loop. Prints tables and one line of JSON; --update writes
@@ -24,6 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+from measuring.bare_loop import bare_loop
 from measuring.chat_load import percentile
 from measuring.figures import markdown_table, write_section
 from measuring.machine import describe_machine
@@ -85,6 +87,9 @@ def at_a_rate(events: int, rate: float, seconds: float, folder: Path) -> dict[st
     with server(events, GAP_MS) as url:
         settings = BenchSettings(url, rates=(rate,), is_poisson=True, num_requests=round(rate * seconds), warmup=20)
         run, cpu_s, clock_s = drive(settings, folder, lambda *_: None)
+        bare_cpu_s, bare_added_ms = bare_loop(
+            int(url.rpartition(":")[2].partition("/")[0]), rate, round(rate * seconds)
+        )
     added_ms: list[float] = []
     late_ms: list[float] = []
     failed = 0
@@ -109,6 +114,9 @@ def at_a_rate(events: int, rate: float, seconds: float, folder: Path) -> dict[st
         "late_p50_ms": statistics.median(late_ms),
         "late_p99_ms": percentile(late_ms, 0.99),
         "failed": failed,
+        "bare_cpu_us_a_request": 1e6 * bare_cpu_s,
+        "bare_added_p50_ms": statistics.median(bare_added_ms),
+        "bare_added_p99_ms": percentile(bare_added_ms, 0.99),
     }
 
 
@@ -141,7 +149,7 @@ def memory(requests: int, folder: Path) -> dict[str, float]:
 def tables(rate: float, rates: list[dict[str, float]], held: dict[str, float], load: float) -> str:
     """What is printed, and written into the document."""
     head = ("events an answer", f"CPU of a core at {rate:g} requests/s", "CPU a request", "added to TTFT, P50", "P99",
-            "late, P50", "failed")  # fmt: skip
+            "late, P50", "failed", "bare loop: CPU a request", "added, P50", "P99")  # fmt: skip
     rows = [
         (
             f"{one['events']:.0f}",
@@ -151,6 +159,9 @@ def tables(rate: float, rates: list[dict[str, float]], held: dict[str, float], l
             f"{one['added_p99_ms']:.2f} ms",
             f"{one['late_p50_ms']:.2f} ms",
             f"{one['failed']:.0f}",
+            f"{one['bare_cpu_us_a_request']:.0f} µs",
+            f"{one['bare_added_p50_ms']:.2f} ms",
+            f"{one['bare_added_p99_ms']:.2f} ms",
         )
         for one in rates
     ]
