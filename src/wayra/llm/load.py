@@ -117,7 +117,6 @@ def load(
             draft = open_draft(options.draft_model, settings, progress)
             files.callback(draft.checkpoint.close)
         planned = _plan(checkpoint, draft, settings, options, memory_bytes)
-        plan = planned.kv
         # From here on the weights are read by native code, so that both threads run at once.
         text = Later(lambda: _load_text(checkpoint, settings, options))
         files.callback(text.wait)
@@ -130,9 +129,9 @@ def load(
         drafter = None
         if draft is not None:
             check_tokenizers(tokenizer, draft, settings)
-            drafter = _draft_model(models, plan, options)
+            drafter = _draft_model(models, planned.kv, options)
         stored = stored_prefixes(models[0], checkpoint.digest, settings, options)
-        engine = Engine(models[0], _engine_settings(plan, options), tokenizer.eos_ids, drafter, stored)
+        engine = Engine(models[0], _engine_settings(planned.kv, options), tokenizer.eos_ids, drafter, stored)
         made.callback(engine.close)
         return Loaded(
             name=local.name,
@@ -142,7 +141,7 @@ def load(
             tokenizer=tokenizer,
             template=template,
             engine=engine,
-            plan=plan,
+            plan=planned.kv,
             memory=lambda: _total([model.memory() for model in models]),
             release=made.pop_all().close,
             load_s=time.perf_counter() - started,
