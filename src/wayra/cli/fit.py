@@ -38,6 +38,7 @@ Examples:
   wayra fit ./model.gguf --cpu --context 8k
   wayra fit ./config.json --gpu rtx4090 --format awq-int4 --json
 """
+PROMPTS_KV_BITS = 16
 _UNITS = {"k": 1024, "m": 1024**2}
 
 
@@ -91,6 +92,8 @@ def fit_verb(settings: Settings, model: str, as_json: bool, **flags: Any) -> Non
     deployment = Deployment(described.model, stored, machine, found.gpus or 1, request.kv_bits)
     times = _speeds(deployment, request, chosen) if found.gpus is not None and machine.bytes_per_s else {}
     notes = [*found.warnings, machine.stale(today), f"constants of speed: {chosen.source}"]
+    if machine.kind == "cpu" and request.kv_bits > PROMPTS_KV_BITS:
+        notes.append("prompts were measured with a KV cache in 16 bits; their attention takes longer in 32")
     document = {
         **_document(deployment, request, found),
         "speed": {name: _as_row(time) for name, time in times.items()},

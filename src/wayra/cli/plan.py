@@ -336,7 +336,8 @@ def _print_option(place: int, option: Option) -> None:
         facts.append(f"{option.memory_gb.value:.1f} GB a machine")
     if option.latency_s is not None and option.ttft_s is not None and option.tok_per_s is not None:
         facts.append(
-            f"P95 {option.latency_s.value:.1f} s an answer, {option.ttft_s.value:.2f} s to the first token, "
+            f"P95 {option.latency_s.value:.1f} s an answer, {option.ttft_s.value:.2f} s to the first token"
+            f"{' (not validated)' if option.ttft_s.low is None else ''}, "
             f"{option.tok_per_s.value:.0f} tok/s a user"
         )
     if option.training is not None:

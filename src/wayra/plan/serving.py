@@ -85,7 +85,9 @@ def speed_risk(machine: Machine) -> str:
     constants = machine.constants()
     first = constants.first_interval or constants.interval(is_prompt=True)
     prompts = f"{first[0]:.2f} to {first[1]:.2f}" if first is not None else roofline.NOT_VALIDATED
-    what = "times to first token" if constants.first_interval else "times of reading prompts"
+    what = "times of reading prompts"
+    if constants.first_interval:
+        what = f"times to first token, with {roofline.MOST_WAITING} requests at once at most,"
     return (
         f"speed and latency are computed, not measured here: true times may be {constants.low:.2f} to "
         f"{constants.high:.2f} of them, {what} {prompts} (constants {constants.source}); wayra bench measures them"
