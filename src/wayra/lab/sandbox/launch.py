@@ -135,6 +135,8 @@ def _set_limits(limits: Mapping[str, Any]) -> None:
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_MEMLOCK, 0),
         (resource.RLIMIT_MSGQUEUE, 0),
+        (resource.RLIMIT_RTPRIO, 0),
+        (resource.RLIMIT_NICE, 0),
     ):
         hard = resource.getrlimit(which)[1]
         least = value if hard == resource.RLIM_INFINITY else min(value, hard)
@@ -179,18 +181,20 @@ def _watch(first: int, limits: Mapping[str, Any]) -> str | None:
 
 
 def _usage(first: int) -> tuple[int, int]:
-    """Memory that is not shared with files, of all processes of the sandbox together, and how many there are."""
-    pages, waiting, seen = 0, [first], 0
+    """Memory of all processes of the sandbox together, and how many there are.
+
+    What maps no file counts, shared memory too: in each process that has it.
+    """
+    held_kb, waiting, seen = 0, [first], 0
     while waiting:
         pid = waiting.pop()
         try:
-            with open(f"/proc/{pid}/statm", encoding="ascii") as file:
-                _, resident, shared, *_ = map(int, file.read().split())
+            with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+                held_kb += sum(int(line.split()[1]) for line in file if line.startswith(("RssAnon:", "RssShmem:")))
             for thread in os.listdir(f"/proc/{pid}/task"):
                 with open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as file:
                     waiting += map(int, file.read().split())
         except (OSError, ValueError):
             continue
-        pages += max(0, resident - shared)
         seen += 1
-    return pages * os.sysconf("SC_PAGESIZE"), seen
+    return held_kb * 1024, seen

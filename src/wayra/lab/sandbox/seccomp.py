@@ -25,6 +25,7 @@ NUMBER_AT, ARCHITECTURE_AT, FIRST_ARGUMENT_AT, SECOND_ARGUMENT_AT = 0, 4, 16, 24
 ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 CLONE = {"x86_64": 56, "aarch64": 220}
 SOCKET = {"x86_64": 41, "aarch64": 198}
+SOCKETPAIR = {"x86_64": 53, "aarch64": 199}
 IOCTL = {"x86_64": 16, "aarch64": 29}
 
 # fmt: off
@@ -82,8 +83,9 @@ def filter_program(machine: str) -> bytes:
         steps += [(EQUAL, 0, 1, number), (RETURN, 0, 0, deny)]
     steps += [(EQUAL, 0, 4, CLONE[machine]), (LOAD, 0, 0, FIRST_ARGUMENT_AT)]
     steps += [(ANY_BIT, 0, 1, kernel.ANY_NAMESPACE), (RETURN, 0, 0, deny), (RETURN, 0, 0, ALLOW)]
-    steps += [(EQUAL, 0, 4, SOCKET[machine]), (LOAD, 0, 0, FIRST_ARGUMENT_AT)]
-    steps += [(EQUAL, 1, 0, AF_UNIX), (RETURN, 0, 0, deny), (RETURN, 0, 0, ALLOW)]
+    for call in (SOCKET, SOCKETPAIR):
+        steps += [(EQUAL, 0, 4, call[machine]), (LOAD, 0, 0, FIRST_ARGUMENT_AT)]
+        steps += [(EQUAL, 1, 0, AF_UNIX), (RETURN, 0, 0, deny), (RETURN, 0, 0, ALLOW)]
     steps += [(EQUAL, 0, 4, IOCTL[machine]), (LOAD, 0, 0, SECOND_ARGUMENT_AT)]
     steps += [(EQUAL, 1, 0, TIOCSTI), (EQUAL, 0, 1, TIOCLINUX), (RETURN, 0, 0, deny)]
     steps += [(RETURN, 0, 0, ALLOW)]
