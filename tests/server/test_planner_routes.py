@@ -112,6 +112,12 @@ def test_the_paces_hold_the_option_and_a_point_explains_itself(server: LiveServe
         found = explain(server, rented["id"], batch=point["batch"]).json["numbers"]
         assert found["latency_p95_s"]["value"] == point["latency_s"]
         assert found["requests_per_s"]["value"] == point["requests_per_s"]
+        # Times to first token were compared with measured ones up to 64 requests at once, those of tokens always.
+        for name in ("latency_s", "ttft_s", "tpot_s"):
+            within = point["within"][name]
+            assert (within is None) == (name == "ttft_s" and point["batch"] > 64)
+            assert within is None or within[0] < point[name] < within[1]
+        assert ("not validated" in found["ttft_p95_s"]["note"]) == (point["batch"] > 64)
     assert explain(server, rented["id"], batch=60_000).error["param"] == "batch"
 
 
