@@ -299,3 +299,16 @@ def test_an_answer_without_words_says_so(chat: Any) -> None:
     chat.ask("Say nothing.")
     chat.wait_answered()
     assert chat.answers.locator(".figures").inner_text() == "an empty answer"
+
+
+def test_the_engine_is_looked_at_when_an_answer_begins(new_page: Callable[..., Any]) -> None:
+    chat = new_page()
+    chat.page.clock.install()
+    with chat.page.expect_response("**/metrics"):
+        chat.open()
+    chat.page.route("**/v1/chat/completions", lambda route: None)
+    chat.ask("Wait")
+    # Less than the time between two looks.
+    with chat.page.expect_request("**/metrics"):
+        chat.page.clock.run_for(300)
+    chat.page.keyboard.press("Escape")

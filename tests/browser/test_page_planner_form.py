@@ -71,7 +71,7 @@ WRONG_NUMBERS = [
     ("Whole answer, P95, s", "0", "Whole answer, P95 is 0: write a number from 0.001 to 86,400 s."),
     ("Longest request, tokens", "8192.5", "Longest request is 8192.5: write a whole number from 1 to"),
     ("Benchmark: MMLU", "101", "MMLU is 101: write a number from 0 to 100."),
-    ("Years of use", "0", "Years of use is 0: write a number from 0.08333 to 30."),
+    ("Years of use", "0", "Years of use is 0: write a number from 0.08334 to 30."),
 ]
 
 

@@ -193,6 +193,7 @@ class App {
     this.show();
     this.chat.toEnd();
     announce("The model is answering");
+    this.engine.soon();
     let savedAt = performance.now();
     await run.go(this.client, body, () => {
       if (conversation.id === this.currentId) this.chat.changed(node);
@@ -206,6 +207,7 @@ class App {
 
   ended(conversation, node) {
     this.keep(conversation);
+    this.engine.soon();
     if (conversation.id === this.currentId) {
       this.chat.changed(node);
       this.chat.paint();

@@ -1,6 +1,7 @@
 // What the engine does now, read from the server's metrics every few seconds while somebody can see it.
 
 const POLL_MS = 2000;
+const SOON_MS = 250;
 const MAX_POLL_MS = 15_000;
 const HISTORY = 60;
 const SAMPLE = /^([a-z_:]+)\{([^}]*)\} (\S+)$/;
@@ -59,6 +60,13 @@ class EngineView {
     this.before = null;
     this.waitMs = POLL_MS;
     if (!document.hidden) this.look();
+  }
+
+  /** Something has begun or ended: look before the next turn. */
+  soon() {
+    if (document.hidden || this.waitMs !== POLL_MS) return;
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.look(), SOON_MS);
   }
 
   async look() {

@@ -11,8 +11,8 @@ from msgspec import Raw, Struct
 from wayra.server.errors import ApiError
 from wayra.server.planner.planning import Planning, Question
 
-NICENESS = 10
-"""Beside an engine that takes every core, about a tenth of one."""
+NICENESS = 19
+"""The most there is. At 10 a plan beside an answer took 1.4 s less, and the answer lost two fifths of its speed."""
 
 
 class Answer(Struct, tag="answer"):

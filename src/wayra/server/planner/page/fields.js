@@ -33,7 +33,10 @@ function placeOf(value, stops, log) {
 function spanOf({ bounds: { low, high, whole }, unit = "", factor = 1 }) {
   const what = whole ? "a whole number" : "a number";
   const top = digits(high * factor);
-  return `${what} ${low > 0 && low * factor < 1e-4 ? `above 0, at most ${top}` : `from ${digits(low * factor)} to ${top}`} ${unit}`.trim();
+  const least = low * factor;
+  // A twelfth of a year is more than 0.08333.
+  const from = Number(least.toPrecision(4)) < least ? least * 1.0001 : least;
+  return `${what} ${least > 0 && least < 1e-4 ? `above 0, at most ${top}` : `from ${digits(from)} to ${top}`} ${unit}`.trim();
 }
 
 /** What is wrong with the text of a number's input, in a sentence that names it; null when nothing is. */

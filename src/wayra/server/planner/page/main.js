@@ -83,9 +83,13 @@ class Planning {
     });
   }
 
-  /** To the plan, or to the field that keeps it from being made. */
+  /** From the foot of a phone: to the plan, or to the field that keeps it from being made. */
   goOn() {
-    if ($("peek").classList.contains("wrong") && this.field?.isConnected) return this.form.goTo(this.field);
+    if ($("peek").classList.contains("wrong") && this.field?.isConnected) this.form.goTo(this.field);
+    else this.toPlan();
+  }
+
+  toPlan() {
     $("results").focus({ preventScroll: true });
     $("results").scrollIntoView();
   }
@@ -152,10 +156,9 @@ async function begin() {
   const form = new Form($("form"), workload, facts);
   const results = new Results($("answer"), desk, workload, new Explanation($("explain"), facts.labels), facts.benchmarks);
   const planning = new Planning(workload, form, results);
-  for (const link of document.querySelectorAll('a[href="#results"]')) {
-    // The address holds the workload and must go on doing so.
-    link.addEventListener("click", (event) => { event.preventDefault(); planning.goOn(); });
-  }
+  // The address holds the workload and must go on doing so.
+  document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); planning.toPlan(); });
+  $("peek").addEventListener("click", (event) => { event.preventDefault(); planning.goOn(); });
   $("link").addEventListener("click", async () => toast.show((await copyText(location.href)) ? "Copied: the link holds the whole workload" : "The browser does not allow copying"));
   $("save").addEventListener("click", () => save(workload));
   window.addEventListener("hashchange", () => {
