@@ -12,7 +12,7 @@ from wayra.lab.latency.record import RequestRecord
 from wayra.lab.scoring.paired import PairedScores
 from wayra.lab.scoring.record import EvalRecord, Execution
 from wayra.lab.scoring.summary import suite_figures
-from wayra.lab.statistics import bootstrap_quantile, interval_of_alike, mean_of_scores, wilson
+from wayra.lab.statistics import interval_of_alike, mean_of_scores, wilson
 from wayra.lab.statistics.bootstrap import bootstrap_clustered_quantile
 
 
@@ -124,9 +124,12 @@ def test_a_clustered_quantile_lies_within_its_interval_and_clusters_of_one_are_p
         for quantile in (0.5, 0.95, 0.99):
             found = bootstrap_clustered_quantile(clusters, quantile, seed=trial)
             assert found.low <= found.value <= found.high
-    values = generator.exponential(1.0, 80)
-    apart, together = (
-        bootstrap_clustered_quantile([values[i : i + 1] for i in range(80)], 0.95), bootstrap_quantile(values, 0.95)
-    )  # fmt: skip
-    assert apart.value == together.value
-    assert (apart.low, apart.high) == (pytest.approx(together.low, rel=0.1), pytest.approx(together.high, rel=0.1))
+    values = np.random.default_rng(8).exponential(1.0, 80)
+    plain = np.array([np.quantile(generator.choice(values, 80), 0.95) for _ in range(4000)])
+    alone = bootstrap_clustered_quantile([values[i : i + 1] for i in range(80)], 0.95)
+    assert alone.value == pytest.approx(np.quantile(values, 0.95))
+    # Resampled quantiles sit on few values, so the bounds are compared by the share of resamples beyond them.
+    assert (plain < alone.low).mean() <= 0.035
+    assert (plain <= alone.low).mean() >= 0.015
+    assert (plain > alone.high).mean() <= 0.035
+    assert (plain >= alone.high).mean() >= 0.015
