@@ -160,12 +160,12 @@ def test_a_phone_shows_one_group_and_a_line_for_each_other(new_planner: Callable
     assert False in cards
     latency = planner.page.get_by_role("region", name="Latency")
     latency.locator("summary").first.click()
-    assert latency.locator("figure svg").first.is_visible()
+    latency.locator("figure svg").first.wait_for()  # it is drawn after it is unfolded
     number = planner.page.get_by_label("Prompt, tokens", exact=True)
     number.fill("2500")
     planner.wait()
     # What was unfolded stays so.
-    assert latency.locator("figure svg").first.is_visible()
+    latency.locator("figure svg").first.wait_for()
 
 
 def test_a_wrong_number_is_told_at_the_foot_of_a_phone(new_planner: Callable[..., PlannerPage]) -> None:
