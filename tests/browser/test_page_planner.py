@@ -77,7 +77,7 @@ def test_machines_show_memory_latency_and_cost_over_tokens(planner: PlannerPage)
     dialog = planner.page.get_by_role("dialog", name="Tokens a second, one user")
     assert "4 sequences at once" in dialog.inner_text()
     planner.page.keyboard.press("Escape")
-    assert closer.get_by_role("img", name=re.compile("^Cost a month over tokens a month")).is_visible()
+    closer.get_by_role("img", name=re.compile("^Cost a month over tokens a month")).wait_for()
 
 
 def test_an_api_breaks_even_never_or_somewhere(planner: PlannerPage) -> None:
