@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from wayra.base.errors import FileFormatError, UnsupportedModel
 from wayra.model.keys import Keys, shown
 from wayra.plan.models import Architecture, Experts
-from wayra.plan.stored import Stored
+from wayra.plan.stored import Stored, TensorBytes, as_stored
 from wayra.weights.tensors import Checkpoint
 
 TABLES = ("token_embd.weight", "output.weight")
@@ -33,15 +33,7 @@ def sized_by_header(checkpoint: Checkpoint, name: str, source: str) -> tuple[Arc
         else:
             small += size
     quantised = any(checkpoint.tensors[tensor].fmt.is_quantised for tensor in checkpoint.shapes)
-    stored = Stored(
-        "as stored",
-        linear * 8 / model.linear,
-        tables * 8 / (model.tables * model.embedding),
-        small * 8 / model.small,
-        "int8" if quantised else "bf16",
-        f"mean over the tensors of {source}",
-    )
-    return model, stored
+    return model, as_stored(model, TensorBytes(linear, tables, small), quantised=quantised, source=source)
 
 
 def _shape(shapes: Mapping[str, tuple[int, ...]], keys: Keys, kind: str, name: str) -> Architecture:

@@ -12,7 +12,7 @@ from wayra.plan.files import read_text
 from wayra.plan.gguf_header import sized_by_header
 from wayra.plan.images import image_encoder, image_layers
 from wayra.plan.models import Architecture, Experts, architecture, from_spec
-from wayra.plan.stored import Stored, product_work
+from wayra.plan.stored import Stored, TensorBytes, as_stored, product_work
 from wayra.weights.loader import load_weights, model_spec, open_checkpoint
 from wayra.weights.tensors import ModelWeights
 
@@ -108,7 +108,6 @@ def _weights_file(path: Path) -> Described:
 
 
 def _stored_in(weights: ModelWeights, model: Architecture, where: str) -> Stored:
-    """Mean bits of a file's own tensors, so that the planner's formula gives their exact bytes."""
     tables = linear = 0
     work = 0.0
     for slot, weight in weights.matrices.items():
@@ -123,15 +122,8 @@ def _stored_in(weights: ModelWeights, model: Architecture, where: str) -> Stored
             )
     small = sum(vector.nbytes for vector in weights.vectors.values())
     quantised = any(part.tensor.fmt.is_quantised for weight in weights.matrices.values() for part in weight.parts)
-    return Stored(
-        "as stored",
-        linear * 8 / model.linear,
-        tables * 8 / (model.tables * model.embedding),
-        small * 8 / model.small,
-        "int8" if quantised else "bf16",
-        f"mean over the tensors of {where}",
-        work / model.linear,
-    )
+    found = TensorBytes(linear, tables, small)
+    return as_stored(model, found, quantised=quantised, source=where, work=work / model.linear)
 
 
 def _config_file(path: Path) -> Architecture:

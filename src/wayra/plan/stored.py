@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from wayra.base.errors import InvalidParameter
 from wayra.base.formats import BY_NAME
+from wayra.plan.models import Architecture
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,28 @@ class Stored:
     maths: str
     note: str
     product_work: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class TensorBytes:
+    """Of a file's own tensors. tables: embedding and head, small: norms, biases and routers."""
+
+    linear: int
+    tables: int
+    small: int
+
+
+def as_stored(model: Architecture, found: TensorBytes, *, quantised: bool, source: str, work: float = 1.0) -> Stored:
+    """Mean bits of a file's tensors, so that the planner's formula gives their exact bytes. work: `product_work`."""
+    return Stored(
+        "as stored",
+        found.linear * 8 / model.linear,
+        found.tables * 8 / (model.tables * model.embedding),
+        found.small * 8 / model.small,
+        "int8" if quantised else "bf16",
+        f"mean over the tensors of {source}",
+        work,
+    )
 
 
 # Of 32 products with 512-bit instructions (docs/kernels.md): 8 of bytes, each as long as a multiplication of floats. A

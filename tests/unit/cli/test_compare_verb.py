@@ -7,23 +7,9 @@ from pathlib import Path
 import pytest
 from fake_openai import Script, fake_server
 
-from wayra.cli.main import main
-
 Call = Callable[..., tuple[int, str, str]]
 FAST = ("--backend", "null", "--context", "1024", "--suite", "task:maths", "--rounds", "2", "--concurrency", "1",
         "--limit", "3", "--max-tokens", "8")  # fmt: skip
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-    monkeypatch.setenv("WAYRA_RUNS", str(tmp_path / "runs"))
-
-    def run(*args: str) -> tuple[int, str, str]:
-        code = main([*args])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 def test_a_model_against_itself_is_measured_once_and_shows_no_difference(

@@ -2,27 +2,13 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from fake_openai import Script, fake_server
 
 from wayra.base.errors import BackendError
-from wayra.cli.main import main
 
 Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-    monkeypatch.setenv("WAYRA_RUNS", str(tmp_path / "runs"))
-
-    def run(*args: str) -> tuple[int, str, str]:
-        code = main([*args])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 def test_what_a_language_model_judged_is_called_its_opinion_wherever_it_is_shown(call: Call) -> None:

@@ -9,7 +9,6 @@ from typing import Any, get_args
 import pytest
 from fake_openai import Script, fake_server
 
-from wayra.cli.main import main
 from wayra.client.failures import FailureKind
 from wayra.lab.latency.definitions import FAILURES
 from wayra.lab.latency.record import RequestRecord, line_of
@@ -18,18 +17,6 @@ from wayra.lab.runs import RunStore
 Call = Callable[..., tuple[int, str, str]]
 LEAST_CHARS = 12
 TESTS = ("tested", "raced")
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-    monkeypatch.setenv("WAYRA_RUNS", str(tmp_path / "runs"))
-
-    def run(*args: str) -> tuple[int, str, str]:
-        code = main([*args])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 def numbers(found: object, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
