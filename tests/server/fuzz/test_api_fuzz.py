@@ -36,6 +36,7 @@ CONFORMS = [
 ]
 REFUSES = [*CONFORMS, CHECKS.get_one("negative_data_rejection")]
 ANSWER_S = 60
+MOST_DRAWS = 20
 PLANNED: dict[str, Any] = {
     "workload": {
         "traffic": {"input_tokens": 800, "output_tokens": 200, "requests_per_month": 100_000},
@@ -103,11 +104,15 @@ def test_what_the_document_allows_is_answered_or_refused_with_a_reason(fuzzed: F
     def send(case: schemathesis.Case) -> None:
         if fuzzed.send(case, CONFORMS) != 200 and isinstance(case.body, dict):
             # A second try without what no schema can tell, to come deeper.
-            case.body = fitted(case.body)
+            case.body = fitted(label, case.body)
             fuzzed.send(case, CONFORMS)
 
-    send()
-    assert 200 in fuzzed.statuses or label == "GET /v1/models/{name}"
+    # A few cases may all ask for what the only model refuses: more are drawn then, until one is answered.
+    for _ in range(MOST_DRAWS):
+        send()
+        if 200 in fuzzed.statuses or label == "GET /v1/models/{name}":
+            return
+    raise AssertionError(f"{label}: none of {sum(fuzzed.statuses.values())} requests was answered: {fuzzed.statuses}")
 
 
 @pytest.mark.parametrize("label", WITH_BODY)
@@ -147,7 +152,7 @@ def test_every_bound_and_missing_field_and_method(case: schemathesis.Case, fuzze
     fuzzed.send(case, [*REFUSES, CHECKS.get_one("unsupported_method")])
 
 
-def fitted(body: dict[str, Any]) -> dict[str, Any]:
+def fitted(label: str, body: dict[str, Any]) -> dict[str, Any]:
     """The same as the only model would take it, as far as a few rules go."""
     fit = without_floats({name: value for name, value in body.items() if name not in ("model", "name")})
     if fit.get("top_logprobs") is not None:
@@ -156,7 +161,7 @@ def fitted(body: dict[str, Any]) -> dict[str, Any]:
         message["content"] = "Hello"
         message.pop("tool_calls", None)
     if isinstance(fit.get("input"), list):
-        fit["input"] = [{"role": "user", "content": "Hello"}]
+        fit["input"] = [{"role": "user", "content": "Hello"}] if label == "POST /v1/responses" else ["Hello"]
     if isinstance(fit.get("prompt"), list):
         fit["prompt"] = ["Hello"]
     for name in ("tools", "tool_choice"):
