@@ -5,14 +5,13 @@ Small pure functions, units in the names. A month has 730 hours (8,760 a year / 
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wayra.base.errors import InvalidParameter
 from wayra.plan.bounds import between, check
 from wayra.plan.prices.table import HOURS_PER_MONTH
 from wayra.plan.quantity import Quantity, computed, derived, given
 
-STATED = "stated by the user"
 ASSUMED = "assumption; state your own"
 STATED = "stated with the workload"
 
@@ -21,6 +20,7 @@ STATED = "stated with the workload"
 class Traffic:
     """Tokens of an average request and requests a month. cached_share: of the input, found in a prompt cache (0 to 1).
 
+    origin: what the requests a month were computed from; None where they were stated. assumed: fields nobody stated.
     Raises: InvalidParameter outside the bounds.
     """
 
@@ -28,6 +28,8 @@ class Traffic:
     output_tokens: float
     requests_per_month: float
     cached_share: float = 0.0
+    origin: Quantity | None = None
+    assumed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check("traffic.input_tokens", "input tokens a request", self.input_tokens)
@@ -42,9 +44,27 @@ class Traffic:
         return (
             given("input_tok", self.input_tokens, "tok", STATED),
             given("output_tok", self.output_tokens, "tok", STATED),
-            given("requests_per_month", self.requests_per_month, "1/month", STATED),
-            given("cached_share", self.cached_share, "", STATED),
+            self.origin or given("requests_per_month", self.requests_per_month, "1/month", STATED),
+            given("cached_share", self.cached_share, "", ASSUMED if "cached_share" in self.assumed else STATED),
         )
+
+    def volume(self) -> Quantity:
+        """Million tokens a month, in and out."""
+        input_tok, output_tok, requests, _ = self.quantities()
+        formula = "(input_tok + output_tok) * requests_per_month / 1e6"
+        return derived("mtok_per_month", "Mtok/month", formula, input_tok, output_tok, requests)
+
+    def share_of(self, share: float) -> "Traffic":
+        """The traffic of a route: a share of the requests."""
+        requests = self.quantities()[2].named("all_requests_per_month")
+        part = derived(
+            "requests_per_month",
+            "1/month",
+            "all_requests_per_month * share_of_requests",
+            requests,
+            given("share_of_requests", share, "", "the route, stated with the workload"),
+        )
+        return replace(self, requests_per_month=part.value, origin=part)
 
     @property
     def mtok_per_month(self) -> float:
@@ -58,6 +78,7 @@ class Ownership:
     server_factor: chassis, board and network by price of the GPUs. host_usd: processor, memory, disks of one.
     pue: power of the room by power of the machine.
     busy_power_share: average power by rated power. resale_share: of the price, got back at the end.
+    stated: names of the numbers that the user gave, be they those assumed otherwise.
     """
 
     years: float = 3.0
@@ -69,10 +90,12 @@ class Ownership:
     busy_power_share: float = 0.7
     resale_share: float = 0.0
     staff_usd_per_year: float = 0.0
+    stated: tuple[str, ...] = ()
 
     def source_of(self, name: str) -> str:
         """Whether a number is ours or the user's."""
-        return ASSUMED if getattr(self, name) == getattr(Ownership(), name) else STATED
+        is_ours = name not in self.stated and getattr(self, name) == getattr(Ownership(), name)
+        return ASSUMED if is_ours else STATED
 
     def __post_init__(self) -> None:
         check("owning.years", "years of use", self.years)

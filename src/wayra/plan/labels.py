@@ -6,6 +6,7 @@ from types import MappingProxyType
 LABELS: Mapping[str, str] = MappingProxyType(
     {
         # Traffic and money.
+        "all_requests_per_month": "requests of all routes a month",
         "api_usd_per_month": "API a month",
         "api_usd_per_mtok": "API's price of a million tokens",
         "break_even_mtok_per_month": "break-even",
@@ -28,6 +29,7 @@ LABELS: Mapping[str, str] = MappingProxyType(
         "input_usd_per_mtok": "price of a million prompt tokens",
         "machine_usd_per_month": "one machine a month",
         "machines": "machines",
+        "mean_requests_per_s": "requests a second",
         "mtok_per_month": "million tokens a month",
         "output_tok": "tokens of the answer",
         "output_parts": "parts of answer",
@@ -46,6 +48,7 @@ LABELS: Mapping[str, str] = MappingProxyType(
         "resale_share": "share got back at the end",
         "saved_usd_per_month": "saved a month",
         "seconds_per_month": "seconds a month",
+        "share_of_requests": "share of the requests",
         "server_factor": "price of the machine by its cards",
         "serving_usd_per_month": "serving a month",
         "staff_usd_per_month": "staff a month",

@@ -157,7 +157,7 @@ def _option(wanted: _Wanted, draft: _Draft) -> Option:
     load = None if draft.carried is None else serving.load_at(machine, workload.traffic, draft.carried.batch)
     count = given("machines", 1, "", "at least one")
     if most is not None:
-        count = serving.machines(most, workload.peak_requests_per_s)
+        count = serving.machines(most, workload.peak_rate())
     risks = [
         serving.speed_risk(machine),
         serving.FORMAT_RISK.get(machine.fmt.name, ""),
@@ -266,7 +266,7 @@ def _sized(machine: serving.Machine, workload: Workload, most: serving.Pace | No
 
 
 def _capacity(load: serving.Load | None, workload: Workload) -> Quantity | None:
-    return serving.capacity_mtok_per_month(load, workload.traffic, workload.peak_factor) if load else None
+    return serving.capacity_mtok_per_month(load, workload.traffic, workload.peak()) if load else None
 
 
 def _memory(machine: serving.Machine, workload: Workload, load: serving.Load | None) -> Quantity:

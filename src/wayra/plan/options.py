@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from wayra.plan.evidence import Score
-from wayra.plan.quantity import Quantity, derived, given
+from wayra.plan.quantity import Quantity, derived
 from wayra.plan.workload import Workload
 
 Kind = Literal["api", "rented", "owned", "have", "hybrid"]
@@ -109,5 +109,5 @@ def once(failures: Sequence[Failure]) -> tuple[Failure, ...]:
 
 def per_mtok(monthly: Quantity, workload: Workload) -> Quantity:
     """What a million tokens, input and output, come to."""
-    volume = given("mtok_per_month", workload.traffic.mtok_per_month, "Mtok/month", "the workload, input and output")
-    return derived("usd_per_mtok", "USD/Mtok", "usd_per_month / mtok_per_month", monthly.named("usd_per_month"), volume)
+    volume, formula = workload.traffic.volume(), "usd_per_month / mtok_per_month"
+    return derived("usd_per_mtok", "USD/Mtok", formula, monthly.named("usd_per_month"), volume)

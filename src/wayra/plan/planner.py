@@ -195,7 +195,7 @@ def _hybrids(workload: Workload, market: Market) -> tuple[list[Option], list[str
 
 def _part(workload: Workload, route: Route) -> Workload:
     """The workload of one route: its share of the requests; budgets count for the sum, not for the part."""
-    traffic = replace(workload.traffic, requests_per_month=workload.traffic.requests_per_month * route.share)
+    traffic = workload.traffic.share_of(route.share)
     return replace(workload, traffic=traffic, routes=(), budget_usd_per_month=None, budget_upfront_usd=None)
 
 

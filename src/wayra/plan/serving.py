@@ -307,7 +307,7 @@ def load_at(machine: Machine, traffic: Traffic, batch: int) -> Load:
 
 def of_one_request(traffic: Traffic) -> Traffic:
     """The same requests whatever their number, which changes nothing of what a batch takes."""
-    return replace(traffic, requests_per_month=1.0)
+    return replace(traffic, requests_per_month=1.0, origin=None)
 
 
 @lru_cache(maxsize=2048)
@@ -315,7 +315,7 @@ def _load_at(machine: Machine, traffic: Traffic, batch: int) -> Load:
     step = step_s(machine, batch, traffic.input_tokens + traffic.output_tokens / 2)
     prefill = prefill_s(machine, traffic.input_tokens * (1 - traffic.cached_share))
     size = given("batch", batch, "", "sequences at once")
-    answer = given("output_tok", traffic.output_tokens, "tok", "the workload")
+    answer = traffic.quantities()[1]
     latency = _latency(machine, derived("latency_s", "s", LATENCY, answer, step, size, prefill), step, prefill)
     ttft = _ttft(machine, batch, step, prefill)
     stream = derived("tok_per_s", "tok/s", "output_tok / latency_s", answer, latency)
@@ -432,27 +432,26 @@ def pace_of(machine: Machine, workload: Workload, requests_per_s: float, most: P
     return next(carrying, most)
 
 
-def machines(load: Load, peak_requests_per_s: float) -> Quantity:
+def machines(load: Load, peak_requests_per_s: Quantity) -> Quantity:
     """Whole machines for the busiest minutes."""
     return derived(
         "machines",
         "",
         MACHINES,
-        given("peak_requests_per_s", peak_requests_per_s, "1/s", "the workload's mean rate times its peak factor"),
+        peak_requests_per_s.named("peak_requests_per_s"),
         load.requests_per_s,
     )
 
 
-def capacity_mtok_per_month(load: Load, traffic: Traffic, peak_factor: float) -> Quantity:
+def capacity_mtok_per_month(load: Load, traffic: Traffic, peak_factor: Quantity) -> Quantity:
     """Million tokens, input and output, of one machine in a month whose busiest minutes it just carries."""
     return derived(
         "capacity_mtok_per_month",
         "Mtok/month",
         "requests_per_s / peak_factor * (input_tok + output_tok) * 3600 * hours_per_month / 1e6",
         load.requests_per_s,
-        given("peak_factor", peak_factor, "", "the workload"),
-        given("input_tok", traffic.input_tokens, "tok", "the workload"),
-        given("output_tok", traffic.output_tokens, "tok", "the workload"),
+        peak_factor,
+        *traffic.quantities()[:2],
         hours_per_month(),
     )
 

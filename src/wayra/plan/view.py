@@ -8,13 +8,12 @@ from typing import Any
 
 from wayra.plan import memory, serving
 from wayra.plan.against_api import Comparison, compared_with, one_machine
-from wayra.plan.cost import STATED
 from wayra.plan.machine_options import machine_of
 from wayra.plan.market import Market
 from wayra.plan.options import Option
 from wayra.plan.planner import Plan
 from wayra.plan.quantity import Quantity, derived, explain, given, number, shown
-from wayra.plan.workload import SECONDS_PER_MONTH, Workload
+from wayra.plan.workload import Workload
 
 Row = dict[str, Any]
 
@@ -142,19 +141,7 @@ def _id_of(option: Option, made: Plan) -> str:
 
 
 def _of_workload(work: Workload) -> Mapping[str, Quantity]:
-    traffic = work.traffic
-    input_tok, output_tok, requests, _ = traffic.quantities()
-    seconds = given("seconds_per_month", SECONDS_PER_MONTH, "s", "730 hours")
-    return {
-        "mtok_per_month": derived(
-            "mtok_per_month", "Mtok/month", "(input_tok + output_tok) * requests_per_month / 1e6",
-            input_tok, output_tok, requests,
-        ),
-        "peak_requests_per_s": derived(
-            "peak_requests_per_s", "1/s", "requests_per_month / seconds_per_month * peak_factor",
-            requests, seconds, given("peak_factor", work.peak_factor, "", STATED),
-        ),
-    }  # fmt: skip
+    return {"mtok_per_month": work.traffic.volume(), "peak_requests_per_s": work.peak_rate()}
 
 
 def _light(option: Option, name: str) -> Row:

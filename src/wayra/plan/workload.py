@@ -7,15 +7,16 @@ import difflib
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Literal, cast
 
 from wayra.base.errors import FileFormatError, InvalidParameter
 from wayra.plan.bounds import BOUNDS, between, check
-from wayra.plan.cost import Ownership, Traffic
+from wayra.plan.cost import ASSUMED, STATED, Ownership, Traffic
 from wayra.plan.files import read_text
+from wayra.plan.quantity import Quantity, derived, given
 
 Privacy = Literal["any", "no-third-party", "on-premises"]
 PRIVACY: tuple[Privacy, ...] = ("any", "no-third-party", "on-premises")
@@ -61,6 +62,7 @@ class Workload:
     quality: floors in points by benchmark. budget_usd_per_month: running costs, with the depreciation of what is owned.
     budget_upfront_usd: money for hardware. routes: parts of the traffic with floors of their own, for hybrids.
     have: GPUs already there, by name. models, gpus: only these are considered; empty for all.
+    is_peak_assumed: nobody stated the peak factor.
     Raises: InvalidParameter outside the bounds.
     """
 
@@ -82,6 +84,7 @@ class Workload:
     models: tuple[str, ...] = ()
     gpus: tuple[str, ...] = ()
     ownership: Ownership = field(default_factory=Ownership)
+    is_peak_assumed: bool = False
 
     def __post_init__(self) -> None:
         if len(self.name) > MAX_NAME:
@@ -130,6 +133,21 @@ class Workload:
     def peak_requests_per_s(self) -> float:
         return self.traffic.requests_per_month / SECONDS_PER_MONTH * self.peak_factor
 
+    def peak(self) -> Quantity:
+        """The peak factor with where it is from."""
+        return given("peak_factor", self.peak_factor, "", ASSUMED if self.is_peak_assumed else STATED)
+
+    def peak_rate(self) -> Quantity:
+        """`peak_requests_per_s` with its reasons."""
+        formula = "requests_per_month / seconds_per_month * peak_factor"
+        return derived(
+            "peak_requests_per_s", "1/s", formula, self.traffic.quantities()[2], seconds_per_month(), self.peak()
+        )
+
+
+def seconds_per_month() -> Quantity:
+    return given("seconds_per_month", SECONDS_PER_MONTH, "s", "730 hours")
+
 
 def read_workload(path: Path) -> Workload:
     """A workload file, TOML or (by its ending) JSON. Raises FileFormatError naming the key that is wrong."""
@@ -177,12 +195,12 @@ def workload_of(document: Mapping[str, object], where: str) -> Workload:
     budget.only("usd_per_month", "upfront_usd")
     choice = top.table("choice")
     choice.only("models", "gpus")
-    traffic, peak_factor = _traffic(top.table("traffic"))
+    peak_factor = top.table("traffic").number("peak_factor")
     try:
         return Workload(
             name=top.text("name", "workload"),
-            traffic=traffic,
-            peak_factor=peak_factor,
+            traffic=_traffic(top.table("traffic")),
+            peak_factor=DEFAULT_PEAK_FACTOR if peak_factor is None else peak_factor,
             latency_p95_s=limits.number("latency_p95_s"),
             ttft_p95_s=limits.number("ttft_p95_s"),
             context_len=_context(limits),
@@ -198,6 +216,7 @@ def workload_of(document: Mapping[str, object], where: str) -> Workload:
             models=choice.texts("models"),
             gpus=choice.texts("gpus"),
             ownership=_ownership(top.table("owning")),
+            is_peak_assumed=peak_factor is None,
         )
     except InvalidParameter as error:
         raise FileFormatError(f"{where}: {error}") from None
@@ -215,17 +234,28 @@ def traffic_of(
     """Traffic from whichever of the three rates is given. Raises InvalidParameter unless it is exactly one."""
     if sum(rate is not None for rate in (requests_per_s, requests_per_month, mtok_per_month)) != 1:
         raise InvalidParameter("give one of requests a second, requests a month or million tokens a month")
+    plain = Traffic(input_tokens, output_tokens, 1.0, cached_share)
+    if requests_per_month is not None:
+        return replace(plain, requests_per_month=requests_per_month)
+    input_tok, output_tok, _, _ = plain.quantities()
+    low, high, _ = BOUNDS["traffic.requests_per_month"]
     if requests_per_s is not None:
-        requests_per_month = requests_per_s * SECONDS_PER_MONTH
-    if mtok_per_month is not None:
-        if input_tokens + output_tokens <= 0:
-            raise InvalidParameter("a request has no tokens at all; give input or output tokens")
-        requests_per_month = mtok_per_month * 1e6 / (input_tokens + output_tokens)
-    assert requests_per_month is not None
-    return Traffic(input_tokens, output_tokens, requests_per_month, cached_share)
+        between("requests a second", requests_per_s, low / SECONDS_PER_MONTH, high / SECONDS_PER_MONTH)
+        rate = given("mean_requests_per_s", requests_per_s, "1/s", STATED)
+        origin = derived(
+            "requests_per_month", "1/month", "mean_requests_per_s * seconds_per_month", rate, seconds_per_month()
+        )
+    else:
+        assert mtok_per_month is not None
+        each = (input_tokens + output_tokens) / 1e6
+        between("million tokens a month", mtok_per_month, low * each, high * each)
+        volume = given("mtok_per_month", mtok_per_month, "Mtok/month", STATED)
+        formula = "mtok_per_month * 1e6 / (input_tok + output_tok)"
+        origin = derived("requests_per_month", "1/month", formula, volume, input_tok, output_tok)
+    return replace(plain, requests_per_month=origin.value, origin=origin)
 
 
-def _traffic(table: "_Table") -> tuple[Traffic, float]:
+def _traffic(table: "_Table") -> Traffic:
     table.only(
         "input_tokens", "output_tokens", "cached_share", "peak_factor",
         "requests_per_s", "requests_per_month", "mtok_per_month",
@@ -241,8 +271,7 @@ def _traffic(table: "_Table") -> tuple[Traffic, float]:
         )
     except InvalidParameter as error:
         raise FileFormatError(f"{table.where}: {error}") from None
-    peak_factor = table.number("peak_factor")
-    return traffic, DEFAULT_PEAK_FACTOR if peak_factor is None else peak_factor
+    return traffic if "cached_share" in table.cells else replace(traffic, assumed=("cached_share",))
 
 
 def _context(limits: "_Table") -> int:
@@ -295,7 +324,8 @@ def _ownership(table: "_Table") -> Ownership:
         "staff_usd_per_year",
     )
     table.only(*known)
-    return Ownership(**{key: value for key in known if (value := table.number(key)) is not None})
+    found = {key: value for key in known if (value := table.number(key)) is not None}
+    return Ownership(**found, stated=tuple(found))
 
 
 @dataclass(frozen=True, slots=True)

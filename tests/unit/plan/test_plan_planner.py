@@ -18,7 +18,7 @@ from wayra.plan.models import architecture
 from wayra.plan.options import Option
 from wayra.plan.planner import Plan, make_plan
 from wayra.plan.prices.table import shipped_prices, stated_rent
-from wayra.plan.quantity import explain
+from wayra.plan.quantity import explain, given
 from wayra.plan.stored import stored_as
 from wayra.plan.workload import FineTuning, Route, Workload, scenario
 
@@ -431,7 +431,8 @@ class TestServing:
             load = serving.load_at(machine, traffic, pace.batch)
             explained = (load.latency_s.value, load.ttft_s.value, load.requests_per_s.value)
             assert (pace.latency_s, pace.ttft_s, pace.requests_per_s) == explained
-            assert serving.num_machines(pace, 12.5) == serving.machines(load, 12.5).value
+            busy = given("peak_requests_per_s", 12.5, "1/s", "the test")
+            assert serving.num_machines(pace, 12.5) == serving.machines(load, busy).value
 
     def test_limits_cost_throughput(self):
         work = Workload("w", Traffic(1000, 200, 1))
