@@ -9,6 +9,7 @@ import click
 
 from wayra.base.errors import InvalidParameter, WayraError
 from wayra.base.settings import Settings
+from wayra.cli.counts import TokenCount
 from wayra.cli.output import emit, json_option, print_line, printable
 from wayra.llm.memory import available_bytes
 from wayra.plan.constants import constants_for, default_constants, read_constants
@@ -39,21 +40,6 @@ Examples:
   wayra fit ./config.json --gpu rtx4090 --format awq-int4 --json
 """
 PROMPTS_KV_BITS = 16
-_UNITS = {"k": 1024, "m": 1024**2}
-
-
-class TokenCount(click.ParamType):
-    """A whole number, with k for 1,024 and m for 1,048,576."""
-
-    name = "tokens"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        text = str(value).strip().lower()
-        factor = _UNITS.get(text[-1:], 1)
-        try:
-            return int(text[:-1] if factor > 1 else text) * factor
-        except ValueError:
-            self.fail(f"{text[:40]!r} is no number of tokens; write 8192 or 8k", param, ctx)
 
 
 @click.command(name="fit", epilog=EPILOG)

@@ -1,6 +1,6 @@
 """`wayra plan`: which model, where, at what price, for a workload; and why not the others."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
@@ -9,24 +9,22 @@ from typing import Any
 
 import click
 
-from wayra.base.errors import InvalidParameter
-from wayra.cli.output import emit, json_option, print_line, printable
+from wayra.base.errors import FileFormatError, InvalidParameter
+from wayra.cli.counts import TokenNumber
+from wayra.cli.output import emit, json_option
 from wayra.cli.plan_page import serve_page
+from wayra.cli.plan_report import print_explanation, print_plan
 from wayra.llm.memory import available_bytes
-from wayra.plan.against_api import Comparison
 from wayra.plan.constants import read_constants
-from wayra.plan.evidence import Score, read_scores
+from wayra.plan.evidence import read_scores
 from wayra.plan.hardware import Hardware, hardware, this_machine
 from wayra.plan.market import Market, under_known_names
-from wayra.plan.options import Option
 from wayra.plan.planner import Plan, make_plan
 from wayra.plan.prices.table import PriceTable, read_prices, shipped_prices, stated_rent
-from wayra.plan.quantity import explain, number
 from wayra.plan.roofline import Constants
-from wayra.plan.view import as_document, as_row, numbers_of
+from wayra.plan.view import as_document, as_row
 from wayra.plan.workload import METHODS, PRIVACY, SCENARIOS, read_document, scenario_document, workload_of
 
-SHOWN = 8
 EPILOG = """\b
 Examples:
   wayra plan --scenario startup-chatbot
@@ -73,8 +71,8 @@ def workload_options(command: Any) -> Any:
     for option in reversed(
         (
             click.option("--scenario", type=click.Choice(SCENARIOS), help="A shipped workload, as a start."),
-            click.option("--input-tokens", type=float, metavar="N", help="Tokens of an average prompt."),
-            click.option("--output-tokens", type=float, metavar="N", help="Tokens of an average answer."),
+            click.option("--input-tokens", type=TokenNumber(), metavar="N", help="Tokens of an average prompt."),
+            click.option("--output-tokens", type=TokenNumber(), metavar="N", help="Tokens of an average answer."),
             click.option(
                 "--cached-share", type=float, metavar="X", help="Share of the input found in a cache, 0 to 1."
             ),
@@ -84,7 +82,9 @@ def workload_options(command: Any) -> Any:
             click.option("--peak-factor", type=float, metavar="X", help="Busiest minutes by the mean; 4 if not given."),
             click.option("--latency-p95", type=float, metavar="S", help="Seconds for a whole answer."),
             click.option("--ttft-p95", type=float, metavar="S", help="Seconds to its first token."),
-            click.option("--context", type=float, metavar="N", help="Longest prompt with its answer, in tokens."),
+            click.option(
+                "--context", type=TokenNumber(), metavar="N", help="Longest prompt with its answer: 16384, 16k."
+            ),
             click.option("--privacy", type=click.Choice(PRIVACY), help="Who may see the requests."),
             click.option("--region", metavar="NAME", help="Where data must stay."),
             click.option("--open-weights", is_flag=True, default=None, help="Only models whose weights are open."),
@@ -99,7 +99,7 @@ def workload_options(command: Any) -> Any:
                 "--scores", type=click.Path(path_type=Path), metavar="FILE", help="Scores of your own runs, CSV."
             ),
             click.option("--train-examples", type=float, metavar="N", help="Fine-tune on so many examples."),
-            click.option("--train-tokens", type=float, metavar="N", help="Tokens of an example to train on."),
+            click.option("--train-tokens", type=TokenNumber(), metavar="N", help="Tokens of an example to train on."),
             click.option(
                 "--train-method", type=click.Choice(METHODS), help="How; the cheaper of LoRA and QLoRA if not said."
             ),
@@ -148,9 +148,9 @@ def plan(file: Path | None, as_json: bool, show_all: bool, explained: int | None
         raise InvalidParameter(f"there is no option {explained}; there are {len(made.options)}")
     if explained is not None:
         option = made.options[explained - 1]
-        emit(as_row(option), as_json, lambda: _print_explanation(option))
+        emit(as_row(option), as_json, lambda: print_explanation(option))
         return
-    emit(as_document(made), as_json, lambda: _print_plan(made, show_all))
+    emit(as_document(made), as_json, lambda: print_plan(made, show_all))
 
 
 def plan_from(file: Path | None, flags: Mapping[str, Any]) -> Plan:
@@ -206,11 +206,15 @@ def _document(file: Path | None, flags: Mapping[str, Any]) -> tuple[dict[str, ob
     where = "the flags"
     if file is not None:
         document, where = dict(read_document(file)), file.name
+        if not document:
+            raise FileFormatError(f"{where} is empty; expected a workload, at least its table [traffic]")
     elif flags["scenario"]:
         document, where = dict(scenario_document(flags["scenario"])), flags["scenario"]
     given = {name: flags[name] for name in FLAGS if flags[name] is not None}
-    if len(rates := [f"--{name.replace('_', '-')}" for name in RATES if name in given]) > 1:
+    if len(rates := [_flag(name) for name in RATES if name in given]) > 1:
         raise click.UsageError(f"{' and '.join(rates)} say the same thing twice; give one of them")
+    if not document and (given or any(flags[name] for name in ("quality", "have", "models", "gpus"))):
+        _check_complete(given)
     for name, value in given.items():
         table = _table(document, FLAGS[name].table)
         if name in RATES:
@@ -224,6 +228,22 @@ def _document(file: Path | None, flags: Mapping[str, Any]) -> tuple[dict[str, ob
         if flags[name]:
             _table(document, "choice")[name] = list(flags[name])
     return document, where
+
+
+def _check_complete(given: Mapping[str, object]) -> None:
+    """Raises UsageError naming the flags that a workload made of flags alone lacks."""
+    missing = [name for name in ("input_tokens", "output_tokens") if name not in given]
+    if missing:
+        raise click.UsageError(f"a workload needs {' and '.join(map(_flag, missing))} too, or a file or --scenario")
+    if not any(name in given for name in RATES):
+        raise click.UsageError(f"a workload needs one of {', '.join(map(_flag, RATES))}")
+    training = ("train_examples", "train_tokens")
+    if any(name.startswith("train_") for name in given) and (missing := [n for n in training if n not in given]):
+        raise click.UsageError(f"fine-tuning needs {' and '.join(map(_flag, missing))} too")
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _table(document: dict[str, Any], name: str) -> dict[str, Any]:
@@ -242,148 +262,3 @@ def _pairs(option: str, texts: tuple[str, ...]) -> Iterator[tuple[str, float]]:
             yield name.strip(), float(value)
         except ValueError:
             raise click.UsageError(f"{option} {text!r} is no NAME=NUMBER") from None
-
-
-def _print_plan(made: Plan, show_all: bool) -> None:
-    work = made.workload
-    print_line(
-        printable(
-            f"{work.name}: {number(work.traffic.mtok_per_month)} Mtok a month, "
-            f"{number(work.peak_requests_per_s)} requests/s at the peak"
-        )
-    )
-    print_line()
-    kept = _print_options(made.options, show_all)
-    if made.conflict is not None:
-        print_line(printable(f"Nothing meets it: {made.conflict.explanation}"))
-        print_line()
-    if made.break_even is not None:
-        _print_break_even(made.break_even, show_all)
-    _print_rejected(made.rejected, show_all)
-    for warning in dict.fromkeys([*made.warnings, *(text for option in kept for text in option.stale)]):
-        print_line(printable(f"note: {warning}"))
-
-
-def _print_break_even(compared: Comparison, with_curve: bool) -> None:
-    print_line(printable(f"Break-even of {compared.machines.label}"))
-    print_line(printable(f"  against {compared.api.label}: {compared.found.reason}"))
-    if with_curve:
-        print_line(f"  {'Mtok a month':>14} {'API, USD':>12} {'machines, USD':>14} {'machines':>9}")
-        for point in compared.found.curve:
-            print_line(
-                f"  {number(point.mtok_per_month):>14} {point.api_usd_per_month:>12,.0f} "
-                f"{point.own_usd_per_month:>14,.0f} {point.machines:>9}"
-            )
-    print_line()
-
-
-def _print_options(options: Sequence[Option], show_all: bool) -> list[Option]:
-    """Those printed in full: all, or the best of each kind and model; of the ones between, how many there are."""
-    best = _best_of_each(options)
-    last = max(sorted(best)[:SHOWN], default=0)
-    kept: list[Option] = []
-    between: list[tuple[int, Option]] = []
-    for rank, option in enumerate(options if show_all else options[:last], start=1):
-        if not option.known_to_meet and (rank == 1 or options[rank - 2].known_to_meet):
-            _print_between(between)
-            print_line(f"Not known to meet the limit on {' and '.join(option.unknowns)}; wayra bench URL can tell:")
-            print_line()
-        if show_all or rank in best:
-            _print_between(between)
-            _print_option(rank, option)
-            kept.append(option)
-        else:
-            between.append((rank, option))
-    if not show_all and last < len(options):
-        print_line(f"{_span(last + 1, len(options))}: --all lists them")
-        print_line()
-    return kept
-
-
-def _best_of_each(options: Sequence[Option]) -> frozenset[int]:
-    """Ranks of the best option of each kind and model."""
-    first: dict[tuple[str, str], int] = {}
-    for rank, option in enumerate(options, start=1):
-        first.setdefault((option.kind, option.model), rank)
-    return frozenset(first.values())
-
-
-def _print_between(between: list[tuple[int, Option]]) -> None:
-    """One line for options that are like those printed before, so that no rank is missing; empties the list."""
-    if not between:
-        return
-    (first, cheapest), (last, dearest) = between[0], between[-1]
-    costs = [f"{option.usd_per_month.value:,.0f}" for option in (cheapest, dearest)]
-    spread = costs[0] if costs[0] == costs[1] else " to ".join(costs)
-    print_line(
-        f"{_span(first, last):>3}  {spread} USD a month  models shown above: other hardware, formats or providers"
-    )
-    print_line()
-    between.clear()
-
-
-def _span(first: int, last: int) -> str:
-    return f"{first}" if first == last else f"{first} to {last}"
-
-
-def _print_option(place: int, option: Option) -> None:
-    cost = f"{option.usd_per_month.value:,.0f} USD a month, {number(option.usd_per_mtok.value)} USD/Mtok"
-    print_line(printable(f"{place:>3}  {cost}  {option.label}"))
-    facts: list[str] = []
-    if option.setup_usd is not None:
-        facts.append(f"{option.setup_usd.value:,.0f} USD of hardware")
-    if option.memory_gb is not None:
-        facts.append(f"{option.memory_gb.value:.1f} GB a machine")
-    if option.latency_s is not None and option.ttft_s is not None and option.tok_per_s is not None:
-        facts.append(
-            f"P95 {option.latency_s.value:.1f} s an answer, {option.ttft_s.value:.2f} s to the first token"
-            f"{' (not validated)' if option.ttft_s.low is None else ''}, "
-            f"{option.tok_per_s.value:.0f} tok/s a user"
-        )
-    if option.training is not None:
-        facts.append(f"a training run {number(option.training.value)} {option.training.unit} ({option.training.note})")
-    if facts:
-        print_line(printable(f"       {'; '.join(facts)}"))
-    if option.evidence:
-        scores = ", ".join(f"{score.benchmark} {number(score.value)}" for score in option.evidence)
-        sources = "; ".join(dict.fromkeys(_source(score) for score in option.evidence))
-        print_line(printable(f"       quality: {scores} [{sources}]"))
-    for risk in option.risks:
-        print_line(printable(f"       risk: {risk}"))
-    print_line()
-
-
-def _source(score: Score) -> str:
-    return f"{'own run: ' if score.measured_here else ''}{score.source}, {score.as_of}"
-
-
-def _print_rejected(rejected: tuple[Option, ...], show_all: bool) -> None:
-    groups: dict[tuple[str, str, tuple[str, ...]], list[Option]] = {}
-    for option in rejected:
-        failed = tuple(failure.constraint for failure in option.failures)
-        groups.setdefault((option.kind, option.model, failed), []).append(option)
-    kept = list(groups.values()) if not show_all else [[option] for option in rejected]
-    if not kept:
-        return
-    print_line("Rejected:")
-    for options in kept if show_all else kept[: 2 * SHOWN]:
-        option = options[0]
-        more = f" (and {len(options) - 1} like it)" if len(options) > 1 else ""
-        print_line(printable(f"  {option.label}{more}, {option.usd_per_month.value:,.0f} USD a month"))
-        for failure in option.failures:
-            print_line(printable(f"      {failure.constraint}: {failure.reason}"))
-    if not show_all and len(kept) > 2 * SHOWN:
-        print_line(f"  {len(rejected)} in all; --all lists them")
-    print_line()
-
-
-def _print_explanation(option: Option) -> None:
-    for part in (option, *option.parts):
-        if part is not option:
-            print_line()
-        print_line(printable(part.label))
-        for name, quantity in numbers_of(part).items():
-            print_line()
-            print_line(f"{name}:")
-            for line in explain(quantity):
-                print_line(printable(f"  {line}"))

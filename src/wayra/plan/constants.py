@@ -89,7 +89,7 @@ def _checked(row: Mapping[str, object], where: str) -> Constants:
     for name in (*TIMES, "first_token_s"):
         if not 0 <= numbers[name] <= 10:
             raise FileFormatError(f"{where}: {name} is {numbers[name]:g}; expected 0 to 10 seconds")
-    if not 0 < numbers["low"] <= 1 <= numbers["high"]:
+    if (numbers["low"] or numbers["high"]) and not 0 < numbers["low"] <= 1 <= numbers["high"]:
         raise FileFormatError(f"{where}: the interval {numbers['low']:g} to {numbers['high']:g} must hold 1")
     for what, ends in OPTIONAL_INTERVALS.items():
         low, high = (numbers[name] for name in ends)

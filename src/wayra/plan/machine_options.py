@@ -11,7 +11,7 @@ from wayra.plan.market import Market
 from wayra.plan.models import Architecture, architectures
 from wayra.plan.options import Failure, Kind, Option, Place, once, per_mtok
 from wayra.plan.prices.dated import stale_warning
-from wayra.plan.quantity import Quantity, derived, given
+from wayra.plan.quantity import Quantity, derived, given, number
 from wayra.plan.requirements import (
     Standard,
     evidence_for,
@@ -160,6 +160,7 @@ def _option(wanted: _Wanted, draft: _Draft) -> Option:
         count = serving.machines(most, workload.peak_rate())
     risks = [
         serving.speed_risk(machine),
+        *_near_limits(workload, load),
         serving.FORMAT_RISK.get(machine.fmt.name, ""),
         _OWN_RISK[kind],
         serving.POWER_UNKNOWN if kind != "rented" and not machine.card.watts else "",
@@ -186,6 +187,25 @@ def _option(wanted: _Wanted, draft: _Draft) -> Option:
         place=_placed(candidate, machine, workload, count, load),
         weight_bits=machine.fmt.linear_bits,
     )
+
+
+def _near_limits(workload: Workload, load: serving.Load | None) -> Iterator[str]:
+    """What keeps a limit as predicted, and may miss it within the interval of the prediction, or has none."""
+    if load is None:
+        return
+    for what, limit_s, made in (
+        ("whole answers", workload.latency_p95_s, load.latency_s),
+        ("first tokens", workload.ttft_p95_s, load.ttft_s),
+    ):
+        if limit_s is None or made.value > limit_s:
+            continue
+        if made.low is None or made.high is None:
+            yield f"the limit on {what} is kept by a prediction that was compared with no measured time: measure it"
+        elif made.high > limit_s:
+            yield (
+                f"the limit on {what}, {limit_s:g} s, lies within the interval of the prediction, "
+                f"{number(made.low)} to {number(made.high)} s: measure it"
+            )
 
 
 def _cards(machine: serving.Machine, count: Quantity) -> str:

@@ -13,6 +13,7 @@ from wayra.plan.machine_options import hardware_options, shape_of
 from wayra.plan.market import Market
 from wayra.plan.options import Constraint, Failure, Option, once, per_mtok
 from wayra.plan.prices.api import api_price
+from wayra.plan.prices.dated import stale_warning
 from wayra.plan.prices.table import ApiPrice
 from wayra.plan.quantity import computed
 from wayra.plan.requirements import Standard, evidence_for, model_failures, money_failures, place_failures
@@ -91,22 +92,24 @@ def _weigh(workload: Workload, market: Market, standard: Standard) -> tuple[list
 def _api_options(
     candidate: Candidate, workload: Workload, market: Market, standard: Standard
 ) -> tuple[list[Option], list[str]]:
-    found: list[Option] = []
-    stated = [row for row in market.table.apis if row.model == candidate.id]
+    rows = [
+        (row, f"the price of {row.model} at {row.provider}") for row in market.table.apis if row.model == candidate.id
+    ]
+    missing: list[str] = []
     try:
-        listed = [
-            api_price(provider, name, on=market.today, prompt_tokens=int(workload.traffic.input_tokens))
-            for provider, name in candidate.sold
-        ]
+        for provider, name in candidate.sold:
+            price = api_price(provider, name, on=market.today, prompt_tokens=int(workload.traffic.input_tokens))
+            rows.append((price, f"the price list of {price.source}"))
     except SourceError as error:
-        return [_api_option(candidate, row, workload, standard) for row in stated], [str(error)]
+        missing.append(str(error))
     except InvalidParameter as error:
-        return [_api_option(candidate, row, workload, standard) for row in stated], [
-            f"{candidate.title}: {error}; the price list has changed"
-        ]
-    for price in [*stated, *listed]:
-        found.append(_api_option(candidate, price, workload, standard))
-    return found, []
+        missing.append(f"{candidate.title}: {error}; the price list has changed")
+    found: list[Option] = []
+    for price, what in rows:
+        option = _api_option(candidate, price, workload, standard)
+        stale = stale_warning(what, price.as_of, market.today)
+        found.append(replace(option, stale=(stale,)) if stale else option)
+    return found, missing
 
 
 def _api_option(candidate: Candidate, price: ApiPrice, workload: Workload, standard: Standard) -> Option:
@@ -229,7 +232,7 @@ def _misplaced(option: Option) -> bool:
 
 def _explain_conflict(group: tuple[Constraint, ...], failing: Sequence[tuple[Option, frozenset[Constraint]]]) -> str:
     if len(group) == 1:
-        nearest = min(failing, key=lambda pair: len(pair[1]))[0]
+        nearest = min(failing, key=lambda pair: _apart(pair[0], group[0]))[0]
         reason = next(failure.reason for failure in nearest.failures if failure.constraint == group[0])
         return f"no option meets the constraint {group[0]}; nearest is {nearest.label}: {reason}"
     texts: list[str] = []
@@ -241,6 +244,13 @@ def _explain_conflict(group: tuple[Constraint, ...], failing: Sequence[tuple[Opt
             reason = next(failure.reason for failure in nearest.failures if failure.constraint == constraint)
             texts.append(f"without {constraint}, {nearest.label} comes nearest ({reason})")
     return f"no option meets {' and '.join(group)} together: " + "; ".join(texts)
+
+
+def _apart(option: Option, constraint: Constraint) -> tuple[float, int]:
+    """How far an option is from meeting a constraint: of budgets the money, else by what else it fails."""
+    setup = option.setup_usd.value if option.setup_usd is not None else 0.0
+    money: dict[Constraint, float] = {"monthly budget": option.usd_per_month.value, "budget for hardware": setup}
+    return money.get(constraint, 0.0), len(option.failures)
 
 
 def _nearness(option: Option) -> tuple[int, float]:

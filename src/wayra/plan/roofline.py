@@ -104,7 +104,7 @@ class Constants:
     kv_share: a sixth, of the bandwidth, where the KV cache is read after the weights; 0 where with them.
     attention_share: of the 16-bit peak, in the attention of prompts; 0 where all operations reach compute_share.
     rows_share: of the bandwidth, at which values pass between products; 0 where that is in the other constants.
-    low, high: factors around a prediction that hold nine of ten runs on hardware left out of the fit.
+    low, high: factors around a prediction that hold nine of ten runs on hardware left out of the fit; 0 where unknown.
     prompt_low, prompt_high: the same around the time of reading a prompt; 0 where nothing measured says so.
     first_token_s, wait_share: of a server, what a request takes besides, and the share of the other prompts that are
     read before its own; first_low, first_high: around its time to first token, with MOST_WAITING requests at most.

@@ -85,6 +85,8 @@ def speed_risk(machine: Machine) -> str:
     constants = machine.constants()
     first = constants.first_interval or constants.interval(is_prompt=True)
     prompts = f"{first[0]:.2f} to {first[1]:.2f}" if first is not None else roofline.NOT_VALIDATED
+    if not constants.high:
+        return f"speed and latency are computed, not measured here, and {roofline.NOT_VALIDATED} ({constants.source})"
     what = "times of reading prompts"
     if constants.first_interval:
         what = f"times to first token, with {roofline.MOST_WAITING} requests at once at most,"
@@ -334,7 +336,9 @@ def _load_at(machine: Machine, traffic: Traffic, batch: int) -> Load:
 def _latency(machine: Machine, made: Quantity, step: Quantity, prefill: Quantity) -> Quantity:
     """With the interval: of the parts where both are known; else that of times of tokens, prompts read meanwhile."""
     constants = machine.constants()
-    if prefill.low is None or prefill.high is None or step.low is None or step.high is None:
+    if step.low is None or step.high is None:
+        return _within(made, None, None)
+    if prefill.low is None or prefill.high is None:
         return _within(made, made.value * constants.low, made.value * constants.high)
     of = {item.name: item.value for item in made.inputs}
     low, high = (

@@ -3,6 +3,7 @@
 Rows carry values; explanations are written out only for the option that is asked about.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,14 +17,15 @@ from wayra.plan.quantity import Quantity, derived, explain, given, number, shown
 from wayra.plan.workload import Workload
 
 Row = dict[str, Any]
+_TRAFFIC = ("input_tokens", "output_tokens", "requests_per_month", "cached_share")
 
 
 def as_document(made: Plan) -> Row:
-    """The whole plan with all explanations as lines of text."""
+    """The whole plan; explanations, as lines of text, of what meets the workload alone: hundreds are rejected."""
     return {
-        "workload": made.workload,
+        "workload": _workload(made.workload),
         "options": [{"rank": rank, **as_row(option)} for rank, option in enumerate(made.options, start=1)],
-        "rejected": [as_row(option) for option in made.rejected],
+        "rejected": [_values(option) for option in made.rejected],
         "conflict": made.conflict,
         "break_even": _comparison(made.break_even) if made.break_even is not None else None,
         "warnings": made.warnings,
@@ -32,6 +34,22 @@ def as_document(made: Plan) -> Row:
 
 def as_row(option: Option) -> Row:
     """One option with its explanations as lines of text."""
+    return {
+        **_values(option),
+        "parts": [as_row(part) for part in option.parts],
+        "explanations": {name: explain(quantity) for name, quantity in numbers_of(option).items()},
+    }
+
+
+def _workload(work: Workload) -> Row:
+    """Its fields; what its numbers were computed from is among the explanations."""
+    fields = {field.name: getattr(work, field.name) for field in dataclasses.fields(work)}
+    traffic = work.traffic
+    fields["traffic"] = {name: getattr(traffic, name) for name in _TRAFFIC}
+    return fields
+
+
+def _values(option: Option) -> Row:
     return {
         "kind": option.kind,
         "label": option.label,
@@ -44,8 +62,7 @@ def as_row(option: Option) -> Row:
         "failures": option.failures,
         "stale": option.stale,
         "place": option.place,
-        "parts": [as_row(part) for part in option.parts],
-        "explanations": {name: explain(quantity) for name, quantity in numbers_of(option).items()},
+        "parts": [_values(part) for part in option.parts],
     }
 
 

@@ -31,7 +31,12 @@ def test_flags_alone_make_a_plan_with_cost_and_evidence(call: Call):
     lines = out.splitlines()
     assert lines[0] == "workload: 100 Mtok a month, 0.1522 requests/s at the peak"
     assert lines[2] == "  1  400 USD a month, 4 USD/Mtok  GPT-4o, API of openai"
-    assert lines[3] == "       quality: mmlu 85.7 [simple-evals, 2025-04-30]"
+    assert re.fullmatch(
+        r"       USD/Mtok: 2.5 of the prompt, 1.25 of the prompt in the provider's cache, 10 of the answer "
+        r"\[openai gpt-4o: genai-prices [\d.]+, 20\d\d-\d\d-\d\d\]",
+        lines[3],
+    )
+    assert lines[4] == "       quality: mmlu 85.7 [simple-evals, 2025-04-30]"
 
 
 def test_a_scenario_is_changed_by_flags(call: Call):
@@ -110,8 +115,14 @@ def test_prices_and_rents_of_ones_own_count(call: Call, tmp_path: Path):
     ("args", "message"),
     [
         ((), "give a workload file, --scenario or at least --input-tokens"),
-        (("--input-tokens", "5"), "lacks 'output_tokens'"),
-        (("--input-tokens", "5", "--output-tokens", "5"), "give one of requests a second"),
+        (("--input-tokens", "5"), "a workload needs --output-tokens too"),
+        (("--quality", "mmlu=80"), "a workload needs --input-tokens and --output-tokens too"),
+        (("--input-tokens", "5", "--output-tokens", "5"), "a workload needs one of --requests-per-s"),
+        ((*SMALL, "--train-examples", "1000"), "fine-tuning needs --train-tokens too"),
+        ((*SMALL, "--context", "12q"), "'12q' is no number of tokens; write 8192 or 8k"),
+        ((*SMALL, "--output-tokens", "nan"), "'output_tokens' is nan; expected a finite number"),
+        ((*SMALL[:4], "--requests-per-s", "0"), "requests a second: 0; expected"),
+        ((*SMALL[:4], "--mtok-per-month", "-1"), "million tokens a month: -1; expected"),
         (("absent.toml",), "absent.toml cannot be read"),
         (("x.toml", "--scenario", "research-lab"), "not both"),
         ((*SMALL, "--model", "llama-9"), "there is no model 'llama-9' to plan with; nearest: "),
@@ -129,6 +140,49 @@ def test_what_cannot_be_planned_is_one_sentence(call: Call, args: tuple[str, ...
     assert out == ""
     assert message in err
     assert len(err.splitlines()) == 1
+
+
+def test_an_empty_workload_file_is_refused_by_its_name(call: Call, tmp_path: Path):
+    (tmp_path / "work.toml").write_text("# nothing yet\n")
+    code, out, err = call(str(tmp_path / "work.toml"))
+    assert (code, out) == (1, "")
+    assert "work.toml is empty; expected a workload, at least its table [traffic]" in err
+
+
+def test_tokens_are_written_with_k_as_for_fit(call: Call):
+    code, out, _ = call("--input-tokens", "1.5k", *SMALL[2:], "--context", "32k", "--model", "gpt-4o", "--json")
+    assert code == 0
+    work = json.loads(out)["workload"]
+    assert (work["traffic"]["input_tokens"], work["context_len"]) == (1536, 32768)
+
+
+def test_costs_below_a_hundred_show_cents(call: Call):
+    _, out, _ = call(
+        "--input-tokens", "800", "--output-tokens", "200", "--requests-per-month", "1000", "--model", "gpt-4o"
+    )
+    # 1,000 * (800 * 2.50 + 200 * 10) / 1e6
+    assert out.splitlines()[2].startswith("  1  4.00 USD a month, 4 USD/Mtok  GPT-4o")
+
+
+def test_a_hybrid_shows_cost_prices_and_quality_of_each_part(call: Call):
+    _, out, _ = call("--scenario", "research-lab", "--model", "gpt-4.1", "--model", "gpt-4.1-nano")
+    lines = out.splitlines()
+    assert lines[2].startswith("  1  1,392 USD a month")
+    # 1.8 million requests of 1,200 and 300 tokens at 0.10 and 0.40 USD; 0.2 million at 2 and 8 USD
+    assert lines[3] == "       GPT-4.1 nano, API of openai: 432 USD a month"
+    assert lines[4].startswith("         USD/Mtok: 0.1 of the prompt, ")
+    assert lines[5].startswith("         quality: mmlu 80.1 [")
+    assert lines[6] == "       GPT-4.1, API of openai: 960 USD a month"
+    assert lines[8].startswith("         quality: mmlu 90.2, humaneval 94.5 [")
+
+
+def test_json_explains_what_meets_the_workload_and_gives_reasons_for_the_rest(call: Call):
+    _, out, _ = call(*SMALL, "--model", "llama-3.1-8b", "--privacy", "no-third-party", "--gpu", "l4", "--json")
+    made = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert set(made) == {"workload", "options", "rejected", "conflict", "break_even", "warnings"}
+    assert all("usd_per_month" in option["explanations"] for option in made["options"])
+    assert made["rejected"]
+    assert all(option["failures"] and "explanations" not in option for option in made["rejected"])
 
 
 def test_prices_of_cards_and_models_nobody_knows_are_refused_with_the_nearest(call: Call, tmp_path: Path):
