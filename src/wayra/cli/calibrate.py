@@ -32,6 +32,10 @@ Examples:
 """
 
 
+MOST_SCATTER = 4
+"""Upper by lower end of an interval: of engines of all kinds on all GPUs it is 1.7."""
+
+
 @click.command(epilog=EPILOG)
 @click.argument("runs", nargs=-1, required=True)
 @click.option("--model", metavar="NAME", help="What a measured server served: a name or a file.")
@@ -68,7 +72,8 @@ def calibrate(settings: Settings, runs: tuple[str, ...], out: Path | None, as_js
         if (chosen := [item for item in observations if item.is_prompt is is_prompt])
     }
     document = {**asdict(found), "runs": len(observations), "mean_error": errors["tokens"], "mean_errors": errors}
-    emit(document, as_json, lambda: _print(found, errors))
+    notes = _notes(found)
+    emit({**document, "notes": notes}, as_json, lambda: _print(found, errors, notes))
 
 
 def _observations(settings: Settings, name: str, stated: Setup, machine: Machine) -> list[Observation]:
@@ -91,7 +96,19 @@ def _mean_error(observations: list[Observation], found: Constants) -> float:
     return float(np.mean(np.abs(predict(observations, found) / true - 1)))
 
 
-def _print(found: Constants, errors: dict[str, float]) -> None:
+def _notes(found: Constants) -> list[str]:
+    """What is odd about a fit: an interval this wide comes of times that something else disturbed."""
+    return [
+        f"times of {what} scatter over {high / low:.0f} times around the fit; measure them again on a quiet machine"
+        for what, low, high in (
+            ("tokens", found.low, found.high),
+            ("prompts", found.prompt_low or 1, found.prompt_high or 1),
+        )
+        if high > MOST_SCATTER * low
+    ]
+
+
+def _print(found: Constants, errors: dict[str, float], notes: list[str]) -> None:
     for line in as_toml(found).splitlines():
         print_line(printable(line))
     for what, error in errors.items():
@@ -99,3 +116,5 @@ def _print(found: Constants, errors: dict[str, float]) -> None:
     print_line(f"nine of ten times left out of a fit lie within {found.low:.2f} to {found.high:.2f} of the prediction")
     if "prompts" in errors and (prompts := found.interval(is_prompt=True)):
         print_line(f"those of prompts within {prompts[0]:.2f} to {prompts[1]:.2f}")
+    for text in notes:
+        print_line(f"note: {text}")

@@ -1,6 +1,7 @@
 """wayra calibrate, in this process: recorded benches and CSV files become constants; what cannot be used is said."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,6 +76,19 @@ def test_a_recorded_bench_of_a_server_gives_its_constants(call: Call, store: Run
     assert found["bandwidth_share"] == pytest.approx(0.7, rel=0.15)
     written = read_constants(out)
     assert (written.kind, written.bandwidth_share) == ("gpu", found["bandwidth_share"])
+
+
+def test_times_that_something_disturbed_are_told(call: Call, store: RunStore, tmp_path: Path):
+    header = "model,format,hardware,gpus,batch,input_len,output_len,seconds_per_token\n"
+    rows = [(1 + i, token_s(1 + i, 1000, 101) * (10 if i % 3 == 0 else 1)) for i in range(12)]
+    text = "".join(f"llama3.1:8b,bf16,h100,1,{users},1000,101,{seconds}\n" for users, seconds in rows)
+    (tmp_path / "runs.csv").write_text(header + text, "utf-8")
+    code, out, _ = call(str(tmp_path / "runs.csv"))
+    assert code == 0
+    assert re.search(r"note: times of tokens scatter over \d+ times around the fit; measure them again on a quiet", out)
+    bench(store)
+    code, out, _ = call("latest", *SERVED, "--json")
+    assert (code, json.loads(out)["notes"]) == (0, [])
 
 
 def test_a_server_does_not_say_what_it_runs(call: Call, store: RunStore):

@@ -64,7 +64,7 @@ def test_a_claim_to_be_measured_names_the_command(call: Call):
 def test_a_run_settles_it(call: Call, tmp_path: Path):
     (tmp_path / "run.json").write_text('[{"claim": "A027", "value": 400, "unit": "tok", "run": "r7"}]', "utf-8")
     _, out, _ = call("--id", "A027", "--measure", str(tmp_path / "run.json"))
-    assert "derived  400 tok = run r7" in out
+    assert "derived  400 tok = run r7, as run.json, result 1 states it" in out
     assert "verdict  off: too high by a factor of 3" in out
 
 
@@ -95,3 +95,13 @@ def test_what_cannot_be_done_is_one_sentence(call: Call, args: tuple[str, ...], 
     assert out == ""
     assert message in err
     assert len(err.splitlines()) == 1
+
+
+def test_suites_named_by_commands_that_measure_exist(call: Call):
+    from wayra.lab.suites.registry import SUITES
+    from wayra.lab.suites.task_suites import ALL
+
+    _, out, _ = call("--json")
+    named = {row["lab"].partition("--suite ")[2] for row in json.loads(out)} - {""}
+    assert named
+    assert named <= {*SUITES, ALL}

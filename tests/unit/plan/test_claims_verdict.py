@@ -172,13 +172,13 @@ def test_a_measured_claim_is_judged_by_the_run(tmp_path: Path):
     result = measured(tmp_path, {"claim": "A", "value": 40, "unit": "tok/s", "run": "r1"})
     assert (result.judgement.verdict, result.judgement.reason) == (Verdict.OFF, "too high by a factor of 2.5")
     assert result.derived is not None
-    assert result.derived.expression == "run r1"
+    assert result.derived.expression == "run r1, as run.json, result 1 states it"
 
 
 def test_a_run_in_another_unit_settles_nothing(tmp_path: Path):
     result = measured(tmp_path, {"claim": "A", "value": 40, "unit": "ms", "run": "r1"})
     assert result.judgement.verdict is Verdict.UNMEASURED
-    assert result.problem == "run r1 measured 'ms', the claim is in 'tok/s'"
+    assert result.problem == "run r1, as run.json, result 1 states it: measured in 'ms', the claim is in 'tok/s'"
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_a_run_in_another_unit_settles_nothing(tmp_path: Path):
         ("{", "is no JSON"),
         ("{}", "is no list"),
         ("[3]", "result 1 needs exactly the keys"),
-        ('[{"claim": "A", "value": "x", "unit": "", "run": ""}]', "has the value 'x'"),
+        ('[{"claim": "A", "value": "x", "unit": "", "run": ""}]', "has the value x; expected a number"),
         ('[{"claim": 1, "value": 1, "unit": "", "run": ""}]', "must be texts"),
     ],
 )

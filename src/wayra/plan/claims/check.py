@@ -5,16 +5,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from types import MappingProxyType
 
 from wayra.base.errors import FileFormatError, InvalidParameter, SourceError, UnsupportedModel
-from wayra.plan.claims.claim import Claim, shipped_claims, stated
+from wayra.plan.claims.claim import Claim, Measure, shipped_claims, stated
 from wayra.plan.claims.functions import functions
 from wayra.plan.claims.language import Derived, Functions, derive
-from wayra.plan.claims.verdict import Judgement, Verdict, judge, judge_without_derivation
+from wayra.plan.claims.verdict import Judgement, Verdict, judge, judge_measured, judge_without_derivation
 from wayra.plan.files import read_text
 from wayra.plan.quantity import Quantity, given, number
 
 MAX_RUN_BYTES = 8 << 20
+MAX_VALUE = 1e18
+_FACTORS: Mapping[tuple[str, str], float] = MappingProxyType(
+    {("ms", "s"): 1e-3, ("s", "ms"): 1e3, ("", "%"): 100.0, ("", "points"): 100.0}
+)
+"""From the lab's units to those that claims are in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +41,18 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """A lab run's result for one claim."""
+    """A lab run's result for one claim. run: which, and what it measured on what.
+
+    low, high: its 95 % interval, None where none is known. problem: why there is no value, "" when there is one.
+    """
 
     claim: str
     value: float
     unit: str
     run: str
+    low: float | None = None
+    high: float | None = None
+    problem: str = ""
 
 
 def check_claims(
@@ -60,7 +72,8 @@ def with_shipped_derivations(claims: Sequence[Claim]) -> tuple[Claim, ...]:
         own = ours.get(claim.id)
         if claim.derivation or own is None or (own.subject, own.stated) != (claim.subject, claim.stated):
             return claim
-        return replace(claim, derivation=own.derivation, relation=own.relation, because=own.because, seed=own.seed)
+        known = {name: getattr(own, name) for name in ("derivation", "relation", "because", "seed")}
+        return replace(claim, **known, measure=claim.measure or own.measure)
 
     return tuple(filled(claim) for claim in claims)
 
@@ -87,11 +100,12 @@ def _measurement(row: object, place: str) -> Measurement:
     if not isinstance(row, dict) or set(row) != {"claim", "value", "unit", "run"}:
         raise FileFormatError(f"{place} needs exactly the keys claim, value, unit and run")
     value = row["value"]
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise FileFormatError(f"{place} has the value {value!r}; expected a number")
+    # The bound comes first: JSON's whole numbers may be too long for a float.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MAX_VALUE:
+        raise FileFormatError(f"{place} has the value {str(value)[:20]}; expected a number, at most {MAX_VALUE:g}")
     if not all(isinstance(row[key], str) for key in ("claim", "unit", "run")):
         raise FileFormatError(f"{place}: claim, unit and run must be texts")
-    return Measurement(row["claim"], float(value), row["unit"], row["run"])
+    return Measurement(row["claim"], float(value), row["unit"], f"run {row['run']}, as {place} states it")
 
 
 def _check(claim: Claim, known: Mapping[str, Claim], table: Functions, measured: Measurement | None) -> Checked:
@@ -108,16 +122,24 @@ def _check(claim: Claim, known: Mapping[str, Claim], table: Functions, measured:
 
 
 def _by_measurement(claim: Claim, measured: Measurement, lab: str) -> Checked:
-    if measured.unit != claim.unit:
-        problem = f"run {measured.run} measured {measured.unit!r}, the claim is in {claim.unit!r}"
+    factor = 1.0 if measured.unit == claim.unit else _FACTORS.get((measured.unit, claim.unit))
+    problem = measured.problem
+    if factor is None and not problem:
+        problem = f"{measured.run}: measured in {measured.unit!r}, the claim is in {claim.unit!r}"
+    if factor is None or problem:
         return Checked(claim, None, judge_without_derivation(claim), problem, lab)
-    value = given("measured", measured.value, measured.unit, f"run {measured.run}")
-    derived = Derived(f"run {measured.run}", value, value)
-    return Checked(claim, derived, judge(replace(claim, relation="equal"), derived), lab=lab)
+    ends = (measured.value, measured.value)
+    if measured.low is not None and measured.high is not None:
+        ends = (measured.low, measured.high)
+    low, high = (given("measured", end * factor, claim.unit, measured.run) for end in ends)
+    derived = Derived(measured.run, low, high)
+    return Checked(claim, derived, judge_measured(replace(claim, relation="equal"), derived), lab=lab)
 
 
 def lab_command(claim: Claim) -> str:
     """The lab's command that would settle a claim to be measured."""
+    if claim.measure is not None:
+        return _command_of(claim.measure)
     text = f"{claim.subject} {claim.metric}".lower()
     if "latency" in text and "network" not in text:
         return "wayra bench URL --requests 200"
@@ -126,10 +148,18 @@ def lab_command(claim: Claim) -> str:
     if "humaneval" in text:
         return "wayra eval MODEL --suite humaneval"
     if "ten-task" in text:
-        return "wayra compare MODEL-A MODEL-B --suite ten-tasks"
+        return "wayra compare MODEL-A MODEL-B --suite tasks"
     if "accuracy loss" in text:
         return "wayra compare MODEL MODEL:QUANTISATION"
     return "wayra bench URL"
+
+
+def _command_of(wanted: Measure) -> str:
+    if wanted.kind != "bench":
+        return f"wayra {wanted.kind} {wanted.model} --suite {wanted.group.partition('/')[0] or 'SUITE'}"
+    if wanted.host:
+        return f"wayra bench https://{wanted.host} --model {wanted.model}"
+    return f"wayra bench {wanted.model}"
 
 
 def _disagreement(claim: Claim, derived: Derived) -> str:

@@ -25,6 +25,7 @@ MAX_FILE_BYTES = 8 << 20
 MAX_CLAIMS = 20_000
 MAX_CELL = 2_000
 REQUIRED = ("id", "subject", "metric", "unit", "check")
+RUN_KINDS = ("bench", "eval")
 _NUMBER = r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
 _RANGE = re.compile(rf"({_NUMBER})\s*\.\.\s*({_NUMBER})")
 _BOUND = re.compile(rf"(<=|>=|<|>)?\s*({_NUMBER})")
@@ -44,6 +45,24 @@ class Stated:
 
 
 @dataclass(frozen=True, slots=True)
+class Measure:
+    """What settles a claim: a figure of a lab's run, "bench gpt-4o@api.openai.com e2e_p95".
+
+    kind: of the run. model: what it measured, by any of the names it goes by. host: of the server, "" for any, or none.
+    figure, group: as the run calls them; group "" where only one has the figure.
+    """
+
+    kind: str
+    model: str
+    host: str
+    figure: str
+    group: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.model}{'@' if self.host else ''}{self.host} {self.figure} {self.group}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """One row. relation: what the derived value says about the claimed one.
 
@@ -52,7 +71,8 @@ class Claim:
     need. "unlike": the two must differ. "significant": a derived interval must exclude zero. "indication": the derived
     value is a hint and settles nothing. "cannot exist": the subject does not.
     derivation: an expression of `plan.claims.language`, "" where none is possible. because: what numbers cannot say.
-    printed: the derived value that the file itself prints, "" when it prints none.
+    printed: the derived value that the file itself prints, "" when it prints none. measure: what a run must have
+    measured to settle it, None where the file does not say.
     """
 
     id: str
@@ -66,6 +86,7 @@ class Claim:
     derivation: str = ""
     because: str = ""
     printed: str = ""
+    measure: Measure | None = None
 
 
 def stated(text: str) -> Stated:
@@ -146,4 +167,18 @@ def _claim(row: dict[str | None, str | None], place: str) -> Claim:
         derivation=cells.get("derivation", ""),
         because=cells.get("because", ""),
         printed=cells.get("derived_value", ""),
+        measure=_measure(cells.get("measure", ""), place),
     )
+
+
+def _measure(text: str, place: str) -> Measure | None:
+    if not text:
+        return None
+    kind, *rest = text.split(None, 3)
+    if kind not in RUN_KINDS or not 2 <= len(rest) <= 3:
+        raise FileFormatError(
+            f"{place} has the measure {text[:80]!r}; expected a kind of run ({', '.join(RUN_KINDS)}), a model, "
+            'a figure and, where several have it, a group, like "bench smollm2 rate tg128"'
+        )
+    model, _, host = rest[0].partition("@")
+    return Measure(kind, model, host, *rest[1:])

@@ -66,11 +66,26 @@ def _judge_numbers(claim: Claim, low: Quantity, high: Quantity) -> Judgement:
             return _judge_equal(claim, low, high)
 
 
+def judge_measured(claim: Claim, derived: Derived) -> Judgement:
+    """Compare a claim with a measured interval: one wider than what "roughly" means settles nothing that it holds."""
+    found = judge(claim, derived)
+    low, high = derived.low, derived.high
+    if found.verdict is not Verdict.HOLDS or low is None or high is None or low.value == high.value:
+        return found
+    width = high.value - low.value
+    roughly = 2 * ROUGHLY_POINTS if claim.unit in POINT_UNITS else ROUGHLY * (low.value + high.value)
+    if width <= roughly:
+        return found
+    reason = f"the run's 95 % interval, {_span_of(low, high)}, holds the claim and too much else: measure longer"
+    return Judgement(Verdict.UNMEASURED, reason)
+
+
 def judge_without_derivation(claim: Claim) -> Judgement:
     """A claim that nothing can be computed for."""
     if claim.relation == "cannot exist":
         return Judgement(Verdict.IMPOSSIBLE, "")
-    return Judgement(_undecided(claim), "")
+    bare = not claim.derivation and not claim.because and claim.check != "measurement"
+    return Judgement(_undecided(claim), "the file gives no derivation" if bare else "")
 
 
 def _undecided(claim: Claim) -> Verdict:
