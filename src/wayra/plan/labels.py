@@ -3,8 +3,17 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+_KEEPING = (
+    "full attention", "sliding attention", "chunked attention", "image attention", "latent attention",
+    "sparse latent attention", "indexer of sparse attention", "Mamba", "Mamba 2", "gated delta rule",
+    "Kimi delta attention", "linear attention", "short convolution",
+)  # fmt: skip
+"""What layers are called that keep something of a sequence."""
+
 LABELS: Mapping[str, str] = MappingProxyType(
     {
+        **{f"{name.lower().replace(' ', '_')}_bytes": f"kept by layers of {name}" for name in _KEEPING},
+        **{f"{name.lower().replace(' ', '_')}_bytes_per_token": f"a token in layers of {name}" for name in _KEEPING},
         # Traffic and money.
         "all_requests_per_month": "requests of all routes a month",
         "api_usd_per_month": "API a month",
@@ -86,6 +95,10 @@ LABELS: Mapping[str, str] = MappingProxyType(
         "image_encoder": "weights of the image encoder",
         "image_layers": "layers that look at images",
         "image_tokens": "tokens of an image",
+        "lookups": "values of tables of which a token reads a row",
+        "state_bytes": "state of a sequence in a layer",
+        "token_values": "values of a token in a layer",
+        "bytes_per_token": "a token in these layers",
         "kept": "values kept of a layer by the width of the model",
         "kv_bits": "bits of a KV value",
         "kv_bytes": "KV cache",
@@ -117,7 +130,6 @@ LABELS: Mapping[str, str] = MappingProxyType(
         "weights_bytes": "weights",
         "weights_gb": "weights",
         "window": "tokens of the window",
-        "windowed": "layers with a window",
         # Speed.
         "attention_operations": "operations of attention",
         "attention_s": "time for attention",

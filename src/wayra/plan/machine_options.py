@@ -249,8 +249,8 @@ def _context_of(average: float, most: int) -> int:
 
 def _hardware_failures(kind: Kind, machine: serving.Machine, gpus: int, workload: Workload) -> list[Failure]:
     found: list[Failure] = []
-    if machine.card.kind == "cpu" and machine.shape.experts is not None:
-        found.append(Failure("hardware", "this engine, which CPUs are planned with, runs no mixtures of experts yet"))
+    if machine.card.kind == "cpu" and (beyond := machine.shape.beyond_engine):
+        found.append(Failure("hardware", f"this engine, which CPUs are planned with, runs no {beyond} yet"))
     # The machine at hand is in no list and is there once.
     have = workload.have.get(machine.card.name, 1)
     if kind == "have" and gpus > have:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from wayra.backends.api import KV_BLOCK_LEN
 from wayra.base.errors import InvalidParameter
 from wayra.plan.hardware import Hardware
+from wayra.plan.mixers import Mixer
 from wayra.plan.models import Architecture
 from wayra.plan.quantity import Quantity, derived, given, number
 from wayra.plan.stored import Stored
@@ -86,24 +87,27 @@ class Fit:
 def weights_bytes(model: Architecture, stored: Stored) -> Quantity:
     """All weights at their real bits; an encoder of images stays in 16, whatever the format."""
     where = f"{model.title}: {model.source}"
-    encoder = ""
+    encoder = lookups = ""
     images: list[Quantity] = []
+    if model.lookups:
+        lookups = " + lookups * table_bits"
+        images.append(given("lookups", model.lookups, "", where, note="tables of which a token reads a row"))
     if model.image_parameters:
         encoder = " + image_encoder * encoder_bits"
-        images = [
+        images += [
             given("image_encoder", model.image_parameters, "", where, note="encoder of images and its projection"),
             given("encoder_bits", ENCODER_BITS, "bit", _ASSUMED_ENCODER),
         ]
     return derived(
         "weights_bytes",
         "B",
-        f"(linear * linear_bits + tables * embedding * table_bits + small * small_bits{encoder}) / 8",
+        f"(linear * linear_bits + tables * embedding * table_bits + small * small_bits{lookups}{encoder}) / 8",
         given("linear", model.linear, "", where, note="projections and experts of all layers"),
         given("linear_bits", stored.linear_bits, "bit", f"{stored.name}: {stored.note}"),
         given("tables", model.tables, "", where, note="1 where the head is the embedding table"),
         given("embedding", model.embedding, "", where, note="vocabulary * hidden size"),
         given("table_bits", stored.table_bits, "bit", stored.name),
-        given("small", model.small, "", where, note="norms, biases, routers"),
+        given("small", model.small, "", where, note="norms, biases, routers, convolutions"),
         given("small_bits", stored.small_bits, "bit", stored.name),
         *images,
     )
@@ -111,50 +115,79 @@ def weights_bytes(model: Architecture, stored: Stored) -> Quantity:
 
 def kv_bytes_per_token(model: Architecture, kv_bits: float) -> Quantity:
     """KV bytes one token adds while every layer keeps it."""
+    growing = [mixer for mixer in model.mixing if mixer.token_values and not mixer.shares]
+    if not model.mixers:
+        where = f"{model.title}: {model.source}"
+        return derived(
+            "kv_bytes_per_token",
+            "B",
+            "2 * layers * kv_heads * head_dim * kv_bits / 8",
+            given("layers", model.num_layers, "", where),
+            given("kv_heads", model.num_kv_heads, "", where),
+            given("head_dim", model.head_dim, "", where),
+            given("kv_bits", kv_bits, "bit", "KV type"),
+        )
+    parts = [_token_bytes(model, mixer, kv_bits) for mixer in growing]
+    if len(parts) == 1:
+        return parts[0].named("kv_bytes_per_token")
+    return derived("kv_bytes_per_token", "B", " + ".join(part.name for part in parts) or "0", *parts)
+
+
+def _token_bytes(model: Architecture, mixer: Mixer, kv_bits: float) -> Quantity:
     where = f"{model.title}: {model.source}"
+    bits = given("kv_bits", mixer.token_bits or kv_bits, "bit", mixer.name if mixer.token_bits else "KV type")
     return derived(
-        "kv_bytes_per_token",
+        f"{mixer.key}_bytes_per_token",
         "B",
-        "2 * layers * kv_heads * head_dim * kv_bits / 8",
-        given("layers", model.num_layers, "", where),
-        given("kv_heads", model.num_kv_heads, "", where),
-        given("head_dim", model.head_dim, "", where),
-        given("kv_bits", kv_bits, "bit", "KV type"),
+        "layers * token_values * kv_bits / 8",
+        given("layers", mixer.layers, "", where, note=f"layers of {mixer.name}"),
+        given("token_values", mixer.token_values, "", where, note=mixer.told),
+        bits,
     )
 
 
 def kv_bytes(model: Architecture, request: Request, *, block_len: int = 1) -> Quantity:
-    """KV cache of all sequences; contexts are rounded up to whole blocks."""
+    """KV cache and states of all sequences; contexts are rounded up to whole blocks."""
     context = -(-request.context // block_len) * block_len
     note = "rounded up to whole blocks" if context != request.context else ""
-    inputs = [
-        given("batch", request.batch, "", "asked for"),
-        given("context", context, "tok", "asked for", note=note),
-        kv_bytes_per_token(model, request.kv_bits),
-    ]
+    each = kv_bytes_per_sequence(model, given("context", context, "tok", "asked for", note=note), request.kv_bits)
+    frees = any(mixer.window and mixer.frees for mixer in model.mixing)
+    note = "where the engine frees what a window has passed; else all layers keep the whole context" if frees else ""
+    batch = given("batch", request.batch, "", "asked for")
+    return derived("kv_bytes", "B", "batch * kv_bytes_per_sequence", batch, each, note=note)
+
+
+def kv_bytes_per_sequence(model: Architecture, context: Quantity, kv_bits: float) -> Quantity:
+    """What a sequence of so many tokens keeps: of each, in layers with a window of those within it, and states."""
+    if all(mixer.is_plain for mixer in model.mixing):
+        per_token = kv_bytes_per_token(model, kv_bits)
+        return derived("kv_bytes_per_sequence", "B", "context * kv_bytes_per_token", context, per_token)
+    parts = [_kept(model, mixer, context, kv_bits) for mixer in model.mixing if not mixer.shares]
+    return derived("kv_bytes_per_sequence", "B", " + ".join(part.name for part in parts), *parts)
+
+
+def _kept(model: Architecture, mixer: Mixer, tokens: Quantity, kv_bits: float) -> Quantity:
+    """What the layers of one kind keep of a sequence."""
     where = f"{model.title}: {model.source}"
-    if model.image_layers:
+    name = f"{mixer.key}_bytes"
+    if mixer.state_bytes:
         return derived(
-            "kv_bytes",
+            name,
             "B",
-            "batch * ((layers - image_layers) * context + image_layers * image_tokens) / layers * kv_bytes_per_token",
-            *inputs,
-            given("layers", model.num_layers, "", where),
-            given("image_layers", model.image_layers, "", where, note="layers that attend to the image"),
-            given("image_tokens", model.image_tokens, "tok", where, note="one image a sequence, of the largest size"),
+            "layers * state_bytes",
+            given("layers", mixer.layers, "", where, note=f"layers of {mixer.name}"),
+            given("state_bytes", mixer.state_bytes, "B", where, note=f"of a sequence of any length: {mixer.told}"),
         )
-    if model.window is None:
-        return derived("kv_bytes", "B", "batch * context * kv_bytes_per_token", *inputs)
-    return derived(
-        "kv_bytes",
-        "B",
-        "batch * ((layers - windowed) * context + windowed * min(context, window)) / layers * kv_bytes_per_token",
-        *inputs,
-        given("layers", model.num_layers, "", where),
-        given("windowed", model.window_layers, "", where, note=f"layers with {model.window_kind} attention"),
-        given("window", model.window, "tok", where),
-        note="where the engine frees what a window has passed; else all layers keep the whole context",
-    )
+    per_token = _token_bytes(model, mixer, kv_bits).named("bytes_per_token")
+    if mixer.fixed_tokens:
+        images = given(
+            "image_tokens", mixer.fixed_tokens, "tok", where, note="one image a sequence, of the largest size"
+        )
+        return derived(name, "B", "image_tokens * bytes_per_token", images, per_token)
+    if mixer.window and mixer.frees:
+        window = given("window", mixer.window, "tok", where)
+        return derived(name, "B", "min(context, window) * bytes_per_token", tokens, window, per_token)
+    return derived(name, "B", "context * bytes_per_token", tokens, per_token)
 
 
 def activation_bytes(model: Architecture, request: Request, buffers: Buffers) -> Quantity:
@@ -318,16 +351,32 @@ def _warnings(model: Architecture, hardware: Hardware, request: Request, gpus: i
     found: list[str] = []
     if request.context > model.context_len:
         found.append(f"{model.title} was made for {model.context_len:,} tokens; {request.context:,} go beyond it")
-    if gpus > model.num_kv_heads:
-        found.append(
-            f"{gpus} cards for {model.num_kv_heads} KV heads: engines copy the heads, so the KV cache takes "
-            f"{gpus / model.num_kv_heads:g} times what is shown"
-        )
+    found += _copies(model, gpus)
+    if hardware.kind == "cpu" and (beyond := model.beyond_engine):
+        found.append(f"this engine, which CPUs are planned with, runs no {beyond} yet")
     if not model.verified:
         found.append(f"the shape of {model.title}: {model.source}")
     if model.note:
         found.append(f"{model.title}: {model.note}")
     return tuple(found)
+
+
+def _copies(model: Architecture, gpus: int) -> list[str]:
+    """Of what cannot be shared out among so many cards."""
+    growing = [mixer for mixer in model.mixing if mixer.token_values]
+    heads = min((mixer.kv_heads for mixer in growing), default=gpus)
+    if gpus <= heads:
+        return []
+    if any(mixer.kv_heads == 1 and mixer.kept_operations for mixer in growing):
+        return [
+            f"{gpus} cards, and one vector a token for all heads: where a request is split over the cards (tensor "
+            f"parallelism), each keeps a copy, so the KV cache takes {gpus} times what is shown; where each card has "
+            "requests of its own (data-parallel attention), it takes what is shown"
+        ]
+    return [
+        f"{gpus} cards for {heads} KV heads: engines copy the heads, so the KV cache takes {gpus / heads:g} times "
+        "what is shown"
+    ]
 
 
 def _gb(count: float) -> str:

@@ -1,4 +1,4 @@
-"""The architectures the planner sizes: dense, mixture of experts, sliding and chunked attention, as numbers.
+"""The architectures the planner sizes, as numbers: what mixes tokens, what feeds forward, tables, encoders.
 
 Wider than what the engine runs: a plan may be about a model this engine cannot load. Descriptions come from a
 config.json, from the GGUF file or from the dated table shipped with the package.
@@ -15,9 +15,10 @@ from types import MappingProxyType
 
 from wayra.base.errors import FileFormatError, InvalidParameter, UnsupportedModel
 from wayra.model.spec import MAX_CONTEXT, MAX_HEAD_DIM, MAX_HEADS, MAX_LAYERS, MAX_VOCAB, MAX_WIDTH, ModelSpec
+from wayra.plan.mixers import Mixer
 
 MAX_EXPERTS = 1 << 16
-MAX_IMAGE_PARAMETERS = 1 << 40
+MAX_PARAMETERS = 1 << 44
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,8 @@ class Experts:
     """The mixture of experts of a model. layers: how many have it; the others are dense with `ffn_size`.
 
     count, used: experts of a layer, and how many a token is sent to. ffn_size: of one expert.
-    shared_ffn_size: of the expert every token passes, 0 for none.
+    shared_ffn_size: of the expert every token passes, 0 for none. matrices: of an expert, 3 with a gate, 2 without one.
+    width: of what routed experts read and write, 0 for the model's.
     """
 
     layers: int
@@ -33,6 +35,8 @@ class Experts:
     used: int
     ffn_size: int
     shared_ffn_size: int = 0
+    matrices: int = 3
+    width: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,10 @@ class Architecture:
     mlp_matrices: of a layer without experts, 3 with a gate, 2 without one. image_layers: those that attend to an image
     instead of the text, image_tokens: what they keep of it. image_parameters: of the encoder, which stays in 16 bits.
     window: keys a windowed layer keeps (sliding), or the length of its chunks (chunked). window_layers: their number.
+    mixers: where layers are not all attention of the same heads. dense_layers: those with a feed-forward layer but no
+    experts, None for all without experts. other_linear: weights of projections besides. around: parameters of norms and
+    of all else that stays in 16 bits, where they were counted one by one. lookups: of tables of which a token reads a
+    row, embedding apart.
     source, as_of: where the numbers are from and when they were read. verified: False where no file was at hand.
     Raises: FileFormatError on numbers outside their bounds or at odds with each other.
     """
@@ -67,6 +75,11 @@ class Architecture:
     image_layers: int = 0
     image_tokens: int = 0
     image_parameters: int = 0
+    mixers: tuple[Mixer, ...] = ()
+    dense_layers: int | None = None
+    other_linear: int = 0
+    around: int | None = None
+    lookups: int = 0
     source: str = ""
     as_of: str = ""
     verified: bool = True
@@ -86,13 +99,18 @@ class Architecture:
         _between(f"{self.name}: matrices of a feed-forward layer", self.mlp_matrices, 2, 3)
         _between(f"{self.name}: image_layers", self.image_layers, 0, self.num_layers - self.window_layers)
         _between(f"{self.name}: image_tokens", self.image_tokens, 0, MAX_CONTEXT)
-        _between(f"{self.name}: image_parameters", self.image_parameters, 0, MAX_IMAGE_PARAMETERS)
+        for what in ("image_parameters", "other_linear", "lookups"):
+            _between(f"{self.name}: {what}", getattr(self, what), 0, MAX_PARAMETERS)
+        _between(f"{self.name}: around", self.around or 0, 0, MAX_PARAMETERS)
+        _between(f"{self.name}: dense_layers", self.dense_layers or 0, 0, self.num_layers)
         if (moe := self.experts) is not None:
             _between(f"{self.name}: expert layers", moe.layers, 1, self.num_layers)
             _between(f"{self.name}: experts", moe.count, 1, MAX_EXPERTS)
             _between(f"{self.name}: experts a token", moe.used, 1, moe.count)
             _between(f"{self.name}: expert feed-forward size", moe.ffn_size, 1, MAX_WIDTH)
             _between(f"{self.name}: shared expert's feed-forward size", moe.shared_ffn_size, 0, MAX_WIDTH)
+            _between(f"{self.name}: matrices of an expert", moe.matrices, 2, 3)
+            _between(f"{self.name}: width of experts", moe.width, 0, MAX_WIDTH)
 
     @property
     def embedding(self) -> int:
@@ -105,21 +123,28 @@ class Architecture:
         return 1 if self.tied else 2
 
     @property
+    def mixing(self) -> tuple[Mixer, ...]:
+        """What mixes tokens in the layers, kind by kind."""
+        return self.mixers or _attention(self)
+
+    @property
     def attention(self) -> int:
-        """Weights of the attention projections of all layers."""
-        q, kv = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
-        return self.num_layers * self.hidden_size * (2 * q + 2 * kv)
+        """Weights of the projections of all that mixes tokens."""
+        return sum(mixer.layers * mixer.linear for mixer in self.mixing)
 
     @property
     def dense_mlp(self) -> int:
         """Weights of gate (where there is one), up and down in the layers without experts."""
-        layers = self.num_layers - (self.experts.layers if self.experts else 0)
+        layers = self.dense_layers
+        if layers is None:
+            layers = self.num_layers - (self.experts.layers if self.experts else 0)
         return layers * self.mlp_matrices * self.hidden_size * self.ffn_size
 
     @property
     def one_expert(self) -> int:
         """Weights of one expert of one layer; 0 without experts."""
-        return 3 * self.hidden_size * self.experts.ffn_size if self.experts else 0
+        moe = self.experts
+        return moe.matrices * (moe.width or self.hidden_size) * moe.ffn_size if moe else 0
 
     @property
     def routed_experts(self) -> int:
@@ -128,12 +153,13 @@ class Architecture:
 
     @property
     def shared_experts(self) -> int:
-        return self.experts.layers * 3 * self.hidden_size * self.experts.shared_ffn_size if self.experts else 0
+        moe = self.experts
+        return moe.layers * moe.matrices * self.hidden_size * moe.shared_ffn_size if moe else 0
 
     @property
     def always_linear(self) -> int:
         """Weights of projections every token uses, head apart."""
-        return self.attention + self.dense_mlp + self.shared_experts
+        return self.attention + self.dense_mlp + self.shared_experts + self.other_linear
 
     @property
     def linear(self) -> int:
@@ -142,16 +168,16 @@ class Architecture:
 
     @property
     def small(self) -> int:
-        """Parameters kept in 16 bits or more: norms, biases, routers."""
-        q, kv = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
-        bias = q + 2 * kv if self.attention_bias else 0
-        head_norms = 2 * self.head_dim if self.head_norms else 0
+        """Parameters kept in 16 bits or more: norms, biases, routers, convolutions."""
+        around = self.around
+        if around is None:
+            around = (2 * self.num_layers + 1) * self.hidden_size
         router = self.experts.layers * self.experts.count * self.hidden_size if self.experts else 0
-        return self.num_layers * (2 * self.hidden_size + bias + head_norms) + self.hidden_size + router
+        return sum(mixer.layers * mixer.small for mixer in self.mixing) + around + router
 
     @property
     def parameters(self) -> int:
-        return self.tables * self.embedding + self.linear + self.small + self.image_parameters
+        return self.tables * self.embedding + self.lookups + self.linear + self.small + self.image_parameters
 
     @property
     def active_linear(self) -> int:
@@ -161,26 +187,36 @@ class Architecture:
 
     @property
     def active_parameters(self) -> int:
-        return self.active_linear + self.small + self.tables * self.embedding
+        return self.active_linear + self.small + self.lookups + self.tables * self.embedding
 
     @property
-    def kv_values_per_token(self) -> int:
-        """Values one token adds to the KV cache while every layer keeps it."""
-        return 2 * self.num_layers * self.num_kv_heads * self.head_dim
+    def state_bytes(self) -> int:
+        """What a sequence of any length keeps."""
+        return sum(mixer.layers * mixer.state_bytes for mixer in self.mixing)
+
+    @property
+    def beyond_engine(self) -> str:
+        """What of the model this engine does not run, in words; "" where nothing here says so."""
+        odd = (
+            one.name for one in self.mixing if one.state_bytes or one.fixed_tokens or one.kept_operations or one.shares
+        )
+        return next(odd, "mixtures of experts" if self.experts is not None else "")
 
     def kept_on(self, kind: str) -> "Architecture":
         """The model as far as what its KV cache keeps: this engine, on CPUs, reads a window but frees nothing of it."""
-        return replace(self, window=None, window_layers=0) if kind == "cpu" and self.window is not None else self
+        if kind != "cpu" or not any(mixer.window and mixer.frees for mixer in self.mixing):
+            return self
+        return replace(self, mixers=tuple(mixer.keeping_all() for mixer in self.mixing))
 
-    def kept_tokens(self, context: float) -> float:
-        """Tokens a sequence of this length keeps, averaged over the layers: windowed ones keep their window only,
-        those for images one image.
+    def kept_bytes(self, context: float, kv_bits: float) -> float:
+        """What a sequence of this length keeps: of its tokens, in layers with a window of those within it, and of it
+        as a whole.
         """
-        if self.window is None and not self.image_layers:
-            return context
-        full = self.num_layers - self.window_layers - self.image_layers
-        windowed = self.window_layers * min(context, self.window or 0)
-        return (full * context + windowed + self.image_layers * self.image_tokens) / self.num_layers
+        return self.state_bytes + sum(m.token_bytes(kv_bits) * m.kept_tokens(context) for m in self.mixing)
+
+    def seen_bytes(self, context: float, kv_bits: float) -> float:
+        """What a step of decoding reads of that, and writes: states are written back as a whole."""
+        return 2 * self.state_bytes + sum(m.token_bytes(kv_bits) * m.seen_tokens(context) for m in self.mixing)
 
     def experts_touched(self, tokens: float) -> float:
         """Experts of a layer that a step of so many tokens reads, expected when routing is even.
@@ -209,6 +245,32 @@ _LIMITS: Mapping[str, int] = MappingProxyType(
         "context_len": MAX_CONTEXT,
     }
 )
+
+
+@lru_cache(maxsize=512)
+def _attention(model: Architecture) -> tuple[Mixer, ...]:
+    """Attention with the same heads in all layers: those that keep all, those with a window, those for images."""
+    q, kv = model.num_heads * model.head_dim, model.num_kv_heads * model.head_dim
+    every = Mixer(
+        name="full attention",
+        layers=model.num_layers - model.window_layers - model.image_layers,
+        linear=model.hidden_size * (2 * q + 2 * kv),
+        small=(q + 2 * kv if model.attention_bias else 0) + (2 * model.head_dim if model.head_norms else 0),
+        token_values=2 * kv,
+        kv_heads=model.num_kv_heads,
+        pair_operations=4 * q,
+        told=f"key and value, {model.num_kv_heads:,} heads of {model.head_dim:,}",
+    )
+    is_chunked = model.window_kind == "chunked"
+    windowed = replace(
+        every,
+        name=f"{model.window_kind} attention",
+        layers=model.window_layers if model.window else 0,
+        window=model.window or 0,
+        chunked=is_chunked,
+    )
+    images = replace(every, name="image attention", layers=model.image_layers, fixed_tokens=model.image_tokens)
+    return tuple(mixer for mixer in (every, windowed, images) if mixer.layers)
 
 
 def _between(what: str, value: int, low: int, high: int) -> None:

@@ -161,15 +161,10 @@ class Speed:
 
 def served_batch(deployment: Deployment, load: Load) -> float:
     """Sequences that run at once: those asked for, or what the KV cache has room for; the others wait."""
-    kept = replace(deployment, model=deployment.model.kept_on(deployment.hardware.kind))
-    per_sequence = kv_bytes(kept, load.input_len + load.output_len / 2)
+    kept = deployment.model.kept_on(deployment.hardware.kind)
+    per_sequence = kept.kept_bytes(load.input_len + load.output_len / 2, deployment.kv_bits)
     room = kv_room_bytes(deployment.model, deployment.stored, deployment.hardware, deployment.gpus)
-    return max(1.0, min(load.batch, room / per_sequence))
-
-
-def kv_bytes(deployment: Deployment, context: float) -> float:
-    model = deployment.model
-    return model.kv_values_per_token * model.kept_tokens(context) * deployment.kv_bits / 8
+    return max(1.0, min(load.batch, room / per_sequence)) if per_sequence else load.batch
 
 
 def weight_bytes_read(model: Architecture, stored: Stored, tokens: float) -> float:
@@ -181,23 +176,16 @@ def weight_bytes_read(model: Architecture, stored: Stored, tokens: float) -> flo
     ) / 8
 
 
-def attended(model: Architecture, tokens: float) -> float:
-    """Pairs of tokens that attend while a prompt is read, averaged over the layers: as far as a window reaches back."""
-    pairs = tokens * model.kept_tokens(tokens) / 2
-    window = model.window
-    if window is None or tokens <= window:
-        return pairs
-    if model.window_kind == "chunked":
-        whole, rest = divmod(tokens, window)
-        inside = (whole * window**2 + rest**2) / 2
-    else:
-        inside = window * tokens - window**2 / 2
-    return pairs + model.window_layers / model.num_layers * (inside - tokens * window / 2)
-
-
 def attention_flops(model: Architecture, tokens: float) -> float:
-    """Operations of a prompt's attention: a product with the key and one with the value for each pair."""
-    return 4 * model.num_layers * model.num_heads * model.head_dim * attended(model, tokens)
+    """Operations of a prompt between its tokens: with keys and values of all pairs that attend, and on states."""
+    return sum(m.layers * (m.pair_operations * m.pairs(tokens) + m.token_operations * tokens) for m in model.mixing)
+
+
+def step_flops(model: Architecture, context: float) -> float:
+    """Operations of one sequence's step of decoding besides products with weights, where they are worth counting: on
+    states, and of all heads with one latent vector, which take as long as reading it.
+    """
+    return sum(m.layers * (m.kept_operations * m.seen_tokens(context) + m.token_operations) for m in model.mixing)
 
 
 def product_flops(model: Architecture, tokens: float, rows: float, *, on_cpu: bool) -> float:
@@ -260,8 +248,8 @@ def step_work(deployment: Deployment, batch: float, context: float) -> Work:
     model, on_cpu = deployment.model, deployment.hardware.kind == "cpu"
     return Work(
         weight_bytes=weight_bytes_read(model, deployment.stored, batch),
-        kv_bytes=batch * kv_bytes(deployment, context),
-        operations=product_flops(model, batch, batch, on_cpu=on_cpu),
+        kv_bytes=batch * model.seen_bytes(context, deployment.kv_bits),
+        operations=product_flops(model, batch, batch, on_cpu=on_cpu) + batch * step_flops(model, context),
         link_bytes=_link_bytes(deployment, batch),
         sequences=batch,
         values=values_between(model, batch) if on_cpu else 0.0,

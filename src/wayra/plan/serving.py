@@ -16,7 +16,7 @@ from wayra.plan.cost import Traffic, hours_per_month
 from wayra.plan.expression import evaluate
 from wayra.plan.hardware import Hardware
 from wayra.plan.models import Architecture
-from wayra.plan.quantity import Quantity, computed, derived, given, with_interval
+from wayra.plan.quantity import Quantity, derived, given, with_interval
 from wayra.plan.stored import Stored, stored_as
 from wayra.plan.workload import Workload
 
@@ -35,6 +35,7 @@ RATE = "mean_batch / latency_s"
 MACHINES = "max(1, ceil(peak_requests_per_s / requests_per_s))"
 MAX_BATCH = 512
 
+_OPERATIONS = "two a weight and token, attention in prompts and on what all heads share, updates of states"
 GPU_FORMATS: tuple[Stored, ...] = (stored_as("bf16"), stored_as("fp8"), stored_as("awq-int4"))
 CPU_FORMATS: tuple[Stored, ...] = (stored_as("bf16"), stored_as("q8_0"), stored_as("q4_k_m"))
 POWER_UNKNOWN = "the power it draws is not known here and not counted"
@@ -97,9 +98,8 @@ def speed_risk(machine: Machine) -> str:
 
 
 def kv_bytes_per_sequence(machine: Machine, context: float) -> float:
-    """Layers with a window keep no more than it."""
-    kept = machine.shape.kept_on(machine.card.kind).kept_tokens(context)
-    return machine.shape.kv_values_per_token * KV_BITS / 8 * kept
+    """Layers with a window keep no more than it, those with a state the state."""
+    return machine.shape.kept_on(machine.card.kind).kept_bytes(context, KV_BITS)
 
 
 def memory_gb(machine: Machine, batch: int, context: float) -> Quantity:
@@ -110,12 +110,8 @@ def memory_gb(machine: Machine, batch: int, context: float) -> Quantity:
         "(weights_bytes + batch * kv_bytes_per_sequence + activation_bytes + runtime_bytes) / 1e9",
         memory.weights_bytes(machine.shape, machine.fmt),
         given("batch", batch, "", "sequences at once"),
-        computed(
-            "kv_bytes_per_sequence",
-            kv_bytes_per_sequence(machine, context),
-            "B",
-            f"{context:,.0f} tokens, in layers with a window no more than it",
-            memory.kv_bytes_per_token(machine.shape, KV_BITS),
+        memory.kv_bytes_per_sequence(
+            machine.shape.kept_on(machine.card.kind), given("context", context, "tok", "of a sequence"), KV_BITS
         ),
         activation_bytes(machine, batch),
         memory.runtime_bytes(machine.shape, machine.card, machine.gpus),
@@ -186,7 +182,7 @@ def _at_limits(machine: Machine, work: roofline.Work) -> tuple[Quantity, ...]:
     )
     if card.kind == "cpu":
         return *found, *_on_cpu(machine, work, peak, bandwidth)
-    operations = given("operations", work.operations, "", "two a weight and token, attention in prompts")
+    operations = given("operations", work.operations, "", _OPERATIONS)
     found += (derived("compute_s", "s", "operations / (gpus * peak_per_s)", operations, gpus, peak),)
     if machine.gpus == 1:
         return found

@@ -113,14 +113,15 @@ def test_layers_that_attend_to_an_image_keep_the_image_and_not_the_text() -> Non
     model = architecture("llama-3.2-11b-vision")
     # 2 * 8 * 128 * 2 bytes a layer and token; 32 layers keep 1,000 tokens, 8 keep 4 tiles of 40 * 40 + 1 patches.
     assert kv_bytes(model, Request(3, 1000)).value == pytest.approx(3 * 4096 * (32 * 1000 + 8 * 4 * 1601), rel=1e-12)
-    assert model.kept_tokens(1000) * model.num_layers == pytest.approx(32 * 1000 + 8 * 6404)
+    assert model.kept_bytes(1000, 16) == 4096 * (32 * 1000 + 8 * 6404)
 
 
 def test_the_config_of_a_model_that_sees_gives_the_shipped_row(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(VISION_11B), "utf-8")
     read, shipped = describe(str(tmp_path)).model, architecture("llama-3.2-11b-vision")
-    for field in ("parameters", "image_parameters", "image_layers", "image_tokens", "kv_values_per_token"):
+    for field in ("parameters", "image_parameters", "image_layers", "image_tokens"):
         assert getattr(read, field) == getattr(shipped, field)
+    assert read.kept_bytes(5000, 16) == shipped.kept_bytes(5000, 16)
 
 
 def test_the_config_of_the_larger_one_gives_its_shipped_row() -> None:

@@ -19,7 +19,7 @@ from wayra.plan.roofline import (
     Deployment,
     Load,
     Terms,
-    attended,
+    attention_flops,
     decode_terms,
     first_token,
     prefill_flops,
@@ -312,9 +312,11 @@ def test_constants_without_a_share_of_attention_take_one_for_all_operations() ->
 )
 def test_a_window_bounds_how_far_a_prompt_attends(kind: str, tokens: int, pairs: float) -> None:
     every = replace(architecture("mistral-7b"), window=4096, window_layers=32, window_kind=kind)
-    assert attended(every, tokens) == pytest.approx(pairs)
+    # A product with the key and one with the value for each pair, 32 heads of 128 in 32 layers.
+    a_pair = 4 * 32 * 128 * 32
+    assert attention_flops(every, tokens) == pytest.approx(a_pair * pairs)
     half = replace(every, window_layers=16)
-    assert attended(half, tokens) == pytest.approx((pairs + tokens**2 / 2) / 2)
+    assert attention_flops(half, tokens) == pytest.approx(a_pair * (pairs + tokens**2 / 2) / 2)
 
 
 def test_prompts_that_others_read_take_their_attention_along_on_a_cpu() -> None:
