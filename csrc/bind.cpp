@@ -363,11 +363,11 @@ NB_MODULE(_native, m) {
           "qkv"_a, "out"_a, "layer"_a, "heads"_a)
       .def(
           "attention",
-          [](Model& s, int q, int out, int layer, std::vector<int> heads, float scale, int window) {
+          [](Model& s, int q, int out, int layer, std::vector<int> heads, float scale, int window, bool only_rows) {
             s.executor().add_op(
-                wayra::AttentionOp{q, out, layer, heads.at(0), heads.at(1), heads.at(2), scale, window});
+                wayra::AttentionOp{q, out, layer, heads.at(0), heads.at(1), heads.at(2), scale, window, only_rows});
           },
-          "q"_a, "out"_a, "layer"_a, "heads"_a, "scale"_a, "window"_a)
+          "q"_a, "out"_a, "layer"_a, "heads"_a, "scale"_a, "window"_a, "only_rows"_a)
       .def(
           "swiglu", [](Model& s, int in, int out) { s.executor().add_op(wayra::SwigluOp{in, out}); }, "x"_a, "out"_a)
       .def(

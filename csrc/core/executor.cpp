@@ -196,6 +196,8 @@ void Executor::finish() {
     }
   }
   check_linear(logits_.in, {logits_.matrix}, logits_.quantise_input, "logits");
+  if (!buffers_[static_cast<size_t>(logits_.in)].f32)
+    refuse("logits: the input lacks the floats that callers may ask for");
   if (matrices_[static_cast<size_t>(logits_.matrix)].rows != limits_.vocab) refuse("logits: not one row a token id");
   if (inv_freq_ < 0) refuse("no rotary frequencies were set");
   for (const Buffer& b : buffers_) widest = std::max(widest, b.cols);
@@ -307,74 +309,60 @@ void Executor::run_thread(void* self, int thread) {
   auto& e = *static_cast<Executor*>(self);
   e.profile_.enter(thread, 0);
   e.run_positions(thread);
-  if (e.has_many_rows()) {
-    e.run_by_stretch(thread);
-  } else {
-    e.run_by_operation(thread);
-  }
-  if (e.in_.rows && e.out_.needs_logits()) e.run_logits(thread);
+  if (e.are_many(e.in_.tokens)) e.barrier(thread);  // the first stretch needs the angles
+  for (const Stretch& s : e.stretches_) e.run_stretch(s, thread);
+  if (e.in_.rows) e.run_logits(thread);
   e.profile_.leave(thread);
 }
 
-void Executor::run_by_operation(int thread) {
-  for (size_t i = 0; i < ops_.size(); ++i) {
-    profile_.enter(thread, i + 1);
-    std::visit([&](const auto& op) { run(op, thread); }, ops_[i]);
-    barrier(thread);
-  }
-}
-
-// A thread takes some rows through a whole stretch of operations: what they write is still in its cache when they read
-// it, and the barriers between them fall away. The bits are those of the other order.
-void Executor::run_by_stretch(int thread) {
-  barrier(thread);  // the rotary angles are there
-  for (const Stretch& s : stretches_) {
-    if (!s.by_rows) {
-      profile_.enter(thread, s.begin + 1);
-      std::visit([&](const auto& op) { run(op, thread); }, ops_[s.begin]);
-    } else {
-      Claims& claims = next_claims(thread);
-      Rows rows;
-      while (claims.claim_tiles(in_.tokens, {kTileRows, kStretchRows}, pool_.size(), &rows.begin, &rows.end)) {
-        for (size_t i = s.begin; i < s.end; ++i) {
-          if (is_gated_[i]) {
-            run_gated(i++, rows, thread);
-            continue;
-          }
-          profile_.enter(thread, i + 1);
-          std::visit(
-              [&](const auto& op) {
-                if constexpr (requires { run_rows(op, rows, thread); }) run_rows(op, rows, thread);
-              },
-              ops_[i]);
-        }
-      }
+// A thread that takes some rows through a whole stretch finds in its cache what it wrote there, and the barriers
+// between the operations fall away. The bits are those of the other order.
+void Executor::run_stretch(const Stretch& s, int thread) {
+  const int64_t total = s.per_row ? in_.rows : in_.tokens;
+  if (!s.by_rows || !are_many(total)) {
+    for (size_t i = s.begin; i < s.end; ++i) {
+      profile_.enter(thread, i + 1);
+      std::visit([&](const auto& op) { run(op, thread); }, ops_[i]);
+      barrier(thread);
     }
-    barrier(thread);
+    return;
   }
+  Claims& claims = next_claims(thread);
+  Rows rows;
+  while (claims.claim_tiles(total, {kTileRows, kStretchRows}, pool_.size(), &rows.begin, &rows.end)) {
+    for (size_t i = s.begin; i < s.end; ++i) {
+      if (is_gated_[i]) {
+        run_gated(i++, rows, thread);
+        continue;
+      }
+      profile_.enter(thread, i + 1);
+      std::visit(
+          [&](const auto& op) {
+            if constexpr (requires { run_rows(op, rows, thread); }) run_rows(op, rows, thread);
+          },
+          ops_[i]);
+    }
+  }
+  barrier(thread);
 }
 
 void Executor::find_stretches() {
-  const auto by_rows = [&](const Op& op) {
-    return std::visit(
-        [&](const auto& o) {
-          if constexpr (requires { run_rows(o, Rows{}, 0); }) return !buffers_[static_cast<size_t>(o.out)].per_row;
-          return false;
-        },
-        op);
-  };
   for (size_t i = 0; i < ops_.size(); ++i) {
     is_gated_.push_back(find_gated(i));
-    const bool rows = by_rows(ops_[i]);
-    if (rows && !stretches_.empty() && stretches_.back().by_rows) {
-      stretches_.back().end = i + 1;
+    const Stretch alone = std::visit(
+        [&](const auto& op) {
+          const bool per_row = buffers_[static_cast<size_t>(op.out)].per_row;
+          return Stretch{i, i + 1, requires { run_rows(op, Rows{}, 0); }, per_row};
+        },
+        ops_[i]);
+    Stretch* last = stretches_.empty() ? nullptr : &stretches_.back();
+    if (last && alone.by_rows && last->by_rows && alone.per_row == last->per_row) {
+      last->end = i + 1;
     } else {
-      stretches_.push_back({i, i + 1, rows});
+      stretches_.push_back(alone);
     }
   }
 }
-
-bool Executor::has_many_rows() const { return in_.tokens >= kStretchRows * pool_.size(); }
 
 void Executor::barrier(int thread) {
   if (!profile_.on()) return pool_.barrier(thread);

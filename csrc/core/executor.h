@@ -49,12 +49,15 @@ class Executor {
 
  private:
   // Query rows of one sequence and KV head; split >= 0 restricts it to one split, whose partial result goes to `slot`.
+  // has_row: a token among them has a logit row.
   struct AttentionItem {
     int seq, kv_head, row_begin, rows, split, slot;
+    bool has_row;
   };
   // A sequence's rows whose splits were computed apart and are merged in a second phase.
   struct MergeItem {
     int seq, kv_head, row_begin, rows, first_slot, splits;
+    bool has_row;
   };
   struct Scratch {
     std::vector<float> row;        // kTileRows of the widest buffer
@@ -73,26 +76,26 @@ class Executor {
   uint8_t* kv_block(int layer, int64_t block) const;
   void check_blocks(const int32_t* blocks, int64_t count) const;
 
-  // One thread's part of a step: operation by operation, or, with many rows, stretch by stretch.
-  void run_by_operation(int thread);
-  void run_by_stretch(int thread);
-  bool has_many_rows() const;
+  // So many that each thread can take some of them through several operations.
+  bool are_many(int64_t rows) const { return rows >= kStretchRows * pool_.size(); }
 
   // All rows, shared among the threads.
   void run_positions(int thread);
   void run(const LinearOp& op, int thread);
   void run(const AttentionOp& op, int thread);
-  void run(const TakeRowsOp& op, int thread);
   template <class RowOp>
   void run(const RowOp& op, int thread);
   void run_logits(int thread);
 
-  // Operations [begin, end): by_rows when no row of theirs needs another row, else one operation for all threads.
+  // Operations [begin, end): by_rows when no row of theirs needs another row, which are logit rows if per_row, else
+  // tokens; an operation alone if not by_rows.
   struct Stretch {
     size_t begin, end;
-    bool by_rows;
+    bool by_rows, per_row;
   };
   void find_stretches();
+  // One thread's part of the operations: one after the other, or, with many rows, all of them for some rows at a time.
+  void run_stretch(const Stretch& s, int thread);
 
   // Some rows, by the calling thread alone; rows.begin of a product is a multiple of kTileRows.
   struct Rows {
@@ -103,6 +106,7 @@ class Executor {
   void run_rows(const LinearOp& op, Rows rows, int thread);
   void run_rows(const RopeStoreOp& op, Rows rows, int thread);
   void run_rows(const SwigluOp& op, Rows rows, int thread);
+  void run_rows(const TakeRowsOp& op, Rows rows, int thread);
   // Whether operation `index` is a product of gate and up, and the next one their activation and their only reader.
   bool find_gated(size_t index) const;
   // Both, for some rows.
@@ -158,6 +162,7 @@ class Executor {
   std::vector<float> partials_;       // [slots][kMaxAttentionRows][2 + padded_dim]
   std::vector<AttentionItem> items_;
   std::vector<MergeItem> merges_;
+  std::vector<int32_t> rows_before_;  // [tokens + 1] how many of the tokens before have a logit row
   std::vector<Scratch> scratch_;
   std::vector<Claims> claims_;
   std::vector<size_t> cursor_;  // next claim counter of each thread, padded

@@ -52,7 +52,8 @@ struct AttentionOp {
   int layer;
   int num_heads, num_kv_heads, head_dim;
   float scale;
-  int window;  // 0: none
+  int window;      // 0: none
+  bool only_rows;  // only the rows whose logits are wanted are read
 };
 struct SwigluOp {
   int in, out;

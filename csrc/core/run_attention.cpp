@@ -1,5 +1,6 @@
 // Attention of a step: which query rows and splits there are, who computes them, and how splits are merged.
 #include <algorithm>
+#include <numeric>
 
 #include "core/executor.h"
 
@@ -19,6 +20,9 @@ int first_split(int position, int window) {
 void Executor::plan_attention() {
   items_.clear();
   merges_.clear();
+  rows_before_.assign(static_cast<size_t>(in_.tokens) + 1, 0);
+  for (int r = 0; r < in_.rows; ++r) rows_before_[static_cast<size_t>(in_.logit_rows[r]) + 1] = 1;
+  std::partial_sum(rows_before_.begin(), rows_before_.end(), rows_before_.begin());
   int ratio = 1;
   for (const Op& op : ops_) {
     if (const auto* a = std::get_if<AttentionOp>(&op)) ratio = a->num_heads / a->num_kv_heads;
@@ -30,11 +34,14 @@ void Executor::plan_attention() {
     for (int h = 0; h < kv_.num_kv_heads; ++h) {
       for (int r = 0; r < rows; r += kMaxAttentionRows) {
         const int n = std::min(kMaxAttentionRows, rows - r);
+        const auto first = static_cast<size_t>(in_.query_starts[s] + r / ratio);
+        const auto last = static_cast<size_t>(in_.query_starts[s] + (r + n - 1) / ratio);
+        const bool has_row = rows_before_[last + 1] > rows_before_[first];
         if (rows <= kSplitRows && splits > 1) {
-          merges_.push_back({s, h, r, n, slots, splits});
-          for (int i = 0; i < splits; ++i) items_.push_back({s, h, r, n, i, slots++});
+          merges_.push_back({s, h, r, n, slots, splits, has_row});
+          for (int i = 0; i < splits; ++i) items_.push_back({s, h, r, n, i, slots++, has_row});
         } else {
-          items_.push_back({s, h, r, n, -1, -1});
+          items_.push_back({s, h, r, n, -1, -1, has_row});
         }
       }
     }
@@ -128,11 +135,15 @@ void Executor::run(const AttentionOp& op, int thread) {
   Scratch& s = scratch_[static_cast<size_t>(thread)];
   const auto items = static_cast<int64_t>(items_.size());
   int64_t begin, end;
-  while (claims.claim(items, 1, &begin, &end)) attend(op, items_[static_cast<size_t>(begin)], s);
+  while (claims.claim(items, 1, &begin, &end)) {
+    const AttentionItem& item = items_[static_cast<size_t>(begin)];
+    if (item.has_row || !op.only_rows) attend(op, item, s);
+  }
   if (merges_.empty()) return;
   barrier(thread);
   while (merge_claims.claim(static_cast<int64_t>(merges_.size()), 1, &begin, &end)) {
-    merge(op, merges_[static_cast<size_t>(begin)], s);
+    const MergeItem& item = merges_[static_cast<size_t>(begin)];
+    if (item.has_row || !op.only_rows) merge(op, item, s);
   }
 }
 

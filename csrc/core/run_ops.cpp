@@ -62,6 +62,7 @@ template void Executor::run(const EmbedOp& op, int thread);
 template void Executor::run(const NormOp& op, int thread);
 template void Executor::run(const RopeStoreOp& op, int thread);
 template void Executor::run(const SwigluOp& op, int thread);
+template void Executor::run(const TakeRowsOp& op, int thread);
 
 void Executor::run_rows(const EmbedOp& op, Rows rows, int) {
   const PackedMatrix& m = matrices_[static_cast<size_t>(op.matrix)];
@@ -183,25 +184,21 @@ void Executor::run_rows(const SwigluOp& op, Rows rows, int thread) {
   }
 }
 
-void Executor::run(const TakeRowsOp& op, int thread) {
-  Claims& claims = next_claims(thread);
+void Executor::run_rows(const TakeRowsOp& op, Rows rows, int) {
   const Buffer& in = buffers_[static_cast<size_t>(op.in)];
   const Buffer& out = buffers_[static_cast<size_t>(op.out)];
-  int64_t begin, end;
-  while (claims.claim(in_.rows, chunk_of(in_.rows, pool_.size()), &begin, &end)) {
-    for (int64_t r = begin; r < end; ++r) {
-      const float* row = in.view.f32 + static_cast<int64_t>(in_.logit_rows[r]) * in.cols;
-      if (out_.hidden) std::copy(row, row + in.cols, out_.hidden + r * in.cols);
-      if (!out_.needs_logits()) continue;
-      if (out.f32) std::copy(row, row + in.cols, out.values + r * out.cols);
-      emit_row(out, r, row);
-    }
+  for (int64_t r = rows.begin; r < rows.end; ++r) {
+    const float* row = in.view.f32 + static_cast<int64_t>(in_.logit_rows[r]) * in.cols;
+    if (out.f32) std::copy(row, row + in.cols, out.values + r * out.cols);
+    emit_row(out, r, row);
   }
 }
 
 // A few rows of logits at a time: they are used up at once and never kept for a whole prompt.
 void Executor::run_logits(int thread) {
   const Buffer& in = buffers_[static_cast<size_t>(logits_.in)];
+  if (out_.hidden && thread == 0) std::copy_n(in.view.f32, static_cast<int64_t>(in_.rows) * in.cols, out_.hidden);
+  if (!out_.needs_logits()) return;
   Claims& quantise_claims = next_claims(thread);
   const size_t entry = ops_.size() + 1;
   profile_.enter(thread, entry);

@@ -49,12 +49,14 @@ void put_int8(const ActRows& x, int64_t at, F a, F b) {
   } else {
     simd::store_and_sum(q, v.low, v.high, sums);
   }
-  const int32_t sum = sums[0] + sums[1];
+  // A not-a-number becomes the least integer: sums may wrap.
+  const uint32_t halves[2] = {static_cast<uint32_t>(sums[0]), static_cast<uint32_t>(sums[1])};
+  const uint32_t sum = halves[0] + halves[1];
   x.scale[at] = v.scale;
-  x.sum[at] = v.scale * static_cast<float>(sum);
-  x.neg_sum[at] = -sum;
-  x.neg_sum16[2 * at] = -sums[0];
-  x.neg_sum16[2 * at + 1] = -sums[1];
+  x.sum[at] = v.scale * static_cast<float>(static_cast<int32_t>(sum));
+  x.neg_sum[at] = static_cast<int32_t>(0u - sum);
+  x.neg_sum16[2 * at] = static_cast<int32_t>(0u - halves[0]);
+  x.neg_sum16[2 * at + 1] = static_cast<int32_t>(0u - halves[1]);
 }
 
 void put_words(const ActRows& x, int64_t at, F a, F b) {

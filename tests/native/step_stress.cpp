@@ -146,36 +146,48 @@ class Model {
   wayra::Executor& executor() { return executor_; }
 
  private:
-  int buffer(int cols, bool per_row = false) {
-    return executor_.add_buffer({cols, per_row, true, cols % wayra::kGroup == 0, per_row, true, !per_row}, -1);
+  int buffer(int cols, bool per_row = false, bool for_head = false) {
+    return executor_.add_buffer({cols, per_row, true, cols % wayra::kGroup == 0, for_head, true, !for_head}, -1);
+  }
+
+  int taken(int in, int cols) {
+    const int out = buffer(cols, true);
+    executor_.add_op(wayra::TakeRowsOp{in, out});
+    return out;
   }
 
   void build(int vectors, int matrices) {
     const Shape& s = shape_;
     const int q = s.heads * s.head_dim, kv = s.kv_heads * s.head_dim;
-    const int x = buffer(s.hidden), h = buffer(s.hidden), qkv = buffer(q + 2 * kv), rotated = buffer(q),
-              attended = buffer(q);
-    const int delta = buffer(s.hidden), gate_up = buffer(2 * s.ffn), gated = buffer(s.ffn),
-              taken = buffer(s.hidden, true);
+    int x = buffer(s.hidden), h = buffer(s.hidden), attended = buffer(q), delta = buffer(s.hidden);
+    int gate_up = buffer(2 * s.ffn), gated = buffer(s.ffn);
+    const int qkv = buffer(q + 2 * kv), rotated = buffer(q);
     const float scale = 0.2f;
     executor_.set_rope(vectors - 1, 1.0f);
     executor_.add_op(wayra::EmbedOp{0, x});
     for (int layer = 0; layer < s.layers; ++layer) {
       const int m = 1 + 5 * layer, v = 3 * layer;
+      const bool last = layer == s.layers - 1;
       executor_.add_op(wayra::NormOp{x, layer ? delta : -1, v, 1e-5f, h});
       executor_.add_op(wayra::LinearOp{h, qkv, {m, m + 1}, v + 2, false});
       executor_.add_op(wayra::RopeStoreOp{qkv, rotated, layer, s.heads, s.kv_heads, s.head_dim, s.head_dim / 2 * 2});
-      executor_.add_op(
-          wayra::AttentionOp{rotated, attended, layer, s.heads, s.kv_heads, s.head_dim, scale, layer ? s.window : 0});
+      executor_.add_op(wayra::AttentionOp{rotated, attended, layer, s.heads, s.kv_heads, s.head_dim, scale,
+                                          layer ? s.window : 0, last});
+      if (last) {
+        x = taken(x, s.hidden);
+        attended = taken(attended, q);
+        h = buffer(s.hidden, true), delta = buffer(s.hidden, true);
+        gate_up = buffer(2 * s.ffn, true), gated = buffer(s.ffn, true);
+      }
       executor_.add_op(wayra::LinearOp{attended, delta, {m + 2}, -1, true});
       executor_.add_op(wayra::NormOp{x, delta, v + 1, 1e-5f, h});
       executor_.add_op(wayra::LinearOp{h, gate_up, {m + 3}, -1, false});
       executor_.add_op(wayra::SwigluOp{gate_up, gated});
       executor_.add_op(wayra::LinearOp{gated, delta, {m + 4}, -1, false});
     }
-    executor_.add_op(wayra::NormOp{x, delta, vectors - 2, 1e-5f, h});
-    executor_.add_op(wayra::TakeRowsOp{h, taken});
-    executor_.set_logits({taken, matrices - 1, false});
+    const int normed = buffer(s.hidden, true, true);
+    executor_.add_op(wayra::NormOp{x, delta, vectors - 2, 1e-5f, normed});
+    executor_.set_logits({normed, matrices - 1, false});
   }
 
   Shape shape_;

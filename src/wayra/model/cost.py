@@ -4,7 +4,7 @@ The planner's predictions and the "percentage of the limit" of every benchmark c
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from wayra.base.errors import InvalidParameter
 from wayra.model import families
@@ -85,7 +85,28 @@ def cost(
 def call_costs(program: Program, step: StepSize, weight_bits: WeightBits) -> tuple[Cost, ...]:
     """The cost of each call, in the Program's order. Raises InvalidParameter when a slot's bits are missing."""
     slots = {slot.name: slot for slot in families.slots(program.spec)}
-    return tuple(_call_cost(call, slots, step, weight_bits) for call in program.calls)
+    wanted, read = _wanted(step), _read_whole(program)
+    return tuple(
+        _call_cost(
+            call, slots, wanted if call.op == "attention" and call.outputs[0].id not in read else step, weight_bits
+        )
+        for call in program.calls
+    )
+
+
+def _read_whole(program: Program) -> frozenset[int]:
+    """Ids of the values of which more is read than the rows whose logits are wanted."""
+    return frozenset(
+        ref.id for call in program.calls if call.op != "take_rows" for ref in call.inputs if ref is not None
+    )
+
+
+def _wanted(step: StepSize) -> StepSize:
+    """The part of a step that rows of logits depend on alone: the last tokens of each sequence, as evenly as can be."""
+    share, rest = divmod(step.rows, len(step.kv_lens))
+    counts = [min(length, share + (i < rest)) for i, length in enumerate(step.query_lens)]
+    lens = [(count, kv) for count, kv in zip(counts, step.kv_lens, strict=True) if count]
+    return replace(step, tokens=step.rows, query_lens=tuple(q for q, _ in lens), kv_lens=tuple(kv for _, kv in lens))
 
 
 def step_size(tokens: int | Sequence[int], rows: int, kv_lens: Sequence[int], kv_dtype: str) -> StepSize:

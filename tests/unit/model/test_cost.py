@@ -47,18 +47,35 @@ def test_total_is_the_sum_of_the_operations() -> None:
 def test_prefill_multiplies_flops_but_not_weight_bytes() -> None:
     program = record(SPEC)
     one = cost(program, tokens=1, rows=1, kv_lens=[1], weight_bits=4.0).by_op["linear"]
-    many = cost(program, tokens=7, rows=1, kv_lens=[7], weight_bits=4.0).by_op["linear"]
+    many = cost(program, tokens=7, rows=7, kv_lens=[7], weight_bits=4.0).by_op["linear"]
     assert many.flops == 7 * one.flops
     assert many.weight_bytes == one.weight_bytes
+
+
+def test_the_last_layer_computes_for_the_wanted_rows_what_nothing_but_they_need() -> None:
+    program = record(SPEC)
+    found = cost(program, tokens=7, rows=1, kv_lens=[9], weight_bits=4.0).by_op
+    # All of it in the first layer; in the last, QKV for seven tokens and the rest for one.
+    assert found["linear"].flops == 2 * (7 * LAYER_WEIGHTS + 7 * 32 * 8 + (LAYER_WEIGHTS - 32 * 8))
+    assert found["linear"].weight_bytes == 2 * LAYER_WEIGHTS / 2
+    # Pairs: 3 + 4 + ... + 9 keys, then those of the last token.
+    assert found["attention"].flops == (42 + 9) * 4 * 20
+    assert found["swiglu"].flops == (7 + 1) * 12 * 5
+    # Three rows of two sequences, of which the first has one token only: its one, and the second's last two.
+    shared = cost(program, tokens=[1, 4], rows=3, kv_lens=[5, 8], weight_bits=4.0).by_op
+    assert shared["attention"].flops == (5 + (5 + 6 + 7 + 8) + 5 + 8) * 4 * 20
+    nothing = cost(program, tokens=7, rows=0, kv_lens=[9], weight_bits=4.0).by_op
+    assert nothing["attention"].flops == 42 * 4 * 20
 
 
 def test_activations_count_each_array_read_and_written() -> None:
     found = cost(record(replace(SPEC, num_layers=1)), tokens=3, rows=1, kv_lens=[3], weight_bits=4.0).by_op
     assert found["embed"].activation_bytes == 4 * (3 + 3 * 8)
-    assert found["swiglu"].activation_bytes == 4 * 3 * (24 + 12)
-    assert found["take_rows"].activation_bytes == 4 * (8 + 8 + 1)
-    # x, h out of x; then x, h out of x, delta; twice the latter.
-    assert found["add_rms_norm"].activation_bytes == 4 * 3 * 8 * (3 + 4 + 4)
+    assert found["swiglu"].activation_bytes == 4 * (24 + 12)
+    # A row of the residual stream and one of attention's results.
+    assert found["take_rows"].activation_bytes == 4 * (8 + 8 + 1) + 4 * (16 + 16 + 1)
+    # x, h out of x for three tokens; then x, h out of x, delta, twice, for one row.
+    assert found["add_rms_norm"].activation_bytes == 4 * 8 * (3 * 3 + 4 + 4)
 
 
 def test_bits_may_differ_from_slot_to_slot() -> None:

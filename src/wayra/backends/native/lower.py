@@ -15,14 +15,17 @@ from wayra.model.program import ArrayRef, Attr, Call, Program
 from wayra.weights.tensors import ModelWeights
 
 GROUP_LEN = 32
-_BETWEEN_STRETCHES = frozenset({"attention", "take_rows", "logits"})
+_BETWEEN_STRETCHES = frozenset({"attention", "logits"})
 """All threads share these; the executor takes rows through the operations between two of them without a barrier."""
 _QUANTISES_OUTPUT = frozenset({"add_rms_norm", "swiglu", "take_rows"})
 
 
 @dataclass(slots=True)
 class _Value:
-    """A value of the Program: what its readers need, and when the last of them has run."""
+    """A value of the Program: what its readers need, and when the last of them has run.
+
+    only_rows: nobody reads other rows than those whose logits are wanted.
+    """
 
     ref: ArrayRef
     f32: bool = False
@@ -32,6 +35,7 @@ class _Value:
     bf16: bool = False
     last_use: int = -1
     quantised_by_producer: bool = False
+    only_rows: bool = True
 
     @property
     def has_groups(self) -> bool:
@@ -127,11 +131,14 @@ class _Lowering:
         return values
 
     def _note_read(self, value: _Value, call: Call) -> None:
+        value.only_rows &= call.op == "take_rows"
         if call.op not in {"linear", "logits"}:
             value.f32 = True
             return
         for part in self._weights.matrices[str(call.weights[0])].parts:
             is_head = call.op == "logits"
+            # Embeddings are made of what the head multiplies.
+            value.f32 |= is_head
             match part.tensor.fmt:
                 case formats.F16:
                     value.words = True
@@ -238,7 +245,8 @@ class _Lowering:
         window = 0 if call.attrs["window"] is None else _integer(call.attrs, "window")
         q, out = self._buffer(call.inputs[0]), self._new_buffer(call.outputs[0])
         scale = _number(call.attrs, "scale")
-        self._model.attention(q, out, _integer(call.attrs, "layer"), heads, scale, window)
+        only_rows = self._values[self._home(call.outputs[0])].only_rows
+        self._model.attention(q, out, _integer(call.attrs, "layer"), heads, scale, window, only_rows)
 
 
 def _quantises_output(call: Call) -> bool:

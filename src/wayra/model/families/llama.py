@@ -30,6 +30,9 @@ def forward(ops: Ops[A], spec: ModelSpec, token_ids: A, positions: A, logit_rows
         qkv = ops.linear(h, of(i, "qkv"), qkv_bias and of(i, qkv_bias))
         q = ops.rope_store(qkv, positions, i, spec, magnitude)
         a = ops.attention(q, i, spec)
+        if i == spec.num_layers - 1:
+            # From here on no row reads another's, and of the other rows nothing is read any more.
+            x, a = ops.take_rows(x, logit_rows), ops.take_rows(a, logit_rows)
         delta = ops.linear(a, of(i, "o"), o_bias and of(i, o_bias))
 
         x, h = ops.add_rms_norm(x, delta, of(i, "ffn_norm"), spec.norm_eps)
@@ -38,7 +41,6 @@ def forward(ops: Ops[A], spec: ModelSpec, token_ids: A, positions: A, logit_rows
         delta = ops.linear(s, of(i, "down"), down_bias and of(i, down_bias))
 
     x, h = ops.add_rms_norm(x, delta, "final_norm", spec.norm_eps)
-    h = ops.take_rows(h, logit_rows)
     return ops.logits(h, "embed" if spec.tied_embeddings else "head")
 
 
