@@ -3,6 +3,8 @@
 import math
 import secrets
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +19,13 @@ from wayra.engine.sampling import all_allowed, step_mask
 from wayra.engine.scheduler import Chunk, Scheduler
 from wayra.engine.sequence import Sequence
 from wayra.engine.settings import EngineSettings, Limits, resolve
-from wayra.engine.speculate.drafter import Drafter
-from wayra.engine.speculate.speculator import make_speculator
-from wayra.engine.stored_prefixes import StoredPrefixes
+from wayra.engine.speculate.make import check_drafter, make_speculator
 from wayra.engine.validation import check_request
+
+if TYPE_CHECKING:
+    from wayra.engine.speculate.drafter import Drafter
+    from wayra.engine.speculate.speculator import Speculator
+    from wayra.engine.stored_prefixes import StoredPrefixes
 
 
 @dataclass(slots=True)
@@ -54,8 +59,8 @@ class Engine:
         model: Model,
         settings: EngineSettings,
         eos_ids: frozenset[int] = frozenset(),
-        drafter: Drafter | None = None,
-        stored: StoredPrefixes | None = None,
+        drafter: "Drafter | None" = None,
+        stored: "StoredPrefixes | None" = None,
     ) -> None:
         self._model = model
         self._vocab_size = model.spec.vocab_size
@@ -66,7 +71,11 @@ class Engine:
         self._kv = KvCache(self._limits, stored)
         self._scheduler = Scheduler(self._limits, self._kv)
         self._builder = BatchBuilder(self._kv.tables, self._vocab_size)
-        self._speculator = make_speculator(settings, model, self._limits, self._kv, drafter)
+        check_drafter(settings, drafter)
+        self._speculator: Speculator | None = None
+        self._guesses_later = settings.speculate != "off"
+        guide = drafter if settings.speculate == "draft" else None
+        self._new_speculator = partial(make_speculator, model, self._limits, self._kv, guide)
         self._all_allowed = all_allowed(self._vocab_size)
         self._live: dict[str, Sequence] = {}
         # Collected here, not in a local, so that Ctrl-C inside a step loses no output.
@@ -98,6 +107,9 @@ class Engine:
     def step(self) -> list[Output]:
         """Run one step; report new tokens and endings. A request that fails ends with "error", the others go on."""
         if self._live:
+            if self._guesses_later and self._counters.generated_tokens:
+                self._guesses_later = False
+                self._speculator = self._new_speculator()
             plan = self._with_masks(self._scheduler.plan())
             pooled = [chunk for chunk in plan if chunk.seq.pool is not None]
             plan = [chunk for chunk in plan if chunk.seq.pool is None] if pooled else plan

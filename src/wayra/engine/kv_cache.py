@@ -9,6 +9,7 @@ plus what the sequences before it give back.
 
 from collections.abc import Collection, Mapping
 from collections.abc import Sequence as SequenceOf
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,9 @@ from wayra.engine.kv_blocks import BlockPool
 from wayra.engine.prefix_cache import PrefixCache, chain_digest
 from wayra.engine.sequence import Sequence
 from wayra.engine.settings import Limits, blocks_for
-from wayra.engine.stored_prefixes import StoredPrefixes
+
+if TYPE_CHECKING:
+    from wayra.engine.stored_prefixes import StoredPrefixes
 
 
 class KvCache:
@@ -28,7 +31,7 @@ class KvCache:
     stored: where blocks that are not in memory may be found, and are kept for later; None: nowhere.
     """
 
-    def __init__(self, limits: Limits, stored: StoredPrefixes | None = None) -> None:
+    def __init__(self, limits: Limits, stored: "StoredPrefixes | None" = None) -> None:
         self._limits = limits
         self._stored = stored if limits.prefix_cache else None
         self._prefix = PrefixCache()

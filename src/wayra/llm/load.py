@@ -13,8 +13,6 @@ from wayra.base.errors import BackendError
 from wayra.base.settings import Settings
 from wayra.engine.engine import Engine
 from wayra.engine.settings import EngineSettings
-from wayra.engine.speculate.draft_model import DraftModel
-from wayra.llm.draft import DraftSource, check_tokenizers, open_draft
 from wayra.llm.memory import (
     KVPlan,
     available_bytes,
@@ -35,6 +33,8 @@ from wayra.weights.loader import load_weights, model_spec, open_checkpoint
 from wayra.weights.tensors import Checkpoint, ModelWeights
 
 if TYPE_CHECKING:
+    from wayra.engine.speculate.draft_model import DraftModel
+    from wayra.llm.draft import DraftSource
     from wayra.text.chat import ChatTemplate
     from wayra.weights.sources import Progress
 
@@ -112,9 +112,8 @@ def load(
     with ExitStack() as files, ExitStack() as made:
         checkpoint = open_checkpoint(local.path)
         files.callback(checkpoint.close)
-        draft = None
-        if options.draft_model is not None:
-            draft = open_draft(options.draft_model, settings, progress)
+        draft = _opened_draft(options, settings, progress)
+        if draft is not None:
             files.callback(draft.checkpoint.close)
         planned = _plan(checkpoint, draft, settings, options, memory_bytes)
         # From here on the weights are read by native code, so that both threads run at once.
@@ -126,10 +125,7 @@ def load(
         tokenizer, template = text.get()
         if template is not None:
             made.callback(template.close)
-        drafter = None
-        if draft is not None:
-            check_tokenizers(tokenizer, draft, settings)
-            drafter = _draft_model(models, planned.kv, options)
+        drafter = None if draft is None else _draft_model(models, draft, tokenizer, planned.kv, options, settings)
         stored = stored_prefixes(models[0], checkpoint.digest, settings, options)
         engine = Engine(models[0], _engine_settings(planned.kv, options), tokenizer.eos_ids, drafter, stored)
         made.callback(engine.close)
@@ -217,7 +213,7 @@ class _Planned:
 
 def _plan(
     checkpoint: Checkpoint,
-    draft: DraftSource | None,
+    draft: "DraftSource | None",
     settings: Settings,
     options: LLMOptions,
     memory_bytes: int | None,
@@ -248,7 +244,7 @@ def _plan(
     return _Planned(record(spec), weights, backend_options, plan)
 
 
-def _load_models(planned: _Planned, draft: DraftSource | None, backend: Backend) -> list[Model]:
+def _load_models(planned: _Planned, draft: "DraftSource | None", backend: Backend) -> list[Model]:
     """The model and, if there is one, the draft model. Nothing stays loaded when it raises."""
     model = backend.load(planned.program, planned.weights, planned.options)
     if draft is None:
@@ -260,8 +256,27 @@ def _load_models(planned: _Planned, draft: DraftSource | None, backend: Backend)
         raise
 
 
-def _draft_model(models: Sequence[Model], plan: KVPlan, options: LLMOptions) -> DraftModel:
-    """The second model, to guess for the first."""
+def _opened_draft(options: LLMOptions, settings: Settings, progress: "Progress | None") -> "DraftSource | None":
+    if options.draft_model is None:
+        return None
+    from wayra.llm.draft import open_draft
+
+    return open_draft(options.draft_model, settings, progress)
+
+
+def _draft_model(
+    models: Sequence[Model],
+    draft: "DraftSource",
+    tokenizer: Tokenizer,
+    plan: KVPlan,
+    options: LLMOptions,
+    settings: Settings,
+) -> "DraftModel":
+    """The second model, to guess for the first. Raises InvalidParameter unless they read text alike."""
+    from wayra.engine.speculate.draft_model import DraftModel
+    from wayra.llm.draft import check_tokenizers
+
+    check_tokenizers(tokenizer, draft, settings)
     return DraftModel(models[1], models[0].spec.vocab_size, plan.num_blocks, options.max_batch, plan.context_len)
 
 

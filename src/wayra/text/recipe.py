@@ -83,13 +83,11 @@ def encode_recipe(recipe: Recipe) -> bytes:
 
 
 def decode_recipe(encoded: bytes) -> Recipe:
-    """Read a serialised recipe. Raises FileFormatError on anything but what `encode_recipe` wrote."""
+    """Read a serialised recipe, which is to be checked. Raises FileFormatError on what is no recipe."""
     try:
-        recipe = msgspec.json.decode(encoded, type=Recipe)
+        return msgspec.json.decode(encoded, type=Recipe)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FileFormatError(f"the cached tokenizer is malformed: {error}; delete it and start again") from error
-    check_recipe(recipe, "the cached tokenizer")
-    return recipe
 
 
 def check_recipe(recipe: Recipe, what: str) -> None:
@@ -106,11 +104,10 @@ def check_recipe(recipe: Recipe, what: str) -> None:
 
 def build_backend(recipe: Recipe, what: str) -> tokenizers.Tokenizer:
     """The BPE of the recipe, without special tokens. Raises FileFormatError naming `what`."""
-    vocab: dict[str, int] = {}
-    for token_id, piece in enumerate(recipe.pieces):
-        # The first of two equal pieces encodes; both decode.
-        if piece is not None and piece not in vocab:
-            vocab[piece] = token_id
+    # From the last to the first: the first of two equal pieces encodes; both decode.
+    ids = dict(zip(reversed(recipe.pieces), range(len(recipe.pieces) - 1, -1, -1), strict=True))
+    ids.pop(None, None)
+    vocab = cast(dict[str, int], ids)
     unknown = None if recipe.unknown_id is None else recipe.pieces[recipe.unknown_id]
     shell: dict[str, object] = {
         "version": "1.0",
@@ -137,8 +134,8 @@ def build_backend(recipe: Recipe, what: str) -> tokenizers.Tokenizer:
 
 
 def _merge_pairs(pieces: Sequence[str | None], merges: Sequence[int], what: str) -> list[tuple[str, str]]:
-    parts = [pieces[token_id] for token_id in merges]
+    parts = list(map(pieces.__getitem__, merges))
     if None in parts:
         raise FileFormatError(f"{what} has a merge of a token without a piece; fetch the model again")
-    texts = cast(list[str], parts)
-    return list(zip(texts[0::2], texts[1::2], strict=True))
+    texts = iter(cast(list[str], parts))
+    return list(zip(texts, texts, strict=True))

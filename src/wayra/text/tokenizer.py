@@ -159,7 +159,7 @@ class Tokenizer:
 
 def _repeated_pieces(recipe: Recipe, backend: tokenizers.Tokenizer) -> dict[int, str]:
     """Ids whose piece another id encodes: they only decode."""
-    held = sum(piece is not None for piece in recipe.pieces)
+    held = len(recipe.pieces) - recipe.pieces.count(None)
     if held == backend.get_vocab_size(with_added_tokens=False):
         return {}
     first: dict[str, int] = {}

@@ -14,12 +14,10 @@ from wayra.model.rope import rope_frequencies
 from wayra.model.slots import Slot
 from wayra.model.spec import ModelSpec
 from wayra.model.spec_gguf import spec_from_gguf
-from wayra.model.spec_hf import spec_from_hf
 from wayra.weights.formats import dequantise
 from wayra.weights.gguf import open_gguf
-from wayra.weights.names import ROPE_FACTORS, is_ignorable, tensor_names
+from wayra.weights.names import INDEX_NAME, ROPE_FACTORS, SINGLE_NAME, is_ignorable, tensor_names
 from wayra.weights.row_scaled import row_scale, scale_name
-from wayra.weights.safetensors import INDEX_NAME, SINGLE_NAME, open_safetensors
 from wayra.weights.tensors import Checkpoint, Matrix, ModelWeights, RawTensor, Weight
 
 # GGUF architectures whose converter interleaves the two halves of each rotated head of Q and K.
@@ -39,7 +37,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     if beginning[:4] == b"GGUF":
         return open_gguf(path)
     if path.name == INDEX_NAME or beginning[8:9] == b"{":
-        return open_safetensors(path)
+        return _open_safetensors(path)
     if not beginning:
         raise FileFormatError(f"{path} is empty; expected a GGUF or safetensors file, fetch it again")
     _refuse_pickle(path, beginning)
@@ -48,14 +46,23 @@ def open_checkpoint(path: Path) -> Checkpoint:
     if beginning.startswith(b"version https://git-lfs"):
         raise FileFormatError(f"{path} is a Git LFS pointer, not the model; run `git lfs pull` where it came from")
     if path.suffix == ".safetensors":
-        return open_safetensors(path)
+        return _open_safetensors(path)
     raise FileFormatError(f"{path} begins with {beginning[:8]!r}; expected a GGUF or safetensors file")
+
+
+def _open_safetensors(path: Path) -> Checkpoint:
+    # A GGUF file, which most are, need not wait for its import.
+    from wayra.weights.safetensors import open_safetensors
+
+    return open_safetensors(path)
 
 
 def model_spec(checkpoint: Checkpoint) -> ModelSpec:
     """What the checkpoint's metadata say the model is. Raises UnsupportedModel, FileFormatError."""
     if checkpoint.kind == "gguf":
         return spec_from_gguf(checkpoint.metadata, tensor_shapes=checkpoint.shapes)
+    from wayra.model.spec_hf import spec_from_hf
+
     return spec_from_hf(checkpoint.metadata)
 
 
@@ -212,7 +219,7 @@ def _refuse_pickle(path: Path, beginning: bytes) -> None:
 def _open_folder(folder: Path) -> Checkpoint:
     """A folder with safetensors, or with just one GGUF model."""
     if (folder / SINGLE_NAME).exists() or (folder / INDEX_NAME).exists():
-        return open_safetensors(folder)
+        return _open_safetensors(folder)
     try:
         names = sorted(entry.name for entry in folder.iterdir())
     except OSError as error:

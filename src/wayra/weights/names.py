@@ -1,4 +1,4 @@
-"""Which tensors of a checkpoint fill which slot: the naming of GGUF and that of Hugging Face.
+"""Which tensors of a checkpoint fill which slot, and its files: the naming of GGUF and that of Hugging Face.
 
 Names only. A slot of several parts has one tensor a part, in the slot's order.
 """
@@ -11,6 +11,9 @@ from typing import Literal
 from wayra.model.slots import Slot
 
 Kind = Literal["gguf", "safetensors"]
+
+SINGLE_NAME = "model.safetensors"
+INDEX_NAME = "model.safetensors.index.json"
 
 ROPE_FACTORS = "rope_freqs.weight"
 """GGUF only: what the rotary frequencies are divided by (llama3 scaling, worked out by the converter)."""

@@ -13,12 +13,11 @@ from wayra.base import formats
 from wayra.base.errors import FileFormatError, ModelNotFound, UnsupportedModel
 from wayra.base.formats import WeightFormat
 from wayra.weights.mapped_file import MappedFile, identity_digest
+from wayra.weights.names import INDEX_NAME, SINGLE_NAME
 from wayra.weights.safetensors_json import TensorEntry, decode_header, decode_object, decode_weight_map
 from wayra.weights.tensors import Checkpoint, RawTensor
 
 CONFIG_NAME = "config.json"
-SINGLE_NAME = "model.safetensors"
-INDEX_NAME = "model.safetensors.index.json"
 MAX_HEADER_BYTES = 100_000_000
 MAX_CONFIG_BYTES = 1 << 20
 MAX_INDEX_BYTES = 32 << 20

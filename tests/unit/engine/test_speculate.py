@@ -170,11 +170,8 @@ def timed_run(
     """Seconds, by the formula, that some requests of 256 tokens take; and what the engine counted."""
     model = TimedModel(row_s)
 
-    def make(
-        settings: EngineSettings, model_: Model, limits: Limits, kv: KvCache, drafter: Drafter | None
-    ) -> Speculator | None:
-        if drafter is None:
-            return None
+    def make(model_: Model, limits: Limits, kv: KvCache, drafter: Drafter | None) -> Speculator:
+        assert drafter is not None
         return Speculator(drafter, limits, kv, StepTimes(0.0), VOCAB_SIZE, clock=lambda: model.now_s)
 
     monkeypatch.setattr(engine_module, "make_speculator", make)

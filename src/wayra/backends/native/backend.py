@@ -4,6 +4,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,14 @@ from wayra.backends.native import _native
 from wayra.backends.native.isa import choose_isa, choose_threads, describe
 from wayra.backends.native.lower import lower
 from wayra.backends.native.packing import fill_arena, map_arena, plan_spans
-from wayra.backends.native.profile import StepTimes, step_times
 from wayra.base.errors import BackendError, InvalidParameter, OutOfMemory, ShapeError
 from wayra.model.program import Program
 from wayra.model.spec import ModelSpec
 from wayra.model.verify import verify
 from wayra.weights.tensors import ModelWeights
+
+if TYPE_CHECKING:
+    from wayra.backends.native.profile import StepTimes
 
 __all__ = ["NativeBackend", "NativeModel", "describe"]
 
@@ -157,8 +160,10 @@ class NativeModel:
         )
         return StepResult(token_ids, logprobs, top_ids, top_logprobs, target_logprobs, logits, hidden)
 
-    def profile_step(self, batch: StepBatch) -> tuple[StepResult, StepTimes]:
+    def profile_step(self, batch: StepBatch) -> "tuple[StepResult, StepTimes]":
         """`step`, with the time of each call and thread; that takes a little time itself. Raises ShapeError."""
+        from wayra.backends.native.profile import step_times
+
         native = self._native()
         native.start_profile()
         try:

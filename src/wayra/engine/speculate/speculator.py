@@ -13,17 +13,15 @@ from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from wayra.backends.api import KV_BLOCK_LEN, Model
-from wayra.base.errors import InvalidParameter
+from wayra.backends.api import KV_BLOCK_LEN
 from wayra.engine.kv_cache import KvCache
 from wayra.engine.scheduler import Chunk
 from wayra.engine.sequence import Sequence
-from wayra.engine.settings import EngineSettings, Limits
+from wayra.engine.settings import Limits
 from wayra.engine.speculate.acceptance import Acceptance, SharedAcceptance
 from wayra.engine.speculate.drafter import Drafter
 from wayra.engine.speculate.lengths import choose_lengths, least_chance
-from wayra.engine.speculate.lookup import PromptLookup
-from wayra.engine.speculate.step_times import StepTimes, key_share
+from wayra.engine.speculate.step_times import StepTimes
 
 _log = logging.getLogger(__name__)
 
@@ -256,19 +254,3 @@ class Speculator:
         if account is None:
             account = self._accounts[seq] = _Account(self._shared)
         return account
-
-
-def make_speculator(
-    settings: EngineSettings, model: Model, limits: Limits, kv: KvCache, drafter: Drafter | None
-) -> Speculator | None:
-    """What the settings ask for; None when nothing is to be guessed, or a step has no room for a guess."""
-    if settings.speculate == "draft" and drafter is None:
-        raise InvalidParameter('speculate is "draft" without a draft model; give one or choose "lookup"')
-    if settings.speculate == "off":
-        return None
-    if min(limits.max_rows, limits.step_tokens) < 2:
-        _log.info("no speculation: a step has room for one row only")
-        return None
-    if settings.speculate == "lookup" or drafter is None:
-        drafter = PromptLookup(limits.draft_tokens)
-    return Speculator(drafter, limits, kv, StepTimes(key_share(model.spec)), model.spec.vocab_size)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from wayra.base.errors import ModelNotFound, UnsupportedModel
+from wayra.weights.names import INDEX_NAME
 
 QUANT_PREFERENCE = (
     "Q4_K_M", "Q4_0", "Q8_0", "Q4_K_S", "Q5_K_M", "Q4_1", "Q6_K", "Q5_K_S", "Q5_1", "Q5_0", "Q4_K_L", "Q6_K_L",
     "Q3_K_M", "Q3_K_L", "BF16", "F16", "Q3_K_S", "Q2_K", "F32",
 )  # fmt: skip
-INDEX_NAME = "model.safetensors.index.json"
 COMPANIONS = (
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model",
     "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja",
