@@ -275,3 +275,20 @@ def test_while_a_slider_moves_only_one_question_is_on_its_way(planner: PlannerPa
     assert planner.page.get_by_label("Prompt, tokens", exact=True).input_value() == str(
         planner.tables["traffic"]["input_tokens"]
     )
+
+
+def test_how_a_model_is_trained_is_chosen_and_counts(planner: PlannerPage) -> None:
+    private = {"rules": {"privacy": "no-third-party"}, "fine_tuning": {"examples": 20000, "tokens_per_example": 1024}}
+    planner.page.goto(f"{planner.base.url}/plan#{fragment_of({**planner.tables, **private})}")
+    planner.wait()
+    before = planner.page.locator(".best .facts > div", has_text="One training run").locator(".num").inner_text()
+    planner.page.get_by_label("Method of training").select_option("lora")
+    planner.page.get_by_label("Passes over the examples").fill("3")
+    planner.wait()
+    assert planner.tables["fine_tuning"] == {**private["fine_tuning"], "method": "lora", "epochs": 3}
+    assert (
+        planner.page.locator(".best .facts > div", has_text="One training run").locator(".num").inner_text() != before
+    )
+    planner.page.get_by_label("Method of training").select_option("cheapest")
+    planner.wait()
+    assert "method" not in planner.tables["fine_tuning"]

@@ -62,6 +62,7 @@ FLAGS: Mapping[str, Flag] = {
     "train_examples": Flag("examples", "fine_tuning"),
     "train_tokens": Flag("tokens_per_example", "fine_tuning"),
     "train_method": Flag("method", "fine_tuning"),
+    "train_epochs": Flag("epochs", "fine_tuning"),
 }
 RATES = ("requests_per_s", "requests_per_month", "mtok_per_month")
 
@@ -103,6 +104,7 @@ def workload_options(command: Any) -> Any:
             click.option(
                 "--train-method", type=click.Choice(METHODS), help="How; the cheaper of LoRA and QLoRA if not said."
             ),
+            click.option("--train-epochs", type=float, metavar="X", help="Passes over the examples; 1 if not given."),
             click.option("--rent", multiple=True, metavar="GPU=USD", help="What an hour of a card costs you."),
             click.option(
                 "--here", is_flag=True, help="Weigh this machine's CPU too, with the memory that is free now."

@@ -19,6 +19,7 @@ METHODS: tuple[Method, ...] = ("full", "lora", "qlora")
 DEFAULT_MFU: Mapping[Method, float] = MappingProxyType({"full": 0.4, "lora": 0.4, "qlora": 0.27})
 # NF4 in blocks of 64 with double quantisation: 4 bits, an 8-bit scale for 64 weights, a 32-bit one for 256 of those.
 QLORA_BITS = 4 + 8 / 64 + 32 / (64 * 256)
+DEFAULT_RANK = 16
 # bf16 weight and gradient, float32 master weight and two Adam moments.
 ADAM_BYTES = 2 + 2 + 4 + 4 + 4
 
@@ -40,16 +41,24 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A fine-tuning run. mfu: reached share of the peak, None for the method's default. Raises InvalidParameter."""
+    """A fine-tuning run. mfu: reached share of the peak, None for the method's default.
+
+    assumed: names of the numbers that nobody stated. Raises: InvalidParameter outside the bounds.
+    """
 
     method: Method
     examples: int
     tokens_per_example: int
     epochs: float = 1.0
     micro_batch: int = 1
-    lora_rank: int = 16
+    lora_rank: int = DEFAULT_RANK
     recompute: bool = True
     mfu: float | None = None
+    assumed: tuple[str, ...] = ()
+
+    def source_of(self, name: str) -> str:
+        """Whether a number is ours or the user's."""
+        return "assumption; state your own" if name in self.assumed else "the job"
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -63,14 +72,14 @@ class Job:
             _between("share of the peak reached", self.mfu, 1e-4, 1)
 
 
-def lora_parameters(model: Model, rank: int) -> Quantity:
+def lora_parameters(model: Model, rank: int, source: str = "the job") -> Quantity:
     """Adapters on all seven projections of a layer: rank * (rows + columns) each."""
     return derived(
         "adapter_parameters",
         "",
         "num_layers * rank * (2 * (hidden + q_size) + 2 * (hidden + kv_size) + 3 * (hidden + ffn_size))",
         given("num_layers", model.num_layers, "", f"config of {model.name}"),
-        given("rank", rank, "", "the job"),
+        given("rank", rank, "", source),
         given("hidden", model.hidden_size, "", f"config of {model.name}"),
         given("q_size", model.q_size, "", f"config of {model.name}"),
         given("kv_size", model.kv_size, "", f"config of {model.name}"),
@@ -85,7 +94,7 @@ def training_tokens(job: Job) -> Quantity:
         "examples * tokens_per_example * epochs",
         given("examples", job.examples, "", "the job"),
         given("tokens_per_example", job.tokens_per_example, "tok", "the job"),
-        given("epochs", job.epochs, "", "the job"),
+        given("epochs", job.epochs, "", job.source_of("epochs")),
     )
 
 
@@ -109,7 +118,7 @@ def hours(model: Model, job: Job, peak_tflops: Quantity, gpus: int) -> Quantity:
     """Wall-clock hours on `gpus` cards that share the work without loss."""
     _between("GPUs", gpus, 1, 1e6)
     mfu = DEFAULT_MFU[job.method] if job.mfu is None else job.mfu
-    origin = "typical of the method; state your own" if job.mfu is None else "stated by the user"
+    origin = "usual of the method; state your own as mfu" if job.mfu is None else "the job"
     return derived(
         "training_hours",
         "h",
@@ -166,7 +175,7 @@ def _weights_gb(model: Model, job: Job) -> Quantity:
     adam = given("adam_bytes", ADAM_BYTES, "B", "bf16 weight and gradient, float32 master and two moments")
     if job.method == "full":
         return derived("weights_gb", "GB", "parameters * adam_bytes / 1e9", parameters, adam)
-    adapters = lora_parameters(model, job.lora_rank)
+    adapters = lora_parameters(model, job.lora_rank, job.source_of("lora_rank"))
     if job.method == "lora":
         formula = "(parameters * 2 + adapter_parameters * adam_bytes) / 1e9"
         return derived("weights_gb", "GB", formula, parameters, adapters, adam)

@@ -210,7 +210,9 @@ def _near_limits(workload: Workload, load: serving.Load | None) -> Iterator[str]
 
 def _cards(machine: serving.Machine, count: Quantity) -> str:
     name = machine.card.title if machine.card.measured else machine.card.name
-    return f"{count.value:.0f} x {machine.gpus} {name}" if machine.card.kind == "gpu" else f"{count.value:.0f} x {name}"
+    if machine.card.kind != "gpu" or count.value == 1:
+        return f"{machine.gpus * count.value:.0f} x {name}"
+    return f"{count.value:.0f} machines of {machine.gpus} x {name}"
 
 
 def _placed(
@@ -325,8 +327,12 @@ def _with_training(monthly: Quantity, trained: Quantity | None, workload: Worklo
         "serving_usd_per_month + training_usd * runs_per_year / 12",
         monthly.named("serving_usd_per_month"),
         trained,
-        given("runs_per_year", workload.fine_tuning.runs_per_year, "1/year", cost.STATED),
+        given("runs_per_year", workload.fine_tuning.runs_per_year, "1/year", _of_training(workload.fine_tuning)),
     )
+
+
+def _of_training(wanted: FineTuning) -> str:
+    return cost.ASSUMED if "runs_per_year" in wanted.assumed else cost.STATED
 
 
 def _stale(kind: Kind, gpu: str, market: Market) -> tuple[str, ...]:

@@ -52,7 +52,7 @@ class Place:
 class Option:
     """A way to serve the workload. Numbers that are unknown are None and `risks` says so.
 
-    label: "Llama 3.1 8B, bf16, 1 x 1 l40s, rented at runpod". unknowns: constraints that cannot be checked from here.
+    label: "Llama 3.1 8B, bf16, 1 x l40s, rented at runpod". unknowns: constraints that cannot be checked from here.
     usd_per_month: running costs with depreciation; setup_usd: once, for hardware. training: a fine-tuning run, USD on
     rented cards, in hours on one's own. capacity_mtok: what one machine makes in a month at the workload's mix and
     peaks. parts: the options of a hybrid. stale: what is old about the prices used. place: on hardware, where it fits.

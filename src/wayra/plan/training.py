@@ -20,6 +20,18 @@ def methods_of(wanted: FineTuning) -> tuple[finetune.Method, ...]:
     return tuple(method for method in finetune.METHODS if method == wanted.method) or ("lora", "qlora")
 
 
+def _job(method: finetune.Method, wanted: FineTuning) -> finetune.Job:
+    return finetune.Job(
+        method,
+        wanted.examples,
+        wanted.tokens_per_example,
+        epochs=wanted.epochs,
+        lora_rank=wanted.lora_rank,
+        mfu=wanted.mfu,
+        assumed=wanted.assumed,
+    )
+
+
 def trained_model(shape: Architecture) -> finetune.Model:
     return finetune.Model(
         name=shape.name,
@@ -41,7 +53,7 @@ def train_at_home(shape: Architecture, wanted: FineTuning, card: Hardware, gpus:
     peak = given("peak_tflops", card.peak("bf16") / 1e12, "TFLOPS", f"data sheet: {card.name}")
     least = float("inf")
     for method in methods_of(wanted):
-        job = finetune.Job(method, wanted.examples, wanted.tokens_per_example)
+        job = _job(method, wanted)
         needed = finetune.memory_gb(model, job).value
         least = min(least, needed)
         if needed <= there:
@@ -61,7 +73,7 @@ def _runs(shape: Architecture, wanted: FineTuning, table: PriceTable) -> Iterato
     model = trained_model(shape)
     rented = {row.gpu for row in table.rents}
     for method in methods_of(wanted):
-        job = finetune.Job(method, wanted.examples, wanted.tokens_per_example)
+        job = _job(method, wanted)
         needed = finetune.memory_gb(model, job)
         for card in all_hardware():
             if card.name not in rented:

@@ -16,6 +16,7 @@ from wayra.base.errors import FileFormatError, InvalidParameter
 from wayra.plan.bounds import BOUNDS, between, check
 from wayra.plan.cost import ASSUMED, STATED, Ownership, Traffic
 from wayra.plan.files import read_text
+from wayra.plan.finetune import DEFAULT_RANK
 from wayra.plan.quantity import Quantity, derived, given
 
 Privacy = Literal["any", "no-third-party", "on-premises"]
@@ -43,13 +44,19 @@ class Route:
 class FineTuning:
     """Training wanted before serving. examples, tokens: of the data set. runs_per_year: how often it is repeated.
 
-    method: "full", "lora" or "qlora"; "cheapest" is whichever of the latter two costs less.
+    method: "full", "lora" or "qlora"; "cheapest" is whichever of the latter two costs less. epochs: passes over the
+    examples. lora_rank: of adapters. mfu: share of the peak that training reaches, None for the usual one.
+    assumed: names of the numbers that nobody stated.
     """
 
     examples: int
     tokens_per_example: int
     runs_per_year: float = 1.0
     method: str = "cheapest"
+    epochs: float = 1.0
+    lora_rank: int = DEFAULT_RANK
+    mfu: float | None = None
+    assumed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,18 +293,22 @@ def _fine_tuning(top: "_Table") -> FineTuning | None:
     if "fine_tuning" not in top.cells:
         return None
     table = top.table("fine_tuning")
-    table.only("examples", "tokens_per_example", "runs_per_year", "method")
-    runs = table.number("runs_per_year")
+    numbers = ("runs_per_year", "epochs", "lora_rank", "mfu")
+    table.only("examples", "tokens_per_example", "method", *numbers)
+    stated = {key: value for key in numbers if (value := table.number(key)) is not None}
+    if "lora_rank" in stated:
+        stated["lora_rank"] = table.whole("lora_rank")
     method = table.text("method", "cheapest")
     if method not in METHODS:
         raise FileFormatError(f"{table.where}: the method is {method[:40]!r}; expected {', '.join(METHODS)}")
-    found = FineTuning(
-        table.whole("examples"), table.whole("tokens_per_example"), 1.0 if runs is None else runs, method
-    )
-    check("fine_tuning.examples", "examples", found.examples)
-    check("fine_tuning.tokens_per_example", "tokens an example", found.tokens_per_example)
-    check("fine_tuning.runs_per_year", "training runs a year", found.runs_per_year)
-    return found
+    examples, tokens = table.whole("examples"), table.whole("tokens_per_example")
+    check("fine_tuning.examples", "examples", examples)
+    check("fine_tuning.tokens_per_example", "tokens an example", tokens)
+    for key, what in zip(numbers, ("training runs a year", "epochs", "LoRA rank", "share of the peak"), strict=True):
+        if key in stated:
+            check(f"fine_tuning.{key}", what, stated[key])
+    found = FineTuning(examples, tokens, method=method, assumed=tuple(key for key in numbers if key not in stated))
+    return replace(found, **stated)
 
 
 def _routes(top: "_Table") -> tuple[Route, ...]:

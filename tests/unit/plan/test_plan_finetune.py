@@ -93,3 +93,50 @@ def test_an_unknown_method_is_refused() -> None:
     }
     with pytest.raises(FileFormatError, match="the method is 'dpo'; expected cheapest, lora, qlora, full"):
         workload_of(tables, "w.toml")
+
+
+def tuned(**keys: object) -> FineTuning:
+    tables = {
+        "traffic": {"input_tokens": 1, "output_tokens": 1, "requests_per_month": 1},
+        "fine_tuning": {"examples": 1000, "tokens_per_example": 512, **keys},
+    }
+    found = workload_of(tables, "file").fine_tuning
+    assert found is not None
+    return found
+
+
+def test_passes_rank_and_share_of_the_peak_can_be_stated():
+    shape, prices = architecture("llama-3.1-8b"), shipped_prices()
+    plain = plan_training(shape, tuned(method="lora"), prices)
+    thrice = plan_training(shape, tuned(method="lora", epochs=3, mfu=0.2), prices)
+    assert plain is not None
+    assert thrice is not None
+    # Three passes at half of the 40 % that are assumed.
+    assert thrice.value == pytest.approx(6 * plain.value)
+    card, wide = hardware("l40s"), tuned(method="lora", lora_rank=4096)
+    # 4096 * 32 * (2 * 8192 + 2 * 5120 + 3 * 18432) weights of 16 bytes are 171.8 GB more than rank 16 takes.
+    assert train_at_home(shape, tuned(method="lora"), card, 1)[0] is not None
+    none, why = train_at_home(shape, wide, card, 1)
+    assert none is None
+    assert why.startswith("LoRA takes 189 GB")
+
+
+def test_what_of_a_training_nobody_stated_is_an_assumption():
+    def sources(wanted: FineTuning) -> dict[str, str]:
+        run = plan_training(architecture("llama-3.1-8b"), wanted, shipped_prices())
+        assert run is not None
+        (hours,) = [item for item in run.inputs if item.name == "training_hours"]
+        (tokens,) = [item for item in hours.inputs if item.name == "training_tokens"]
+        return {item.name: item.source for item in (*hours.inputs, *tokens.inputs)}
+
+    assumed, stated = sources(tuned()), sources(tuned(epochs=1, mfu=0.3))
+    assert (assumed["epochs"], assumed["mfu"]) == (
+        "assumption; state your own",
+        "usual of the method; state your own as mfu",
+    )
+    assert (stated["epochs"], stated["mfu"], stated["examples"]) == ("the job", "the job", "the job")
+
+
+def test_a_rank_is_a_whole_number():
+    with pytest.raises(FileFormatError, match=r"'lora_rank' is 1\.5; expected a whole number"):
+        tuned(lora_rank=1.5)

@@ -112,8 +112,9 @@ class Planning:
         from wayra.plan.catalogue import candidates
         from wayra.plan.cost import Ownership
         from wayra.plan.evidence import benchmarks, scores
+        from wayra.plan.finetune import DEFAULT_MFU, DEFAULT_RANK
         from wayra.plan.labels import BENCHMARKS, LABELS
-        from wayra.plan.workload import PRIVACY, SCENARIOS, scenario_document
+        from wayra.plan.workload import METHODS, PRIVACY, SCENARIOS, scenario_document
 
         market = self._market(datetime.now(tz=UTC).date())
         own = {row.benchmark for row in market.own_scores}
@@ -135,6 +136,8 @@ class Planning:
                 for row in market.hardware()
             ],
             "privacy": PRIVACY,
+            "methods": METHODS,
+            "training": {"runs_per_year": 1, "epochs": 1, "lora_rank": DEFAULT_RANK, "mfu": DEFAULT_MFU["lora"]},
             "labels": dict(LABELS),
             "bounds": {key: {"low": low, "high": high, "whole": whole} for key, (low, high, whole) in BOUNDS.items()},
             "owning": {

@@ -77,7 +77,8 @@ function numberInput({ key, ...spec }, write, attributes = {}) {
 
 /**
  * A number with a slider beside it.
- * spec: label, min, max of the slider, log, unit, whole, percent; bounds; start: a value makes the field one that can be switched off.
+ * spec: label, min, max of the slider, log, unit, whole, percent; bounds; start: a value makes the field one that can be switched off;
+ * hint: what the label means.
  */
 function sliderField(workload, path, spec) {
   const { label, unit = "", percent = false, log = false, start = null } = spec;
@@ -110,7 +111,8 @@ function sliderField(workload, path, spec) {
   slider.addEventListener("input", () => put(stops[Number(slider.value)]));
   toggle?.addEventListener("change", () => put(toggle.checked ? start : undefined));
   const title = toggle ? make("label", { class: "choice", for: toggle.id }, toggle, label) : make("label", { for: id }, label);
-  const node = make("div", { class: "field slider" }, make("div", { class: "field-head" }, title, make("span", { class: "amount" }, number, make("span", { class: "unit" }, unit))), words, slider);
+  const hint = spec.hint ? make("p", { class: "hint" }, spec.hint) : null;
+  const node = make("div", { class: "field slider" }, make("div", { class: "field-head" }, title, make("span", { class: "amount" }, number, make("span", { class: "unit" }, unit))), hint, words, slider);
   show();
   return node;
 }

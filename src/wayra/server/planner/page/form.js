@@ -10,6 +10,9 @@ const OWNING = [
   ["resale_share", "Share got back at the end", ""], ["staff_usd_per_year", "Staff", "USD/year"],
 ];
 
+const METHOD_WORDS = { cheapest: "LoRA or QLoRA, the cheaper", lora: "LoRA", qlora: "QLoRA", full: "Full" };
+const TRAINING = [["epochs", "Passes over the examples"], ["lora_rank", "Rank of adapters"], ["mfu", "Share of the peak reached"]];
+
 /** Groups and the tables of the workload they are about. */
 const GROUPS = {
   Traffic: "traffic", Limits: "limits", Quality: "quality", Rules: "rules", Budget: "budget", "Fine-tuning": "fine_tuning", Routes: "route",
@@ -49,9 +52,9 @@ class Form {
       this.start(),
       this.group("Traffic", this.traffic()),
       this.group("Limits", [
-        this.slider("limits", "latency_p95_s", { label: "Whole answer, P95", min: 0.2, max: 300, log: true, unit: "s", start: 10 }),
+        this.slider("limits", "latency_p95_s", { label: "Whole answer, P95", hint: "19 of 20 answers take no longer, in the busiest minutes.", min: 0.2, max: 300, log: true, unit: "s", start: 10 }),
         this.slider("limits", "ttft_p95_s", { label: "First token, P95", min: 0.02, max: 60, log: true, unit: "s", start: 1.5 }),
-        this.slider("limits", "context", { label: "Longest request", min: 512, max: 1 << 20, log: true, binary: true, unit: "tokens", whole: true, start: 16384 }),
+        this.slider("limits", "context", { label: "Longest request", hint: "The longest prompt with its answer that must fit.", min: 512, max: 1 << 20, log: true, binary: true, unit: "tokens", whole: true, start: 16384 }),
       ]),
       this.group("Quality", [
         make("p", { class: "note" }, "Floors, in points. A model without a published score on a benchmark does not meet a floor on it."),
@@ -80,7 +83,7 @@ class Form {
     const select = selectOf(choices, "", "Scenario", (name) => name && workload.replace(facts.scenarios[name]));
     const name = make("input", { "aria-label": "Name of the workload", value: workload.get("name") ?? "", placeholder: "Name of the workload", maxlength: 200, "data-key": "name", spellcheck: "false" });
     name.addEventListener("input", () => workload.set(name.value || undefined, "name"));
-    return make("div", { class: "start" }, name, select);
+    return make("div", { class: "start" }, make("p", { class: "note" }, "Say what must be served. The plan follows while you do."), name, select);
   }
 
   group(title, children) {
@@ -140,8 +143,8 @@ class Form {
       this.slider("traffic", "input_tokens", { label: "Prompt", min: 10, max: 200_000, log: true, unit: "tokens", whole: true }),
       this.slider("traffic", "output_tokens", { label: "Answer", min: 1, max: 32_768, log: true, unit: "tokens", whole: true }),
       make("div", { class: "field" }, this.slider("traffic", rate, { label: "Rate", min: span[0], max: span[1], log: true, bounds: { low: month.low * by, high: month.high * by, whole: false } }), units),
-      this.slider("traffic", "peak_factor", { label: "Peak over mean", min: 1, max: 50, log: true, unit: "×", start: 4 }),
-      this.slider("traffic", "cached_share", { label: "Prompt in a cache", min: 0, max: 1, unit: "%", percent: true, start: 0.3 }),
+      this.slider("traffic", "peak_factor", { label: "Peak over mean", hint: "The busiest minutes by the month's average; 4 where nothing is set.", min: 1, max: 50, log: true, unit: "×", start: 4 }),
+      this.slider("traffic", "cached_share", { label: "Prompt in a cache", hint: "Share of a prompt that earlier ones began with.", min: 0, max: 1, unit: "%", percent: true, start: 0.3 }),
     ];
   }
 
@@ -197,6 +200,8 @@ class Form {
         this.slider("fine_tuning", "examples", { label: "Examples", min: 100, max: 1e7, log: true, whole: true }),
         this.slider("fine_tuning", "tokens_per_example", { label: "Tokens of an example", min: 16, max: 32_768, log: true, whole: true }),
         this.slider("fine_tuning", "runs_per_year", { label: "Runs a year", min: 1, max: 365, log: true, whole: true }),
+        make("div", { class: "field text" }, make("span", { class: "label", "aria-hidden": "true" }, "Method"), selectOf(this.facts.methods.map((name) => [name, METHOD_WORDS[name] ?? name]), workload.get("fine_tuning", "method") ?? "cheapest", "Method of training", (method) => workload.set(method === "cheapest" ? undefined : method, "fine_tuning", "method"))),
+        ...TRAINING.map(([key, label]) => numberField(workload, ["fine_tuning", key], { label, assumed: this.facts.training[key], bounds: this.bounds(`fine_tuning.${key}`) })),
       ] : []),
     ];
   }

@@ -80,7 +80,7 @@ class Results {
   best() {
     const { plan } = this;
     const own = (name) => make("button", { type: "button", class: "num", "aria-label": `${TITLES[name]}: ${digits(plan.numbers[name].value)}. How did it come about?`, on: { click: () => this.explanation.show(TITLES[name], plan.numbers[name]) } }, digits(plan.numbers[name].value));
-    const volume = make("p", { class: "volume" }, own("mtok_per_month"), " million tokens a month, ", own("peak_requests_per_s"), " requests a second at the peak");
+    const volume = make("p", { class: "volume" }, own("mtok_per_month"), " million tokens a month, ", own("peak_requests_per_s"), " requests a second at the peak. Every underlined number tells how it came about.");
     const [row] = plan.options;
     if (!row) return this.conflict(volume);
     const facts = FIGURES.filter((name) => name !== "usd_per_month" && row.numbers[name]);
