@@ -117,6 +117,7 @@ LABELS: Mapping[str, str] = MappingProxyType(
         "runtime_bytes": "runtime",
         "runtime_bytes_each": "runtime of a card",
         "sequences": "sequences",
+        "shared_kv_bytes": "KV cache with each head once",
         "small": "weights of norms and biases",
         "small_bits": "bits of such a weight",
         "table_bits": "bits of a weight of embedding and head",

@@ -12,6 +12,8 @@ from wayra.plan.quantity import Quantity, derived, given, number
 from wayra.plan.stored import Stored
 
 GPU_MEMORY_SHARE = 0.9
+UNIFIED_MEMORY_SHARE = 0.75
+CPU_MEMORY_SHARE = 0.9
 GPU_RUNTIME_BYTES = 2e9
 CPU_RUNTIME_BYTES = 64e6
 CPU_TOKENIZER_BYTES = 268
@@ -20,6 +22,8 @@ MAX_BATCH = 1 << 16
 MAX_CONTEXT = 1 << 30
 ENCODER_BITS = 16
 _ASSUMED = "assumed: the default of GPU engines"
+_OF_UNIFIED = "what macOS lets the GPU take unless told: 73,728 of 98,304 MB, ggml-org/llama.cpp issue 3213"
+_OF_CPU = "assumed: the rest is the system's"
 _ASSUMED_ENCODER = "assumed: encoders of images are not quantised"
 _MEASURED = "measured on this engine, 2026-11-21: Python, numpy, native library and tokenizer of two models"
 
@@ -248,17 +252,23 @@ def runtime_bytes(model: Architecture, hardware: Hardware, gpus: int) -> Quantit
 
 
 def usable_bytes(hardware: Hardware, gpus: int) -> Quantity:
-    """Memory a model may take."""
-    if hardware.kind == "gpu":
-        return derived(
-            "usable_bytes",
-            "B",
-            "gpus * memory_bytes * share",
-            given("gpus", gpus, "", "cards"),
-            given("memory_bytes", hardware.memory_bytes, "B", f"{hardware.title}: {hardware.source}"),
-            given("share", GPU_MEMORY_SHARE, "", _ASSUMED),
-        )
-    return given("usable_bytes", hardware.memory_bytes, "B", f"{hardware.title}: {hardware.source}")
+    """Memory a model may take; of the machine at hand all that is free now."""
+    if hardware.measured:
+        return given("usable_bytes", hardware.memory_bytes, "B", f"{hardware.title}: {hardware.source}")
+    shares = {
+        "gpu": (GPU_MEMORY_SHARE, _ASSUMED),
+        "unified": (UNIFIED_MEMORY_SHARE, _OF_UNIFIED),
+        "cpu": (CPU_MEMORY_SHARE, _OF_CPU),
+    }
+    share, source = shares[hardware.kind]
+    return derived(
+        "usable_bytes",
+        "B",
+        "gpus * memory_bytes * share",
+        given("gpus", gpus, "", "cards, or machines without"),
+        given("memory_bytes", hardware.memory_bytes, "B", f"{hardware.title}: {hardware.source}"),
+        given("share", share, "", source),
+    )
 
 
 def kv_room_bytes(model: Architecture, stored: Stored, hardware: Hardware, gpus: int) -> float:
@@ -276,10 +286,20 @@ def fit(model: Architecture, stored: Stored, hardware: Hardware, request: Reques
         raise InvalidParameter(f"{gpus} GPUs; expected 1 to {GPU_COUNTS[-1]}")
     if gpus is not None and gpus > 1 and not hardware.link_bytes_per_s:
         raise InvalidParameter(f"{hardware.title} cannot share a model over {gpus}; ask for one")
-    counts = (gpus,) if gpus is not None else GPU_COUNTS if hardware.link_bytes_per_s else (1,)
+    counts = (gpus,) if gpus is not None else _counts(model) if hardware.link_bytes_per_s else (1,)
     found = next((n for n in counts if _slack(model, stored, hardware, request, n) >= 0), None)
     shown = found or counts[-1]
     return _answer(model, stored, hardware, request, shown, found is not None)
+
+
+def _shared_heads(model: Architecture) -> int:
+    """Query heads that tensor parallelism shares out among cards; 0 where no layer has any."""
+    return model.num_heads if any(mixer.token_values for mixer in model.mixing) else 0
+
+
+def _counts(model: Architecture) -> tuple[int, ...]:
+    """Numbers of cards worth trying: those that divide the heads, as engines demand."""
+    return tuple(count for count in GPU_COUNTS if _shared_heads(model) % count == 0)
 
 
 def _answer(model: Architecture, stored: Stored, hardware: Hardware, request: Request, gpus: int, enough: bool) -> Fit:
@@ -306,7 +326,7 @@ def _parts(
 ) -> tuple[Quantity, Quantity, Quantity, Quantity]:
     return (
         weights_bytes(model, stored),
-        kv_bytes(model.kept_on(hardware.kind), request, block_len=KV_BLOCK_LEN),
+        _with_copies(kv_bytes(model.kept_on(hardware.kind), request, block_len=KV_BLOCK_LEN), model, gpus),
         activation_bytes(model, request, buffers_of(hardware)),
         runtime_bytes(model, hardware, gpus),
     )
@@ -334,17 +354,28 @@ def _why_not_fewer(
     if enough and gpus == 1:
         return "one is enough"
     if enough:
-        fewest = next(n for n in (*GPU_COUNTS, gpus) if n >= gpus or _slack(model, stored, hardware, request, n) >= 0)
+        tried = (*_counts(model), gpus)
+        fewest = next(n for n in tried if n >= gpus or _slack(model, stored, hardware, request, n) >= 0)
         if fewest < gpus:
             return f"{fewest} would do"
-    fewer = gpus if not enough else max((n for n in GPU_COUNTS if n < gpus), default=1)
+    fewer = gpus if not enough else max((n for n in _counts(model) if n < gpus), default=1)
     parts = _parts(model, stored, hardware, request, fewer)
     need, have = sum(part.value for part in parts), usable_bytes(hardware, fewer).value
     weights = parts[0].value
     reason = "the weights alone" if weights > have else "weights, KV cache, activations and runtime"
     taken = weights if weights > have else need
     plural = "" if fewer == 1 else f"{fewer} x "
-    return f"{reason} take {_gb(taken)}, {plural}{hardware.title} offers {_gb(have)}"
+    between = _between(model, fewer, gpus) if enough else ""
+    return f"{reason} take {_gb(taken)}, {plural}{hardware.title} offers {_gb(have)}{between}"
+
+
+def _between(model: Architecture, fewer: int, gpus: int) -> str:
+    """Why no number in between was tried."""
+    heads, skipped = _shared_heads(model), range(fewer + 1, gpus)
+    if not skipped or any(heads % count == 0 for count in skipped):
+        return ""
+    told = f"{skipped[0]} does not divide" if len(skipped) == 1 else f"{skipped[0]} to {skipped[-1]} do not divide"
+    return f"; {told} the {heads} heads"
 
 
 def _warnings(model: Architecture, hardware: Hardware, request: Request, gpus: int) -> tuple[str, ...]:
@@ -352,6 +383,11 @@ def _warnings(model: Architecture, hardware: Hardware, request: Request, gpus: i
     if request.context > model.context_len:
         found.append(f"{model.title} was made for {model.context_len:,} tokens; {request.context:,} go beyond it")
     found += _copies(model, gpus)
+    if (heads := _shared_heads(model)) % gpus:
+        found.append(
+            f"{gpus} cards do not divide the {heads} heads: engines refuse to split layers so (tensor parallelism), "
+            "which is what times and memory are computed for"
+        )
     if hardware.kind == "cpu" and (beyond := model.beyond_engine):
         found.append(f"this engine, which CPUs are planned with, runs no {beyond} yet")
     if not model.verified:
@@ -361,22 +397,47 @@ def _warnings(model: Architecture, hardware: Hardware, request: Request, gpus: i
     return tuple(found)
 
 
+def _kv_heads(model: Architecture) -> int:
+    """Heads whose keys and values are shared out; 0 where no layer keeps any."""
+    return min((mixer.kv_heads for mixer in model.mixing if mixer.token_values), default=0)
+
+
+def _is_latent(model: Architecture) -> bool:
+    """One vector a token stands for all heads."""
+    return any(mixer.token_values and mixer.kv_heads == 1 and mixer.kept_operations for mixer in model.mixing)
+
+
+def _has_states(model: Architecture) -> bool:
+    """States are shared out, whatever the KV heads beside them are."""
+    return any(mixer.state_bytes for mixer in model.mixing)
+
+
+def _with_copies(kept: Quantity, model: Architecture, gpus: int) -> Quantity:
+    """Where there are more cards than KV heads, each head lies on several; `_copies` warns where it is not counted."""
+    heads = _kv_heads(model)
+    if not heads or gpus <= heads or _is_latent(model) or _has_states(model):
+        return kept
+    formula = "shared_kv_bytes * gpus / kv_heads"
+    cards = given("gpus", gpus, "", "more cards than KV heads: engines copy the heads")
+    where = f"{model.title}: {model.source}"
+    return derived("kv_bytes", "B", formula, kept.named("shared_kv_bytes"), cards, given("kv_heads", heads, "", where))
+
+
 def _copies(model: Architecture, gpus: int) -> list[str]:
     """Of what cannot be shared out among so many cards."""
-    growing = [mixer for mixer in model.mixing if mixer.token_values]
-    heads = min((mixer.kv_heads for mixer in growing), default=gpus)
-    if gpus <= heads:
+    heads = _kv_heads(model)
+    if not heads or gpus <= heads:
         return []
-    if any(mixer.kv_heads == 1 and mixer.kept_operations for mixer in growing):
+    if _is_latent(model):
         return [
             f"{gpus} cards, and one vector a token for all heads: where a request is split over the cards (tensor "
             f"parallelism), each keeps a copy, so the KV cache takes {gpus} times what is shown; where each card has "
             "requests of its own (data-parallel attention), it takes what is shown"
         ]
-    return [
-        f"{gpus} cards for {heads} KV heads: engines copy the heads, so the KV cache takes {gpus / heads:g} times "
-        "what is shown"
-    ]
+    copied = f"{gpus} cards for {heads} KV heads: engines copy the heads"
+    if _has_states(model):
+        return [f"{copied}, so keys and values take {gpus / heads:g} times what is counted"]
+    return [f"{copied}, and the KV cache counts {gpus / heads:g} times"]
 
 
 def _gb(count: float) -> str:
