@@ -129,9 +129,10 @@ def _facts(option: Option) -> str:
     if option.latency_s is not None and option.ttft_s is not None and option.tok_per_s is not None:
         facts.append(
             f"P95 {option.latency_s.value:.1f} s an answer, {option.ttft_s.value:.2f} s to the first token"
-            f"{' (not validated)' if option.ttft_s.low is None else ''}, "
-            f"{option.tok_per_s.value:.0f} tok/s a user"
+            f"{' (not validated)' if option.ttft_s.low is None else ''}"
         )
+        if option.tok_per_s.value > 0:
+            facts.append(f"{option.tok_per_s.value:.0f} tok/s a user")
     if option.training is not None:
         facts.append(f"a training run {number(option.training.value)} {option.training.unit} ({option.training.note})")
     return "; ".join(facts)

@@ -12,6 +12,8 @@ from wayra.plan.bounds import between, check
 from wayra.plan.prices.table import HOURS_PER_MONTH
 from wayra.plan.quantity import Quantity, computed, derived, given
 
+MOST_CARDS = 1e15
+"""Beyond what the largest workload takes: a plan says what that costs, not that it cannot be computed."""
 ASSUMED = "assumption; state your own"
 STATED = "stated with the workload"
 
@@ -156,8 +158,8 @@ def rent_usd_per_month(rent_usd_per_h: Quantity, gpus: int) -> Quantity:
 
 def hardware_usd(gpu_price_usd: Quantity, gpus: int, hosts: int, owning: Ownership) -> Quantity:
     """What is paid at once: GPUs, what surrounds them, and hosts."""
-    between("GPUs", gpus, 1, 1e6)
-    between("hosts", hosts, 0, 1e6)
+    between("GPUs", gpus, 1, MOST_CARDS)
+    between("hosts", hosts, 0, MOST_CARDS)
     return derived(
         "hardware_usd",
         "USD",

@@ -70,3 +70,11 @@ def test_times_on_hardware_that_nobody_measured_have_no_interval() -> None:
         assert (made.low, made.high) == (None, None)
         assert "not validated: no measured times to compare with" in made.note
     assert "computed, not measured here, and not validated" in serving.speed_risk(machine)
+
+
+def test_a_workload_for_millions_of_cards_is_planned_and_not_refused() -> None:
+    busy = replace(WORK, traffic=Traffic(800, 250, 1e13), models=("llama-3.1-8b",))
+    made = make_plan(busy, MARKET)
+    owned = [option for option in (*made.options, *made.rejected) if option.kind == "owned"]
+    assert owned
+    assert max(option.machines.value for option in owned if option.machines is not None) > 1e6
