@@ -14,8 +14,13 @@ from wayra.plan.claims.claim import parse_claims
 from wayra.plan.claims.functions import functions
 from wayra.plan.claims.language import derive
 from wayra.plan.expression import evaluate
+from wayra.plan.hardware import hardware
+from wayra.plan.memory import Fit, Request, fit
+from wayra.plan.models import Architecture
 from wayra.plan.prices.table import PriceTable, parse_prices
 from wayra.plan.quantity import given as given_quantity
+from wayra.plan.reading import from_config
+from wayra.plan.stored import stored_as
 from wayra.plan.workload import Workload, workload_of
 
 TODAY = date(2026, 11, 21)
@@ -38,6 +43,75 @@ KEYS = [
     "privacy", "quality", "mmlu", "budget", "have", "rtx4090", "route", "share", "fine_tuning", "examples", "owning",
     "years", "choice", "models", "name", "peak_factor",
 ]  # fmt: skip
+
+
+SHAPE = {
+    "num_hidden_layers": 8, "hidden_size": 512, "num_attention_heads": 8, "num_key_value_heads": 2, "vocab_size": 1000,
+    "intermediate_size": 1024, "max_position_embeddings": 4096,
+}  # fmt: skip
+LATENT = {
+    "kv_lora_rank": 64, "q_lora_rank": 96, "qk_nope_head_dim": 32, "qk_rope_head_dim": 16, "v_head_dim": 32,
+    "index_n_heads": 4, "index_head_dim": 32, "index_topk": 64,
+}  # fmt: skip
+SPARSE = {
+    "n_routed_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 128, "n_shared_experts": 1,
+    "first_k_dense_replace": 1, "moe_layer_freq": 1, "mlp_layer_types": None, "shared_expert_intermediate_size": None,
+}  # fmt: skip
+STATES = {
+    "layer_types": ["mamba", "attention"] * 4, "mamba_n_heads": 16, "mamba_d_head": 64, "mamba_n_groups": 1,
+    "mamba_d_state": 16, "mamba_d_conv": 4, "mamba_expand": 2,
+}  # fmt: skip
+DELTA = {
+    "full_attention_interval": 4, "linear_conv_kernel_dim": 4, "linear_key_head_dim": 32, "linear_num_key_heads": 4,
+    "linear_value_head_dim": 32, "linear_num_value_heads": 8,
+}  # fmt: skip
+WINDOWS = {
+    "sliding_window": 128, "sliding_window_pattern": 6, "global_head_dim": None, "num_kv_shared_layers": 0,
+    "vision_config": {"model_type": "siglip_vision_model", "hidden_size": 64, "patch_size": 14, "image_size": 224},
+}  # fmt: skip
+CONFIGS = [
+    {**SHAPE, **LATENT, **SPARSE, "architectures": ["DeepseekV32ForCausalLM"]},
+    {**SHAPE, **SPARSE, **STATES, "architectures": ["GraniteMoeHybridForCausalLM"]},
+    {**SHAPE, **STATES, "layer_types": None, "hybrid_override_pattern": "M-*EM-*E", "n_routed_experts": 8,
+     "num_experts_per_tok": 2, "architectures": ["NemotronHForCausalLM"]},
+    {**SHAPE, **SPARSE, **DELTA, "architectures": ["Qwen3NextForCausalLM"]},
+    {**SHAPE, **WINDOWS, "architectures": ["Gemma3ForConditionalGeneration"]},
+    {**SHAPE, **WINDOWS, **SPARSE, "hidden_size_per_layer_input": 32, "vocab_size_per_layer_input": 1000,
+     "enable_moe_block": True, "architectures": ["Gemma4ForConditionalGeneration"]},
+    {**SHAPE, "conv_L_cache": 3, "full_attn_idxs": [1, 3], "architectures": ["Lfm2ForCausalLM"]},
+    {**SHAPE, **SPARSE, "architectures": ["NextYearForCausalLM"]},
+    {"architectures": ["Qwen3VLForConditionalGeneration"], "text_config": SHAPE, "vision_config": {"depth": 2}},
+]  # fmt: skip
+
+
+def sized(config: dict[str, object]) -> tuple[Architecture, Fit] | str:
+    """What is found, or the sentence that refuses."""
+    try:
+        model = from_config(config, name="m", source="config.json")
+        return model, fit(model, stored_as("bf16"), hardware("h100"), Request(2, 1024))
+    except WayraError as error:
+        return str(error)
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_any_config_is_sized_or_refused_in_a_sentence(data: st.DataObject):
+    config = data.draw(st.sampled_from(CONFIGS))
+    wrong = data.draw(st.dictionaries(st.sampled_from(sorted(config)), STRANGE, min_size=1, max_size=3))
+    answer = sized({**config, **wrong})
+    if isinstance(answer, str):
+        assert "\n" not in answer
+        assert len(answer) < 400
+        return
+    model, found = answer
+    assert model.parameters >= model.linear > 0
+    assert found.total.value > found.weights.value > 0
+    assert found.kv.value == pytest.approx(2 * model.kept_bytes(1024, 16))
+
+
+def test_the_configs_that_are_made_wrong_are_right_themselves():
+    for config in CONFIGS:
+        assert from_config(config, name="m", source="config.json").parameters > 0
 
 
 @given(st.text(SYMBOLS, max_size=40))

@@ -6,7 +6,7 @@ from types import MappingProxyType
 _KEEPING = (
     "full attention", "sliding attention", "chunked attention", "image attention", "latent attention",
     "sparse latent attention", "indexer of sparse attention", "Mamba", "Mamba 2", "gated delta rule",
-    "Kimi delta attention", "linear attention", "short convolution",
+    "Kimi delta attention", "linear attention", "short convolution", "state space",
 )  # fmt: skip
 """What layers are called that keep something of a sequence."""
 

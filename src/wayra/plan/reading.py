@@ -11,6 +11,7 @@ from wayra.plan.files import read_text
 from wayra.plan.gguf_header import sized_by_header
 from wayra.plan.models import Architecture, architecture, from_spec
 from wayra.plan.stored import Stored, TensorBytes, as_stored, product_work
+from wayra.weights.gguf import GgufCheckpoint
 from wayra.weights.loader import load_weights, model_spec, open_checkpoint
 from wayra.weights.tensors import ModelWeights
 
@@ -61,12 +62,12 @@ def _weights_file(path: Path) -> Described:
     try:
         try:
             spec = model_spec(checkpoint)
+            model = from_spec(replace(spec, name=spec.name or path.stem), source=path.name)
+            return Described(model, _stored_in(load_weights(checkpoint, spec), model, path.name))
         except UnsupportedModel:
-            if checkpoint.kind != "gguf":
+            if not isinstance(checkpoint, GgufCheckpoint):
                 raise
             return Described(*sized_by_header(checkpoint, path.stem, path.name))
-        model = from_spec(replace(spec, name=spec.name or path.stem), source=path.name)
-        return Described(model, _stored_in(load_weights(checkpoint, spec), model, path.name))
     finally:
         checkpoint.close()
 

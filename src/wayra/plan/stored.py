@@ -43,7 +43,7 @@ def as_stored(model: Architecture, found: TensorBytes, *, quantised: bool, sourc
     return Stored(
         "as stored",
         found.linear * 8 / model.linear,
-        found.tables * 8 / (model.tables * model.embedding),
+        found.tables * 8 / (model.tables * model.embedding + model.lookups),
         found.small * 8 / model.small,
         "int8" if quantised else "bf16",
         f"mean over the tensors of {source}",

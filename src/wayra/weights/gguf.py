@@ -58,7 +58,10 @@ class GgufTensors(Mapping[str, RawTensor]):
 
 
 class GgufCheckpoint:
-    """A checked GGUF file or set of splits; a `Checkpoint`. The metadata are those of the first split."""
+    """A checked GGUF file or set of splits; a `Checkpoint`. The metadata are those of the first split.
+
+    layouts: type and bytes of every tensor, those of unreadable types included.
+    """
 
     kind: Literal["gguf", "safetensors"] = "gguf"
 
@@ -69,6 +72,9 @@ class GgufCheckpoint:
         self.tensors: Mapping[str, RawTensor] = GgufTensors(list(zip(files, headers, strict=True)))
         self.shapes: Mapping[str, tuple[int, ...]] = {
             tensor.name: tensor.shape for header in headers for tensor in header.tensors
+        }
+        self.layouts: Mapping[str, TensorInfo] = {
+            tensor.name: tensor for header in headers for tensor in header.tensors
         }
         self.digest = identity_digest(
             files, [file.data[: header.num_bytes].data for file, header in zip(files, headers, strict=True)]

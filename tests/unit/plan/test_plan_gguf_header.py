@@ -68,10 +68,125 @@ def test_weights_are_the_files_own_bytes_and_the_cache_its_heads(kind: str, tmp_
     assert any(f"this engine does not run {kind}; sized by the tensors of its file" in text for text in told)
 
 
-@pytest.mark.parametrize("key", ["ssm.state_size", "attention.kv_lora_rank"])
-def test_what_remembers_something_else_than_keys_and_values_is_refused(key: str, tmp_path: Path) -> None:
-    mixture(tmp_path / "x.gguf", "other", **{key: 16})
-    with pytest.raises(UnsupportedModel, match=f"cannot size architecture 'other': other.{key} changes"):
+def written(path: Path, kind: str, layers: list[dict[str, tuple[int, ...]]], **keys: int) -> int:
+    """Writes a file of such layers in 32 bits; returns the bytes of its tensors."""
+    writer = gguf.GGUFWriter(path, kind)
+    writer.add_block_count(len(layers))
+    writer.add_context_length(2048)
+    writer.add_embedding_length(HIDDEN)
+    writer.add_feed_forward_length(FFN)
+    writer.add_head_count(HEADS)
+    for key, value in keys.items():
+        writer.add_uint32(f"{kind}.{key}", value)
+    size = 0
+    named = {f"blk.{i}.{part}.weight": shape for i, layer in enumerate(layers) for part, shape in layer.items()}
+    for name, shape in {"token_embd.weight": (VOCAB, HIDDEN), **named}.items():
+        writer.add_tensor(name, np.ones(shape, np.float32))
+        size += 4 * int(np.prod(shape))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return size
+
+
+MLP: dict[str, tuple[int, ...]] = {"ffn_gate": (FFN, HIDDEN), "ffn_up": (FFN, HIDDEN), "ffn_down": (HIDDEN, FFN)}
+
+
+def test_a_latent_vector_is_kept_once_for_all_heads(tmp_path: Path) -> None:
+    layer = {
+        "attn_q": (HEADS * 24, HIDDEN), "attn_kv_a_mqa": (40, HIDDEN), "attn_kv_b": (HEADS * 32, 32),
+        "attn_output": (HIDDEN, HEADS * 16), "attn_norm": (HIDDEN,), **MLP,
+    }  # fmt: skip
+    size = written(tmp_path / "x.gguf", "deepseek2", [layer] * 3, **{"attention.kv_lora_rank": 32})
+    found = describe(str(tmp_path / "x.gguf"))
+    assert found.stored is not None
+    assert weights_bytes(found.model, found.stored).value == pytest.approx(size, rel=1e-12)
+    # 3 layers of 32 and 8 values of 2 bytes, no second copy.
+    assert kv_bytes(found.model, Request(2, 1000)).value == 2 * 1000 * 3 * 40 * 2
+    assert found.model.parameters == size / 4
+
+
+def test_layers_with_a_state_keep_it_and_those_with_keys_keep_keys(tmp_path: Path) -> None:
+    state = {
+        "ssm_in": (2 * FFN + 2 * 8 + 4, HIDDEN), "ssm_conv1d": (FFN + 16, 4), "ssm_a": (4, 1), "ssm_out": (HIDDEN, FFN),
+        "attn_norm": (HIDDEN,),
+    }  # fmt: skip
+    attention = {
+        "attn_q": (64, HIDDEN), "attn_k": (32, HIDDEN), "attn_v": (32, HIDDEN), "attn_output": (HIDDEN, 64),
+    }  # fmt: skip
+    keys = {"ssm.conv_kernel": 4, "ssm.inner_size": FFN, "ssm.state_size": 8, "attention.head_count_kv": 2}
+    size = written(tmp_path / "x.gguf", "nemotron_h", [state, MLP, state, attention], **keys)
+    found = describe(str(tmp_path / "x.gguf"))
+    assert found.stored is not None
+    assert weights_bytes(found.model, found.stored).value == pytest.approx(size, rel=1e-12)
+    # One layer of keys and values of 32; two with 3 * 144 values of the convolution and 128 * 8 carried on, in 4 bytes.
+    per_sequence = 1000 * (32 + 32) * 2 + 2 * (3 * (FFN + 16) + FFN * 8) * 4
+    assert kv_bytes(found.model, Request(5, 1000)).value == 5 * per_sequence
+    assert found.model.state_bytes == 2 * (3 * (FFN + 16) + FFN * 8) * 4
+    assert found.model.parameters == size / 4
+
+
+def test_short_convolutions_keep_a_few_tokens(tmp_path: Path) -> None:
+    layer = {"shortconv.in_proj": (3 * HIDDEN, HIDDEN), "shortconv.conv": (HIDDEN, 3), **MLP}
+    written(tmp_path / "x.gguf", "lfm2", [layer] * 2)
+    found = describe(str(tmp_path / "x.gguf")).model
+    assert kv_bytes(found, Request(1, 1)).value == kv_bytes(found, Request(1, 9999)).value == 2 * 2 * HIDDEN * 4
+
+
+@pytest.mark.parametrize("kind", [t for t in gguf.GGMLQuantizationType if t.name.startswith(("IQ", "TQ", "MX", "NV"))])
+def test_formats_that_this_engine_does_not_read_count_by_their_blocks(
+    kind: gguf.GGMLQuantizationType, tmp_path: Path
+) -> None:
+    block, block_bytes = gguf.GGML_QUANT_SIZES[kind]
+    writer = gguf.GGUFWriter(tmp_path / "x.gguf", "llama")
+    for add, value in (
+        (writer.add_block_count, 1), (writer.add_context_length, 64), (writer.add_embedding_length, 256),
+        (writer.add_feed_forward_length, 512), (writer.add_head_count, 4), (writer.add_head_count_kv, 4),
+    ):  # fmt: skip
+        add(value)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_tensor("token_embd.weight", np.ones((8, 256), np.float16))
+    for name in ("output_norm", "blk.0.attn_norm", "blk.0.ffn_norm"):
+        writer.add_tensor(f"{name}.weight", np.ones(256, np.float32))
+    weights = {"attn_q": 256, "attn_k": 256, "attn_v": 256, "attn_output": 256, "ffn_gate": 512, "ffn_up": 512}
+    for name, rows in weights.items():
+        packed = np.zeros((rows, 256 // block * block_bytes), np.uint8)
+        writer.add_tensor(f"blk.0.{name}.weight", packed, raw_dtype=kind)
+    writer.add_tensor("blk.0.ffn_down.weight", np.zeros((256, 512 // block * block_bytes), np.uint8), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    found = describe(str(tmp_path / "x.gguf"))
+    assert found.stored is not None
+    # Four squares of 256, three matrices of 256 by 512, and a table of 8 by 256 in 16 bits.
+    assert found.model.linear == 4 * 256**2 + 3 * 256 * 512
+    assert found.stored.linear_bits == pytest.approx(8 * block_bytes / block)
+    assert f"this engine does not read {kind.name}" in found.model.note
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (
+            {"time_mix_w1": (4, HIDDEN)},
+            "cannot size architecture 'rwkv7': time_mix_w1.weight changes what it remembers",
+        ),
+        (MLP, "none of its tensors says what it keeps of a sequence"),
+    ],
+)
+def test_what_remembers_in_no_known_way_is_refused(
+    layer: dict[str, tuple[int, ...]], message: str, tmp_path: Path
+) -> None:
+    written(tmp_path / "x.gguf", "rwkv7", [layer])
+    with pytest.raises(UnsupportedModel, match=message):
+        describe(str(tmp_path / "x.gguf"))
+
+
+def test_a_file_without_some_of_its_layers_is_incomplete(tmp_path: Path) -> None:
+    written(tmp_path / "x.gguf", "other", [MLP, {}, MLP])
+    with pytest.raises(FileFormatError, match="tensors of 2 of 3 layers; is the file complete"):
         describe(str(tmp_path / "x.gguf"))
 
 

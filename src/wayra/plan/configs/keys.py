@@ -52,8 +52,8 @@ def text_part(outer: Keys) -> Keys:
         if values.get(name) is None:
             found = (values[other] for other in others if values.get(other) is not None)
             values[name] = next(found, None)
-    # A file of several parts may say it outside.
-    if keys is not outer and values.get("tie_word_embeddings") is None:
+    # Of a file of several parts, what the whole says counts.
+    if outer.get("tie_word_embeddings") is not None:
         values["tie_word_embeddings"] = outer.get("tie_word_embeddings")
     return Keys(values, keys.source)
 

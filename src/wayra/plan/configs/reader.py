@@ -14,6 +14,7 @@ from wayra.plan.configs.layers import BOTH, CONV, NOTHING, STATE, kinds_of
 from wayra.plan.configs.particular import besides, prepared
 from wayra.plan.configs.shape import Shape, heads_of, width_of
 from wayra.plan.configs.states import convolution, states
+from wayra.plan.configs.vision import encoder
 from wayra.plan.images import image_encoder, image_layers
 from wayra.plan.mixers import Mixer
 from wayra.plan.models import Architecture, Experts
@@ -97,8 +98,8 @@ def _shape(keys: Keys, kind: str, family: Family) -> Shape:
 def _described(shape: Shape, outer: Keys, name: str, notes: list[str]) -> Architecture:
     keys, family, source = shape.keys, shape.family, outer.source
     context_len, unsaid = _context(keys)
-    sees = shape.kind == "mllama"
-    image_count, image_tokens = image_layers(keys, outer) if sees else (0, 0)
+    image_count, image_tokens = image_layers(keys, outer) if shape.kind == "mllama" else (0, 0)
+    seen, unseen = _encoder(outer, shape)
     experts = experts_of(shape)
     dense, ffn_size = dense_layers(shape, experts), ffn_size_of(shape, experts)
     more = besides(shape, experts, ffn_size)
@@ -120,14 +121,14 @@ def _described(shape: Shape, outer: Keys, name: str, notes: list[str]) -> Archit
         experts=experts,
         image_layers=image_count,
         image_tokens=image_tokens,
-        image_parameters=image_encoder(outer, shape.hidden_size) if sees else 0,
+        image_parameters=seen,
         mixers=_mixers(shape, image_count, image_tokens),
         dense_layers=dense,
         other_linear=_latent_experts(shape, experts) + more.linear,
         around=around + more.small,
         lookups=positions * shape.hidden_size + more.lookups,
         source=source,
-        note="; ".join([*notes, *unsaid, *_left_out(outer, keys, shape)]),
+        note="; ".join([*notes, *unsaid, *unseen, *_left_out(outer, keys)]),
     )
 
 
@@ -169,11 +170,27 @@ def _context(keys: Keys) -> tuple[int, list[str]]:
     return MAX_CONTEXT, [f"{keys.source} does not say for how long a context it was made ({name}), so none is too long"]
 
 
-def _left_out(outer: Keys, keys: Keys, shape: Shape) -> list[str]:
+def _encoder(outer: Keys, shape: Shape) -> tuple[int, list[str]]:
+    """Parameters of the encoder of images, and what of encoders is not counted."""
+    if shape.kind == "mllama":
+        return image_encoder(outer, shape.hidden_size), []
+    names = (*(outer.texts("architectures") or ()), outer.text("model_type", ""))
+    found, told = 0, ""
+    for name in names:
+        found, told = encoder(outer, _plain(name), shape.hidden_size)
+        if found:
+            break
+    notes = [told] if told else []
+    if found:
+        notes.append("speed is that of text: what reading an image takes is not in the times")
+    if outer.get("audio_config") is not None:
+        notes.append("its encoder of sound is not counted")
+    return found, notes
+
+
+def _left_out(outer: Keys, keys: Keys) -> list[str]:
     """What the numbers leave out."""
     found: list[str] = []
-    if shape.kind != "mllama" and outer.get("vision_config") is not None:
-        found.append("text model alone: its encoder of images is not counted")
     if ahead := count(keys, "num_nextn_predict_layers", 0, most=1024):
         found.append(
             f"{ahead} more layer{'s' if ahead > 1 else ''} that guess{'' if ahead > 1 else 'es'} tokens ahead may be "
