@@ -7,7 +7,7 @@ from wayra.plan import finetune
 from wayra.plan.hardware import Hardware, all_hardware
 from wayra.plan.models import Architecture
 from wayra.plan.prices.table import PriceTable
-from wayra.plan.quantity import Quantity, given
+from wayra.plan.quantity import Quantity, given, number
 from wayra.plan.workload import FineTuning
 
 MEMORY_SHARE = 0.9
@@ -85,5 +85,6 @@ def _runs(shape: Architecture, wanted: FineTuning, table: PriceTable) -> Iterato
                 peak = given("peak_tflops", card.peak("bf16") / 1e12, "TFLOPS", f"data sheet: {card.name}")
                 hours = finetune.hours(model, job, peak, gpus)
                 run = finetune.cost_usd(hours, rent, gpus)
-                yield run.noted(f"{method} on {gpus} x {card.name}, {needed.value:.0f} GB needed")
+                took = f"{number(hours.value)} h"
+                yield run.noted(f"{method} on {gpus} x {card.name}, {took}, {needed.value:.0f} GB needed")
                 break

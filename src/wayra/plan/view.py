@@ -78,8 +78,9 @@ def numbers_of(option: Option) -> Mapping[str, Quantity]:
         "ttft_p95_s": option.ttft_s,
         "tok_per_s": option.tok_per_s,
         "capacity_mtok_per_month": option.capacity_mtok,
-        "training": option.training,
     }
+    if option.training is not None:
+        named["training_usd" if option.training.unit == "USD" else "training_hours"] = option.training
     return {name: quantity for name, quantity in named.items() if quantity is not None}
 
 

@@ -78,8 +78,6 @@ def test_an_interval_too_wide_settles_nothing_it_holds(call: Call, store: RunSto
     code, out, _ = call(row("100", "tok/s", "bench tiny decode_rate"), "--measure", "latest")
     assert code == 0
     assert "verdict  not measured: the run's 95 % interval, 20 to 500, holds the claim and too much else" in out
-    _, out, _ = call(row("1000", "tok/s", "bench tiny decode_rate"), "--measure", "latest")
-    assert "verdict  off: too high by a factor of 2" in out
 
 
 def test_milliseconds_settle_a_claim_in_seconds(call: Call, store: RunStore) -> None:

@@ -57,7 +57,7 @@ def test_a_plan_prints_the_keys_that_are_listed(of: Callable[..., Any]) -> None:
     assert {option["kind"] for option in made["options"]} >= {"api", "rented"}
     for option in made["options"]:
         check("an option", option)
-    assert set().union(*made["options"]) == always | sometimes - {"hardware_usd"}
+    assert set().union(*made["options"]) == always | sometimes - {"hardware_usd", "training_hours"}
     closed = of("plan", *WORK, "--model", "gpt-4o", "--model", "llama-3.1-8b", "--open-weights")
     assert closed["rejected"]
     for option in closed["rejected"]:
@@ -65,7 +65,9 @@ def test_a_plan_prints_the_keys_that_are_listed(of: Callable[..., Any]) -> None:
     check("`break_even`", closed["break_even"])
 
 
-def test_claims_and_deploy_print_the_keys_that_are_listed(of: Callable[..., Any]) -> None:
+def test_claims_and_deploy_print_the_keys_that_are_listed(of: Callable[..., Any], tmp_path: Path) -> None:
     for claim in of("claims", "--id", "A002", "--id", "A007", "--id", "A027"):
         check("`wayra claims`, each", claim)
-    check("`wayra deploy`", of("deploy", "hipaa-on-premises", "--k8s"))
+    plan = of("plan", *WORK, "--model", "llama-3.1-8b", "--privacy", "no-third-party")
+    (tmp_path / "plan.json").write_text(json.dumps(plan), "utf-8")
+    check("`wayra deploy`", of("deploy", str(tmp_path / "plan.json"), "--k8s"))

@@ -9,8 +9,10 @@ import pytest
 
 from wayra.base.errors import FileFormatError
 from wayra.plan.claims.check import Checked, check_claims, read_measurements, with_shipped_derivations
-from wayra.plan.claims.claim import parse_claims, read_claims, shipped_claims, stated
-from wayra.plan.claims.verdict import Verdict
+from wayra.plan.claims.claim import Claim, parse_claims, read_claims, shipped_claims, stated
+from wayra.plan.claims.language import Derived
+from wayra.plan.claims.verdict import Verdict, judge_measured
+from wayra.plan.quantity import given
 
 HEAD = "id,subject,metric,claimed,unit,check,relation,derivation,because,derived_value\n"
 TODAY = date(2026, 11, 21)
@@ -212,3 +214,33 @@ def test_without_the_price_list_its_claims_stay_undecided_and_say_what_to_instal
     (result,) = check_claims(parse_claims(text, "test"), prices_of=TODAY)
     assert result.judgement.verdict is Verdict.UNKNOWABLE
     assert "pip install 'wayra[plan]'" in result.problem
+
+
+@pytest.mark.parametrize(
+    ("claimed", "low", "high", "unit", "verdict", "reason"),
+    [
+        ("100", 98, 102, "ms", Verdict.HOLDS, "within 98 to 102"),
+        ("100", 50, 200, "ms", Verdict.UNMEASURED, "the run's 95 % interval, 50 to 200, holds the claim and too much"),
+        ("100", 200, 210, "ms", Verdict.OFF, "too low by a factor of 2"),
+        ("50", 49.5, 50.5, "%", Verdict.HOLDS, "within 49.5 to 50.5"),
+        ("50", 40, 60, "%", Verdict.UNMEASURED, "the run's 95 % interval, 40 to 60, holds"),
+        ("<300", 100, 250, "ms", Verdict.HOLDS, "100 to 250 ms lies within it"),
+        ("<300", 250, 350, "ms", Verdict.UNMEASURED, "the run's 95 % interval, 250 to 350, lies across it"),
+        ("<300", 600, 700, "ms", Verdict.OFF, "too low by a factor of 2"),
+        (">=50", 60, 90, "tok/s", Verdict.HOLDS, "60 to 90 tok/s lies within it"),
+        (">=50", 20, 25, "tok/s", Verdict.OFF, "too high by a factor of 2"),
+        ("50..200", 80, 120, "ms", Verdict.HOLDS, "80 to 120 ms lies within it"),
+        ("50..200", 150, 250, "ms", Verdict.UNMEASURED, "lies across it"),
+        ("50..200", 20, 25, "ms", Verdict.OFF, "too high by a factor of 2"),
+        ("100", 100, 100, "ms", Verdict.HOLDS, "the same"),
+        ("<300", 400, 400, "ms", Verdict.OFF, "too low by a factor of 1.33"),
+    ],
+)
+def test_a_measured_interval_holds_a_claim_refutes_it_or_is_too_wide_to_tell(
+    claimed: str, low: float, high: float, unit: str, verdict: Verdict, reason: str
+):
+    claim = Claim("A", "", "s", "m", stated(claimed), unit, "measurement")
+    ends = (given("measured", end, unit, "run r") for end in (low, high))
+    found = judge_measured(claim, Derived("run r", *ends))
+    assert found.verdict is verdict
+    assert reason in found.reason

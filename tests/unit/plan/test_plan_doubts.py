@@ -36,7 +36,9 @@ def test_an_old_price_of_an_api_is_warned_of():
 
 
 def test_an_old_price_list_is_warned_of_once():
-    made = make_plan(replace(WORK, models=("gpt-4o", "gpt-4.1")), Market(shipped_prices(), date(2031, 1, 1)))
+    made = make_plan(
+        replace(WORK, models=("gpt-4o", "gpt-4.1"), gpus=("l4",)), Market(shipped_prices(), date(2031, 1, 1))
+    )
     (told,) = {text for option in made.options for text in option.stale}
     assert told.startswith("the price list of genai-prices ")
 
@@ -56,7 +58,7 @@ def test_a_limit_within_the_interval_of_a_prediction_is_a_risk():
 
 
 def test_a_budget_below_every_option_names_the_cheapest():
-    made = plan(budget_usd_per_month=0.5, quality={"mmlu": 80.0})
+    made = plan(budget_usd_per_month=0.5, quality={"mmlu": 80.0}, models=("llama-3.3-70b", "gpt-4o"))
     assert made.conflict is not None
     assert made.conflict.constraints == ("monthly budget",)
     cheapest = min(made.rejected, key=lambda option: option.usd_per_month.value)
@@ -73,7 +75,7 @@ def test_times_on_hardware_that_nobody_measured_have_no_interval() -> None:
 
 
 def test_a_workload_for_millions_of_cards_is_planned_and_not_refused() -> None:
-    busy = replace(WORK, traffic=Traffic(800, 250, 1e13), models=("llama-3.1-8b",))
+    busy = replace(WORK, traffic=Traffic(800, 250, 1e13), models=("llama-3.1-8b",), gpus=("rtx4090",))
     made = make_plan(busy, MARKET)
     owned = [option for option in (*made.options, *made.rejected) if option.kind == "owned"]
     assert owned

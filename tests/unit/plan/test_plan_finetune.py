@@ -1,5 +1,7 @@
 """Fine-tuning by hand: FLOPs, hours, memory and money, with the working."""
 
+import re
+
 import pytest
 
 from wayra.base.errors import FileFormatError, InvalidParameter
@@ -111,6 +113,8 @@ def test_passes_rank_and_share_of_the_peak_can_be_stated():
     thrice = plan_training(shape, tuned(method="lora", epochs=3, mfu=0.2), prices)
     assert plain is not None
     assert thrice is not None
+    # 6 * 8.03e9 * 512,000 operations at 40 % of the peak; the note says where and how long.
+    assert re.fullmatch(r"lora on \d x [\w-]+, [\d.]+ h, \d+ GB needed", plain.note)
     # Three passes at half of the 40 % that are assumed.
     assert thrice.value == pytest.approx(6 * plain.value)
     card, wide = hardware("l40s"), tuned(method="lora", lora_rank=4096)

@@ -1,5 +1,6 @@
 """What a derived value says about a claimed one: a verdict in the same few words everywhere."""
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -67,17 +68,39 @@ def _judge_numbers(claim: Claim, low: Quantity, high: Quantity) -> Judgement:
 
 
 def judge_measured(claim: Claim, derived: Derived) -> Judgement:
-    """Compare a claim with a measured interval: one wider than what "roughly" means settles nothing that it holds."""
+    """Compare a claim with a measured value, or with the interval the true one lies in with 95 %.
+
+    An interval that only touches what is claimed settles nothing, nor does one that holds a claimed number and is wider
+    than what "roughly" means.
+    """
+    low, high, said = derived.low, derived.high, claim.stated
+    if low is None or high is None or said.low is None or said.high is None or low.value == high.value:
+        return judge(claim, derived)
+    if said.bound or said.low != said.high:
+        return _judge_region(claim, low, high)
     found = judge(claim, derived)
-    low, high = derived.low, derived.high
-    if found.verdict is not Verdict.HOLDS or low is None or high is None or low.value == high.value:
-        return found
     width = high.value - low.value
     roughly = 2 * ROUGHLY_POINTS if claim.unit in POINT_UNITS else ROUGHLY * (low.value + high.value)
-    if width <= roughly:
+    if found.verdict is not Verdict.HOLDS or width <= roughly:
         return found
     reason = f"the run's 95 % interval, {_span_of(low, high)}, holds the claim and too much else: measure longer"
     return Judgement(Verdict.UNMEASURED, reason)
+
+
+def _judge_region(claim: Claim, low: Quantity, high: Quantity) -> Judgement:
+    """A bound or a range that is claimed, and an interval that lies within, outside or across its edge."""
+    least, most = _interval(claim.stated)
+    if claim.stated.bound:
+        least, most = (-math.inf, most) if claim.stated.bound in ("<", "<=") else (least, math.inf)
+    if least <= low.value and high.value <= most:
+        return Judgement(Verdict.HOLDS, f"{_span_of(low, high)} {claim.unit} lies within it".replace("  ", " "))
+    if high.value < least:
+        return Judgement(Verdict.OFF, _distance(claim, ((least, high.value),)))
+    if low.value > most:
+        return Judgement(Verdict.OFF, _distance(claim, ((most, low.value),)))
+    return Judgement(
+        Verdict.UNMEASURED, f"the run's 95 % interval, {_span_of(low, high)}, lies across it: measure longer"
+    )
 
 
 def judge_without_derivation(claim: Claim) -> Judgement:

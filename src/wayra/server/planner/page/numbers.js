@@ -11,7 +11,8 @@ const TITLES = {
   tok_per_s: "Tokens a second, one user",
   capacity_mtok_per_month: "Capacity of one machine",
   requests_per_s: "Requests a second",
-  training: "One training run",
+  training_usd: "One training run",
+  training_hours: "One training run",
   mtok_per_month: "Tokens a month",
   peak_requests_per_s: "Requests a second at the peak",
 };
@@ -48,7 +49,7 @@ function usd(value) {
 
 /** A number as its place in the page wants it: cost with its sign, times in seconds. */
 function figure(name, value) {
-  if (name === "usd_per_month" || name === "hardware_usd" || name === "usd_per_mtok") return usd(value);
+  if (name === "usd_per_month" || name === "hardware_usd" || name === "training_usd" || name === "usd_per_mtok") return usd(value);
   if (name.endsWith("_s") && !name.includes("per_s")) return seconds(value);
   if (name === "memory_gb") return `${digits(value)} GB`;
   if (name.endsWith("mtok_per_month")) return `${digits(value)} Mtok`;

@@ -4,7 +4,7 @@ const COLUMNS = [
   ["usd_per_month", "A month"], ["usd_per_mtok", "Million tokens"], ["ttft_p95_s", "First token"], ["latency_p95_s", "Answer"], ["tok_per_s", "A user's stream"],
   ["memory_gb", "Memory"],
 ];
-const FIGURES = [...COLUMNS.map(([name]) => name), "machines", "capacity_mtok_per_month", "hardware_usd", "training"];
+const FIGURES = [...COLUMNS.map(([name]) => name), "machines", "capacity_mtok_per_month", "hardware_usd", "training_usd", "training_hours"];
 const TIMES = new Set(["ttft_p95_s", "latency_p95_s", "tok_per_s"]);
 const PARTS = { weights: "Weights", kv: "KV cache", activations: "Activations", runtime: "Runtime" };
 const REJECTED_SHOWN = 15;
@@ -54,7 +54,7 @@ class Results {
   number(row, name, part = null) {
     const found = row.numbers[name];
     if (!found) return null;
-    const value = name === "training" ? `${found[1]} ${found[2]}` : figure(name, found[0]);
+    const value = name === "training_hours" ? `${found[1]} ${found[2]}` : figure(name, found[0]);
     return make("button", { type: "button", class: "num", "aria-label": `${TITLES[name]}: ${value}. How did it come about?`, "data-focus": `${row.id} ${name}`, on: { click: (event) => { event.stopPropagation(); this.explain(row, name, part); } } }, value);
   }
 
@@ -88,8 +88,16 @@ class Results {
       make("div", { class: "headline" },
         make("div", { class: "price" }, this.number(row, "usd_per_month"), make("span", {}, " a month")),
         make("div", { class: "which" }, kindOf(row), make("h2", {}, row.label))),
-      row.known_to_meet ? null : make("p", { class: "unsure" }, unknownOf(row)),
+      row.known_to_meet ? this.cheaper(row) : make("p", { class: "unsure" }, unknownOf(row)),
       make("dl", { class: "facts" }, ...facts.map((name) => make("div", {}, make("dt", {}, TITLES[name]), make("dd", {}, this.number(row, name), withinOf(row, name))))));
+  }
+
+  /** What costs less and is not the best only because a limit cannot be checked from here. */
+  cheaper(best) {
+    const row = this.plan.options.find((one) => !one.known_to_meet && one.numbers.usd_per_month[0] < best.numbers.usd_per_month[0]);
+    if (!row) return null;
+    const look = make("button", { type: "button", class: "plain", on: { click: () => this.choose(row.id) } }, "Look at it");
+    return make("p", { class: "cheaper" }, `${row.label} costs ${usd(row.numbers.usd_per_month[0])}. Whether it meets the limit on ${row.unknowns.join(" and ")} cannot be known from here. `, look);
   }
 
   conflict(volume) {
@@ -206,7 +214,7 @@ class Results {
   /** The numbers of a hybrid's part. */
   factsOf({ numbers, label }) {
     const named = FIGURES.filter((name) => numbers[name]);
-    const button = (name) => make("button", { type: "button", class: "num", "aria-label": `${TITLES[name]}: ${numbers[name].shown}. How did it come about?`, on: { click: () => this.explanation.show(TITLES[name], numbers[name], label) } }, name === "training" ? numbers[name].shown : figure(name, numbers[name].value));
+    const button = (name) => make("button", { type: "button", class: "num", "aria-label": `${TITLES[name]}: ${numbers[name].shown}. How did it come about?`, on: { click: () => this.explanation.show(TITLES[name], numbers[name], label) } }, name === "training_hours" ? numbers[name].shown : figure(name, numbers[name].value));
     return make("dl", { class: "facts" }, ...named.map((name) => make("div", {}, make("dt", {}, TITLES[name]), make("dd", {}, button(name)))));
   }
 
