@@ -3,8 +3,8 @@
 #
 #   tools/run_sanitized.sh FOLDER [address|thread|all]
 #
-# address: AddressSanitizer and UndefinedBehaviorSanitizer, over the stress program and the tests of the native backend.
-# thread:  ThreadSanitizer, over the stress program (Python under it is too noisy to be believed).
+# address: AddressSanitizer and UndefinedBehaviorSanitizer, over the stress programs and the tests of the native code.
+# thread:  ThreadSanitizer, over the stress programs (Python under it is too noisy to be believed).
 # FOLDER takes the builds and is kept, so that a second run builds only what changed. The source tree is not written to.
 # PYTHON names the interpreter (default python); it needs what the tests need. A C++ compiler must be there too.
 set -euo pipefail
@@ -15,6 +15,7 @@ readonly MODE="${2:-all}"
 readonly PYTHON="${PYTHON:-python}"
 readonly COMPILER="${CXX:-c++}"
 readonly STRESS_STEPS=20
+readonly LOAD_ROUNDS=9
 # Each case is dozens of steps of the whole engine.
 readonly FUZZ_CASES=20
 
@@ -35,10 +36,12 @@ build() {
         -C cmake.define.WAYRA_STRESS=ON "$@" "$REPOSITORY"
 }
 
-# stress NAME: the stress program on every instruction set this CPU runs.
+# stress NAME: the load loop, and the engine on every instruction set this CPU runs.
 stress() {
     local folder="$WORK/$1/wayra/backends/native" isa
     local -a isas
+    echo "+ load_stress"
+    "$WORK/$1/wayra/lab/load/load_stress" "$LOAD_ROUNDS" 1
     mapfile -t isas < <(runnable_isas)
     for isa in "${isas[@]}"; do
         echo "+ step_stress $isa"
@@ -76,6 +79,7 @@ check_address() {
         'from wayra.backends.native import _native; print(_native.__file__)')"
     [[ "$loaded" == "$WORK/address/"* ]] || { echo "the tests would load $loaded"; return 1; }
     sanitized_pytest tests/conformance tests/unit/backends -k native
+    sanitized_pytest tests/unit/lab -k "native and latency"
     sanitized_pytest tests/property/test_engine_on_real_backends.py -k native --fuzz-cases "$FUZZ_CASES"
 }
 

@@ -8,10 +8,13 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
 from wayra.client.http import Connection
+from wayra.lab import load
+from wayra.lab.targets import native_exchanges
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 DONE = "[DONE]"
@@ -21,27 +24,44 @@ Packet = tuple[float, bytes]
 
 
 class SteppedClock:
-    """Says `now`, which somebody else moves."""
+    """Says `now`, which somebody else moves; `native` is the load loop's, which says the same."""
 
     def __init__(self, now: float = 100.0) -> None:
+        self.native = None if load.native is None else load.native.Clock()
+        self.set(now)
+
+    def set(self, now: float) -> None:
         self.now = now
+        if self.native is not None:
+            self.native.set_ns(round(now * 1e9))
 
     def __call__(self) -> float:
         return self.now
 
 
 class Received:
-    """How many bytes the client's connections have been handed."""
+    """How many bytes the client's connections have been handed, and the load loop has read."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.num_bytes = 0
+        self._in_asyncio = 0
+        self._loops: list[native_exchanges.NativeExchanges] = []
         hand_over = Connection.data_received
+        begin = native_exchanges.NativeExchanges.__init__
 
         def counted(connection: Connection, data: bytes) -> None:
             hand_over(connection, data)
-            self.num_bytes += len(data)
+            self._in_asyncio += len(data)
+
+        def begun(exchanges: native_exchanges.NativeExchanges, *settings: Any) -> None:
+            begin(exchanges, *settings)
+            self._loops.append(exchanges)
 
         monkeypatch.setattr(Connection, "data_received", counted)
+        monkeypatch.setattr(native_exchanges.NativeExchanges, "__init__", begun)
+
+    @property
+    def num_bytes(self) -> int:
+        return self._in_asyncio + sum(one.received_bytes for one in self._loops)
 
 
 def token(text: str, *, total: int | None = None, **delta: object) -> dict[str, object]:
@@ -85,7 +105,7 @@ async def stepped_server(
                 await reader.readexactly(int(length.split(b":")[1]))
                 begun_s, written = clock.now, received.num_bytes
                 for at_s, packet in packets:
-                    clock.now = begun_s + at_s
+                    clock.set(begun_s + at_s)
                     writer.write(packet)
                     written += len(packet)
                     while received.num_bytes < written:

@@ -6,7 +6,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
 from wayra.base.errors import InvalidParameter
@@ -34,6 +34,21 @@ class HttpLimits:
     stall_s: float = 120.0
     total_s: float = 3600.0
     max_body_bytes: int = 256 * 1024**2
+
+
+def overdue(what: Literal["connect", "stall", "timeout"], limits: HttpLimits, where: str = "") -> RequestFailed:
+    """A limit that was passed. where: whom it was to connect to."""
+    match what:
+        case "connect":
+            return RequestFailed("connect", f"{where} did not answer within {limits.connect_s:g} s")
+        case "stall":
+            return RequestFailed("stall", f"the server sent nothing for {limits.stall_s:g} s")
+        case "timeout":
+            return RequestFailed("timeout", f"the request took more than {limits.total_s:g} s")
+
+
+def unconnected(where: str, reason: str) -> RequestFailed:
+    return RequestFailed("connect", f"{where}: {reason}; is the server running?")
 
 
 class Reader(Protocol):
@@ -129,7 +144,7 @@ class Connection(asyncio.Protocol):
         elif isinstance(exc, ssl.SSLError):
             self._fail(RequestFailed("tls", f"the encrypted connection broke: {exc}"))
         else:
-            self._fail(RequestFailed("cut", self._parser.where_cut()))
+            self._fail(self._parser.cut())
 
     def start(self, request: bytes, receiver: Receiver, max_body_bytes: int, on_end: OnOutcome) -> None:
         """Send a request. on_end is told once, later; not when it is cancelled. Both failed and cancelled, it is
@@ -162,9 +177,9 @@ class Connection(asyncio.Protocol):
         now = self._clock()
         stall_left, left = self.last_byte_s + limits.stall_s - now, self._begun_s + limits.total_s - now
         if stall_left <= 1e-3:
-            self._fail(RequestFailed("stall", f"the server sent nothing for {limits.stall_s:g} s"))
+            self._fail(overdue("stall", limits))
         elif left <= 1e-3:
-            self._fail(RequestFailed("timeout", f"the request took more than {limits.total_s:g} s"))
+            self._fail(overdue("timeout", limits))
         return min(stall_left, left)
 
     def _fail(self, error: RequestFailed) -> None:
@@ -262,17 +277,23 @@ class HttpClient:
             raise InvalidParameter(f"{url[:200]!r} is no URL: {error}") from error
         if parts.scheme not in ("http", "https") or not parts.hostname or not url.isascii() or not url.isprintable():
             raise InvalidParameter(f"{url[:200]!r} is no URL; expected http://host:port or https://host")
-        self._host = parts.hostname
-        self._port = port or (443 if parts.scheme == "https" else 80)
+        self.host = parts.hostname
+        self.port = port or (443 if parts.scheme == "https" else 80)
+        self.is_tls = parts.scheme == "https"
         self._path = parts.path.rstrip("/")
-        host = f"[{self._host}]" if ":" in self._host else self._host
+        host = f"[{self.host}]" if ":" in self.host else self.host
         self._host_header = host if port is None else f"{host}:{port}"
-        self._tls = _tls(verify_tls) if parts.scheme == "https" else None
+        self._tls = _tls(verify_tls) if self.is_tls else None
         self.limits = limits or HttpLimits()
         self.clock = clock
         self._idle: list[Connection] = []
         self._busy: set[Connection] = set()
         self._sweeper: asyncio.TimerHandle | None = None
+
+    @property
+    def where(self) -> str:
+        """For people."""
+        return f"{self.host}:{self.port}"
 
     async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes, on_body: OnBody) -> Response:
         """One request; on_body gets each piece of the answer with its time. Raises RequestFailed."""
@@ -351,18 +372,18 @@ class HttpClient:
     async def connect(self) -> Connection:
         """A new connection. Raises RequestFailed."""
         loop = asyncio.get_running_loop()
-        where = f"{self._host}:{self._port}"
+        where = self.where
         try:
             async with asyncio.timeout(self.limits.connect_s):
                 _, connection = await loop.create_connection(
-                    lambda: Connection(self.clock), self._host, self._port, ssl=self._tls
+                    lambda: Connection(self.clock), self.host, self.port, ssl=self._tls
                 )
         except TimeoutError as error:
-            raise RequestFailed("connect", f"{where} did not answer within {self.limits.connect_s:g} s") from error
+            raise overdue("connect", self.limits, where) from error
         except ssl.SSLError as error:
             raise RequestFailed("tls", f"{where}: {error.reason or error}; is its certificate valid?") from error
         except OSError as error:
-            raise RequestFailed("connect", f"{where}: {error.strerror or error}; is the server running?") from error
+            raise unconnected(where, error.strerror or str(error)) from error
         except UnicodeError as error:
             raise RequestFailed("connect", f"{where} is no host name") from error
         return connection

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from wayra.client.failures import RequestFailed
 
@@ -9,6 +10,44 @@ MAX_HEAD_BYTES = 64 * 1024
 MAX_CHUNK_LINE_BYTES = 1024
 MAX_CHUNK_BYTES = 1 << 31
 UNANSWERED = "the server closed the connection without an answer"
+
+Misread = Literal[
+    "head_too_large", "not_http", "not_http_1", "bad_length", "no_chunk_length", "bad_chunk_length", "no_end",
+    "body_too_large",
+]  # fmt: skip
+Cut = Literal["unanswered", "cut_head", "cut_body"]
+
+
+def misread(how: Misread, seen: bytes = b"", max_body_bytes: int = 0) -> RequestFailed:
+    """Why bytes are no answer. seen: what they were, where that is told."""
+    match how:
+        case "head_too_large":
+            return RequestFailed("too_large", f"the head of the answer has more than {MAX_HEAD_BYTES:,} bytes")
+        case "not_http":
+            return RequestFailed("protocol", f"the answer is not HTTP: it begins with {seen[:40]!r}")
+        case "not_http_1":
+            return RequestFailed("protocol", f"the answer is not HTTP/1.1: it begins with {seen[:40]!r}")
+        case "bad_length":
+            return RequestFailed("protocol", f"the answer's length is {seen[:40].decode('latin-1')!r}")
+        case "no_chunk_length":
+            return RequestFailed("protocol", "a chunk of the answer does not say its length")
+        case "bad_chunk_length":
+            return RequestFailed("protocol", f"a chunk of the answer has the length {seen[:40]!r}")
+        case "no_end":
+            return RequestFailed("protocol", "the answer does not end")
+        case "body_too_large":
+            return RequestFailed("too_large", f"the answer has more than {max_body_bytes:,} bytes")
+
+
+def cut(where: Cut) -> RequestFailed:
+    """The connection was closed before the end of an answer."""
+    match where:
+        case "unanswered":
+            return RequestFailed("cut", UNANSWERED)
+        case "cut_head":
+            return RequestFailed("cut", "the server closed the connection in the head of its answer")
+        case "cut_body":
+            return RequestFailed("cut", "the server closed the connection in the middle of its answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +79,10 @@ class ResponseParser:
         if self._mode == "head":
             head, found, data = data.partition(b"\r\n\r\n")
             if len(head) > MAX_HEAD_BYTES:
-                raise RequestFailed("too_large", f"the head of the answer has more than {MAX_HEAD_BYTES:,} bytes")
+                raise misread("head_too_large")
             if not found:
                 if head and not b"HTTP/1.".startswith(head[:7]):
-                    raise RequestFailed("protocol", f"the answer is not HTTP: it begins with {head[:40]!r}")
+                    raise misread("not_http", head)
                 self._rest = head
                 return None
             self._response = self._read_head(at_s, head)
@@ -64,10 +103,11 @@ class ResponseParser:
         """The response, when the end of the connection is its end."""
         return self._response if self._mode in ("until_close", "trailers") else None
 
-    def where_cut(self) -> str:
+    def cut(self) -> RequestFailed:
+        """What it means otherwise."""
         if self._response is not None:
-            return "the server closed the connection in the middle of its answer"
-        return "the server closed the connection in the head of its answer" if self._rest else UNANSWERED
+            return cut("cut_body")
+        return cut("cut_head" if self._rest else "unanswered")
 
     def _read_head(self, at_s: float, head: bytes) -> Response:
         first, *lines = head.split(b"\r\n")
@@ -77,7 +117,7 @@ class ResponseParser:
             or parts[0] not in (b"HTTP/1.1", b"HTTP/1.0")
             or not (parts[1].isdigit() and len(parts[1]) == 3)
         ):
-            raise RequestFailed("protocol", f"the answer is not HTTP/1.1: it begins with {first[:40]!r}")
+            raise misread("not_http_1", first)
         headers: dict[str, str] = {}
         for line in lines:
             name, _, value = line.partition(b":")
@@ -89,7 +129,7 @@ class ResponseParser:
         elif "content-length" in headers:
             length = headers["content-length"]
             if not (length.isascii() and length.isdigit() and len(length) < 16):
-                raise RequestFailed("protocol", f"the answer's length is {length[:40]!r}")
+                raise misread("bad_length", length.encode("latin-1"))
             self._mode, self._wanted = "length", int(length)
         else:
             self._mode, keep_alive = "until_close", False
@@ -122,7 +162,7 @@ class ResponseParser:
                 self._wanted = size
         self._rest = data[place:]
         if len(self._rest) > MAX_CHUNK_LINE_BYTES:
-            raise RequestFailed("protocol", "a chunk of the answer does not say its length")
+            raise misread("no_chunk_length")
         return None
 
     def _push_trailers(self, data: bytes) -> Response | None:
@@ -133,7 +173,7 @@ class ResponseParser:
             return self._response
         self._rest = data
         if len(data) > MAX_CHUNK_LINE_BYTES:
-            raise RequestFailed("protocol", "the answer does not end")
+            raise misread("no_end")
         return None
 
     def _give(self, at_s: float, piece: bytes) -> None:
@@ -141,7 +181,7 @@ class ResponseParser:
             return
         self._left_of_limit -= len(piece)
         if self._left_of_limit < 0:
-            raise RequestFailed("too_large", f"the answer has more than {self._max_body_bytes:,} bytes")
+            raise misread("body_too_large", max_body_bytes=self._max_body_bytes)
         self._on_body(at_s, piece)
 
 
@@ -152,5 +192,5 @@ def _chunk_size(line: bytes) -> int:
     except ValueError:
         size = -1
     if not 0 <= size < MAX_CHUNK_BYTES:
-        raise RequestFailed("protocol", f"a chunk of the answer has the length {line[:40]!r}")
+        raise misread("bad_chunk_length", line)
     return size

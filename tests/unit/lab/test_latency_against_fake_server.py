@@ -3,29 +3,32 @@
 import asyncio
 import itertools
 import math
+from typing import Any
 
 import pytest
 from fake_openai import FakeServer, Script, fake_server
+from transports import both_transports
 
 from wayra.client import HttpLimits
 from wayra.lab.latency import RequestRecord, parse_slo, stage_figures, times_of
-from wayra.lab.targets import Ask, OpenAITarget, OpenAITargetSettings, Reply
+from wayra.lab.targets import Ask, OpenAITarget, OpenAITargetSettings
 from wayra.lab.traffic import Arrivals, Stage, drive
-from wayra.lab.traffic.drive import OnRecord
+from wayra.lab.traffic.stage import OnRecord
 
 QUICK = HttpLimits(connect_s=5, stall_s=0.3, total_s=5)
 
 
-def ask(server: FakeServer, count: int = 1, **settings) -> list[Reply]:
-    target = OpenAITarget(server.url, OpenAITargetSettings("fake", **{"limits": QUICK, **settings}))
+Ways = Any
+"""Of sending: "asyncio", or "auto" for the native loop."""
 
-    async def main() -> list[Reply]:
-        try:
-            return [await target.send(Ask("hello", 8)) for _ in range(count)]
-        finally:
-            await target.aclose()
 
-    return asyncio.run(main())
+def ask(server: FakeServer, transport: Ways, count: int = 1, **settings) -> list[RequestRecord]:
+    """One after the other; times are of the clock itself."""
+    how = OpenAITargetSettings("fake", transport=transport, **{"limits": QUICK, **settings})
+    found: list[RequestRecord] = []
+    stage = Stage("s", Arrivals("closed"), range(count), lambda _: (Ask("hello", 8), None), origin_s=0.0)
+    asyncio.run(drive_and_close(OpenAITarget(server.url, how), stage, found.append))
+    return found
 
 
 async def drive_and_close(target: OpenAITarget, stage: Stage, on_record: OnRecord) -> None:
@@ -35,8 +38,10 @@ async def drive_and_close(target: OpenAITarget, stage: Stage, on_record: OnRecor
         await target.aclose()
 
 
-def record_all(server: FakeServer, count: int, arrivals: Arrivals, max_s: float | None = None) -> list[RequestRecord]:
-    target = OpenAITarget(server.url, OpenAITargetSettings("fake", limits=QUICK))
+def record_all(
+    server: FakeServer, transport: Ways, count: int, arrivals: Arrivals, max_s: float | None = None
+) -> list[RequestRecord]:
+    target = OpenAITarget(server.url, OpenAITargetSettings("fake", limits=QUICK, transport=transport))
     found: list[RequestRecord] = []
     stage = Stage("s", arrivals, range(count), lambda index: (Ask(f"hello {index}", 8), None), max_s=max_s)
     asyncio.run(drive_and_close(target, stage, found.append))
@@ -86,10 +91,11 @@ def test_figures_count_failures_apart_and_judge_goodput_over_all_requests() -> N
     assert figures["goodput_rate"].value == pytest.approx(3 / 5)
 
 
-def test_scripted_delays_are_measured_as_the_server_made_them() -> None:
+@both_transports
+def test_scripted_delays_are_measured_as_the_server_made_them(transport: Ways) -> None:
     script = Script(events=((0.05, "one "), (0.03, "two three "), (0.03, "four")), tokens=(1, 2, 1), role_first=True)
     with fake_server(script) as server:
-        (reply,) = ask(server)
+        (reply,) = ask(server, transport)
     written, received = server.sent[0], server.received_s[0]
     assert reply.status == "ok"
     assert reply.text == "one two three four"
@@ -116,9 +122,10 @@ def test_scripted_delays_are_measured_as_the_server_made_them() -> None:
     ],
     ids=["one packet", "a byte a packet", "seven bytes a packet", "until close", "no keep-alive", "usage", "no DONE"],
 )
-def test_an_answer_is_the_same_however_it_is_cut_and_framed(script: Script) -> None:
+@both_transports
+def test_an_answer_is_the_same_however_it_is_cut_and_framed(transport: Ways, script: Script) -> None:
     with fake_server(script) as server:
-        replies = ask(server, 3)
+        replies = ask(server, transport, 3)
     assert [(r.status, r.text, r.completion_tokens, r.finish_reason) for r in replies] == [
         ("ok", "ab", 2, "length")
     ] * 3
@@ -146,26 +153,29 @@ def test_an_answer_is_the_same_however_it_is_cut_and_framed(script: Script) -> N
     ],
     ids=lambda value: value if isinstance(value, str) else f"{value.breaks} {value.status}",
 )
-def test_each_way_of_failing_has_its_name(script: Script, kind: str) -> None:
+@both_transports
+def test_each_way_of_failing_has_its_name(transport: Ways, script: Script, kind: str) -> None:
     with fake_server(script) as server:
-        (reply,) = ask(server, key="wrong" if script.key else None)
+        (reply,) = ask(server, transport, key="wrong" if script.key else None)
     assert reply.status == "failed"
     assert reply.failure is not None
     assert reply.failure.kind == kind, reply.failure
 
 
-def test_a_dead_address_fails_as_connect_and_a_right_key_is_sent() -> None:
+@both_transports
+def test_a_dead_address_fails_as_connect_and_a_right_key_is_sent(transport: Ways) -> None:
     with fake_server(Script(key="right")) as server:
-        (reply,) = ask(server, key="right")
+        (reply,) = ask(server, transport, key="right")
         assert reply.status == "ok"
-    (reply,) = ask(server)
+    (reply,) = ask(server, transport)
     assert reply.failure is not None
     assert reply.failure.kind == "connect"
 
 
-def test_a_closed_loop_keeps_its_width_and_records_every_request() -> None:
+@both_transports
+def test_a_closed_loop_keeps_its_width_and_records_every_request(transport: Ways) -> None:
     with fake_server(Script(events=((0.02, "a"), (0.0, "b")))) as server:
-        found = record_all(server, 12, Arrivals("closed", concurrency=4))
+        found = record_all(server, transport, 12, Arrivals("closed", concurrency=4))
     assert sorted(r.key for r in found) == [f"s/{i:06d}" for i in range(12)]
     assert server.connections == 4
     edges = sorted([(r.sent_s, 1) for r in found] + [(r.ended_s, -1) for r in found])
@@ -176,9 +186,10 @@ def test_a_closed_loop_keeps_its_width_and_records_every_request() -> None:
     assert most == 4
 
 
-def test_an_open_loop_sends_at_its_times_without_waiting_for_answers() -> None:
+@both_transports
+def test_an_open_loop_sends_at_its_times_without_waiting_for_answers(transport: Ways) -> None:
     with fake_server(Script(events=((0.2, "a"), (0.0, "b")))) as server:
-        found = record_all(server, 10, Arrivals("fixed", rate=100.0))
+        found = record_all(server, transport, 10, Arrivals("fixed", rate=100.0))
     due = sorted(r.due_s for r in found if r.due_s is not None)
     assert [b - a for a, b in itertools.pairwise(due)] == pytest.approx([0.01] * 9, abs=1e-6)
     assert all(r.due_s is not None and r.sent_s >= r.due_s for r in found)
@@ -186,27 +197,30 @@ def test_an_open_loop_sends_at_its_times_without_waiting_for_answers() -> None:
     assert max(r.sent_s for r in found) < min(r.ended_s for r in found)
 
 
-def test_what_is_under_way_when_the_time_is_over_is_cancelled_and_recorded_so() -> None:
+@both_transports
+def test_what_is_under_way_when_the_time_is_over_is_cancelled_and_recorded_so(transport: Ways) -> None:
     with fake_server(Script(events=((0.0, "a"), (0.25, "b")), breaks=None)) as server:
-        found = record_all(server, 50, Arrivals("closed", concurrency=2), max_s=0.1)
+        found = record_all(server, transport, 50, Arrivals("closed", concurrency=2), max_s=0.1)
     assert [r.status for r in found] == ["cancelled", "cancelled"]
     assert all(math.isfinite(r.ended_s) for r in found)
 
 
-def test_a_run_survives_a_server_that_fails_every_request() -> None:
+@both_transports
+def test_a_run_survives_a_server_that_fails_every_request(transport: Ways) -> None:
     with fake_server(Script(breaks="cut")) as server:
-        found = record_all(server, 20, Arrivals("poisson", rate=500.0))
+        found = record_all(server, transport, 20, Arrivals("poisson", rate=500.0))
     assert len(found) == 20
     assert {r.failure.kind for r in found if r.failure is not None} == {"cut"}
 
 
-def test_an_error_while_recording_ends_the_stage() -> None:
+@both_transports
+def test_an_error_while_recording_ends_the_stage(transport: Ways) -> None:
     def refuse(_record: RequestRecord) -> None:
         raise OSError("disk full")
 
     with fake_server(Script()) as server:
         for arrivals in (Arrivals("closed", concurrency=2), Arrivals("fixed", rate=200)):
             stage = Stage("s", arrivals, range(5), lambda _index: (Ask("x", 2), None))
-            target = OpenAITarget(server.url, OpenAITargetSettings("fake"))
+            target = OpenAITarget(server.url, OpenAITargetSettings("fake", transport=transport))
             with pytest.raises(OSError, match="disk full"):
                 asyncio.run(drive_and_close(target, stage, refuse))

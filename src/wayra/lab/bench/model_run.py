@@ -11,7 +11,7 @@ from wayra.lab.latency.record import RequestRecord, line_of
 from wayra.lab.runs import RunWriter
 from wayra.lab.targets import Ask, LocalTarget
 from wayra.lab.traffic.arrivals import Arrivals
-from wayra.lab.traffic.drive import Stage, record_of
+from wayra.lab.traffic.stage import Stage, record_of
 
 OnProgress = Callable[[str, RequestRecord | None, int], None]
 

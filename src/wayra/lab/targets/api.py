@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -92,6 +92,48 @@ class SplitTarget(Target, Protocol):
     def start(self, question: bytes, on_end: Callable[[Unread], None]) -> Callable[[], None]:
         """Send it. on_end is told once, later, and must not raise. The function returned cancels: on_end is then told
         at once of the answer as far as it came."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One of a stage. number: names it. content: as it goes out. due_s: None where it goes when there is room."""
+
+    number: int
+    content: bytes
+    due_s: float | None = None
+
+
+class Exchanges(Protocol):
+    """Sends the questions of one stage at their times and takes the answers, without whoever made and will read them.
+
+    answers_fd: readable when answers are there, or when more questions are wanted. room: how many are, now.
+    """
+
+    answers_fd: int
+
+    @property
+    def room(self) -> int: ...
+
+    def submit(self, questions: Sequence[Question], *, is_all: bool) -> None:
+        """In the order of their times. is_all: none follow."""
+        ...
+
+    def take(self) -> list[tuple[int, Unread]]:
+        """The answers that are over since it was last asked, by their numbers. Raises RunError when it cannot go on."""
+        ...
+
+    def stop(self) -> None:
+        """Cancel what is under way, forget what was not sent. The last answers can be taken then."""
+        ...
+
+
+@runtime_checkable
+class BatchTarget(SplitTarget, Protocol):
+    """A split target that can leave sending and receiving to something quicker."""
+
+    async def exchanges(self, width: int) -> Exchanges | None:
+        """For one stage; None where it has to be done question by question. width: of a closed loop, else 0."""
         ...
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import msgspec
 
@@ -11,7 +12,8 @@ from wayra.client import HttpClient, HttpLimits, RequestFailed, Response
 from wayra.client.api import ModelCards, api_url, error_message
 from wayra.client.failures import failure_of_status
 from wayra.client.http import Clock
-from wayra.lab.targets.api import Ask, Reply, Unread, started
+from wayra.lab.targets.api import Ask, Exchanges, Reply, Unread, started
+from wayra.lab.targets.native_exchanges import NativeExchanges, find_server, native_clock
 from wayra.lab.targets.streamed_answer import StreamedAnswer
 
 
@@ -21,6 +23,7 @@ class OpenAITargetSettings:
 
     extra: fields to add to each request's body. can_ignore_eos: the server knows `ignore_eos` (vLLM, SGLang, wayra; not
     OpenAI). wants_running_usage: ask for usage in each chunk (vLLM), so that the tokens of a chunk are known.
+    transport: "auto" leaves the stages of a bench to the native loop (wayra.lab.load) where it can take them.
     """
 
     model: str
@@ -32,6 +35,7 @@ class OpenAITargetSettings:
     can_take_ids: bool = False
     verify_tls: bool = True
     limits: HttpLimits = field(default_factory=HttpLimits)
+    transport: Literal["auto", "asyncio"] = "auto"
 
     def __post_init__(self) -> None:
         if self.api not in ("completions", "chat"):
@@ -54,6 +58,7 @@ class OpenAITarget:
         self._headers = {"Content-Type": "application/json", "Accept": "text/event-stream", "User-Agent": "wayra-bench"}
         if settings.key is not None:
             self._headers["Authorization"] = f"Bearer {settings.key}"
+        self._native_clock = None if settings.transport == "asyncio" or self._client.is_tls else native_clock(clock)
         self._path = "/completions" if settings.api == "completions" else "/chat/completions"
 
     async def send(self, ask: Ask) -> Reply:
@@ -79,6 +84,12 @@ class OpenAITarget:
 
         exchange = self._client.start(question, answer, over)
         return cancel
+
+    async def exchanges(self, width: int) -> Exchanges | None:
+        if self._native_clock is None:
+            return None
+        server = await find_server(self._client.host, self._client.port)
+        return NativeExchanges(server, self.settings.limits, width, self._native_clock)
 
     def _body(self, ask: Ask) -> dict[str, object]:
         body: dict[str, object] = {
@@ -116,7 +127,9 @@ class OpenAITarget:
         return found.data[0].id
 
     def describe(self) -> dict[str, object]:
-        return {"kind": "openai", "url": self.url, "model": self.settings.model, "api": self.settings.api}
+        transport = "asyncio" if self._native_clock is None else "native"
+        known = {"url": self.url, "model": self.settings.model, "api": self.settings.api, "transport": transport}
+        return {"kind": "openai", **known}
 
     async def aclose(self) -> None:
         await self._client.aclose()

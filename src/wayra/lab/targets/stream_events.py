@@ -1,5 +1,7 @@
 """Reads the chunks of an OpenAI-style stream: which carry content, how many tokens, the usage, the end, an error."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from wayra.client.api import Choice, Chunk, Usage
@@ -30,6 +32,15 @@ class StreamEvents:
             chunk = DECODER.decode(event)
         except (msgspec.DecodeError, RecursionError) as error:
             raise RequestFailed("rubbish", f"an event is not what the API says ({error}): {event[:80]!r}") from error
+        self._take_chunk(at_s, chunk)
+
+    def take_chunks(self, times: Sequence[float], chunks: Sequence[Chunk]) -> None:
+        """Events that were decoded already. Raises RequestFailed when one reports an error."""
+        self.num_events += len(chunks)
+        for at_s, chunk in zip(times, chunks, strict=False):
+            self._take_chunk(at_s, chunk)
+
+    def _take_chunk(self, at_s: float, chunk: Chunk) -> None:
         if bytes(chunk.error) != b"null":
             raise RequestFailed("server", f"the stream reports an error: {bytes(chunk.error)[:300].decode()}")
         text, has_content, tokens = "", False, None

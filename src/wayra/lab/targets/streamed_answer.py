@@ -1,5 +1,7 @@
 """A streamed answer whose pieces are kept with their times and read when nothing is being measured, many in a row."""
 
+from itertools import pairwise
+
 from wayra.client import RequestFailed, SseSplitter
 from wayra.client.api import error_message
 from wayra.client.failures import failure_of_status
@@ -26,6 +28,10 @@ class StreamedAnswer:
 
     def take(self, at_s: float, piece: bytes) -> None:
         self._pieces.append((at_s, piece))
+
+    def take_marked(self, body: bytes, times: list[float], ends: list[int]) -> None:
+        """Pieces in one: each read's time, and where its bytes ended."""
+        self._pieces += zip(times, (body[begin:end] for begin, end in pairwise((0, *ends))), strict=True)
 
     def advance(self) -> None:
         """Raises RequestFailed when an event is none or tells an error: the answer failed at that moment, whatever
