@@ -82,20 +82,29 @@ inline void dot_group(I dots[R], const B w[8], const TileRows& x, int64_t at, Ne
 template <class P, bool Fine, int R>
 inline void add_group(F acc[R], const B w[8], const Scales& s, const TileRows& x, int64_t at) {
   if constexpr (P::kHalfScales) {
-    // Row by row: two sums a row would not fit the registers otherwise.
+    // Floats instead of the products of integers that a file's definition has: one operation a row less, and exact but
+    // for the last bit.
+    const F first = simd::mul(s.d, simd::to_float(s.half[0])), second = simd::mul(s.d, simd::to_float(s.half[1]));
+    // Row by row where the registers do not hold a second sum of every row.
+    constexpr int N = simd::kAccumulators >= 16 && !Fine ? R : 1;
+    for (int top = 0; top < R; top += N) {
+      const int64_t entry = at + top;
+      I dots[N];
+      F both[N];
+      dot_group<P, Fine, N, 0, 4>(dots, w, x, entry, [&](int r) { return x.neg_sum16[2 * (entry + r)]; });
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-      I low[1], high[1];
-      dot_group<P, Fine, 1, 0, 4>(low, w, x, at + r, [&](int) { return x.neg_sum16[2 * (at + r)]; });
-      dot_group<P, Fine, 1, 4, 8>(high, w, x, at + r, [&](int) { return x.neg_sum16[2 * (at + r) + 1]; });
-      const float scale = x.scale[at + r];
-      const I both = simd::addi(simd::muli(low[0], s.half[0]), simd::muli(high[0], s.half[1]));
-      acc[r] = simd::fma(simd::to_float(both), simd::mul(s.d, simd::set1(scale)), acc[r]);
-      if constexpr (P::kOffsetShift < 0) {
-        for (int h = 0; h < 2; ++h) {
-          const float sum = -scale * static_cast<float>(x.neg_sum16[2 * (at + r) + h]);
-          acc[r] = simd::fma(s.m_half[h], simd::set1(sum), acc[r]);
+      for (int r = 0; r < N; ++r) both[r] = simd::mul(simd::to_float(dots[r]), first);
+      dot_group<P, Fine, N, 4, 8>(dots, w, x, entry, [&](int r) { return x.neg_sum16[2 * (entry + r) + 1]; });
+#pragma GCC unroll 8
+      for (int r = 0; r < N; ++r) {
+        both[r] = simd::fma(simd::to_float(dots[r]), second, both[r]);
+        if constexpr (P::kOffsetShift < 0) {
+          for (int h = 0; h < 2; ++h) {
+            const I neg_sum = simd::set1i(x.neg_sum16[2 * (entry + r) + h]);
+            both[r] = simd::fma(simd::to_float(neg_sum), simd::sub(simd::zero(), s.m_half[h]), both[r]);
+          }
         }
+        acc[top + r] = simd::fma(both[r], simd::set1(x.scale[entry + r]), acc[top + r]);
       }
     }
   } else {

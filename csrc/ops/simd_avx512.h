@@ -76,7 +76,6 @@ inline float reduce_max(F v) { return _mm512_reduce_max_ps(v); }
 inline I set1i(int32_t x) { return _mm512_set1_epi32(x); }
 inline I zeroi() { return _mm512_setzero_si512(); }
 inline I addi(I a, I b) { return _mm512_add_epi32(a, b); }
-inline I muli(I a, I b) { return _mm512_mullo_epi32(a, b); }
 template <int N>
 inline I slli(I a) {
   return _mm512_slli_epi32(a, N);

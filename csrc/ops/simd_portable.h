@@ -146,9 +146,6 @@ inline I zeroi() { return I{}; }
 inline I addi(const I& x, const I& y) {
   return lanes<I>([&](int i) { return x.v[i] + y.v[i]; });
 }
-inline I muli(const I& x, const I& y) {
-  return lanes<I>([&](int i) { return x.v[i] * y.v[i]; });
-}
 template <int N>
 inline I slli(const I& x) {
   return lanes<I>([&](int i) { return x.v[i] * (1 << N); });

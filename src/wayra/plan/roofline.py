@@ -208,6 +208,19 @@ def values_between(model: Architecture, tokens: float) -> float:
     return tokens * model.num_layers * (6 * model.hidden_size + 3 * q + 4 * kv + 3 * model.ffn_size)
 
 
+def _products_on_cpu(model: Architecture, tokens: float) -> float:
+    """Operations of a prompt's products in this engine, whose last layer goes on with one row from its attention on."""
+    q, kv = model.num_heads * model.head_dim, model.num_kv_heads * model.head_dim
+    for_one_row = max(0.0, model.active_linear / model.num_layers - model.hidden_size * (q + 2 * kv))
+    return product_flops(model, tokens, 1, on_cpu=True) - 2 * for_one_row * (tokens - 1)
+
+
+def _values_of_prompt(model: Architecture, tokens: float) -> float:
+    """`values_between` without those of the rows that the last layer leaves out."""
+    for_one_row = 3 * model.hidden_size + model.num_heads * model.head_dim + 3 * model.ffn_size
+    return values_between(model, tokens) - (tokens - 1) * for_one_row
+
+
 def decode_terms(deployment: Deployment, load: Load, *, interleaved: bool = True) -> Terms:
     """The terms of one step of decoding. interleaved: with the prefills of requests that take the place of others."""
     batch = served_batch(deployment, load)
@@ -265,12 +278,12 @@ def prefill_work(deployment: Deployment, tokens: float) -> Work:
     return Work(
         weight_bytes=weight_bytes_read(model, stored, tokens / steps) + again,
         kv_bytes=0.0,
-        operations=product_flops(model, tokens, 1, on_cpu=True) if on_cpu else prefill_flops(model, tokens),
+        operations=_products_on_cpu(model, tokens) if on_cpu else prefill_flops(model, tokens),
         link_bytes=_link_bytes(deployment, tokens),
         sequences=1,
-        attention=attention_flops(model, tokens) if on_cpu else 0.0,
+        attention=attention_flops(model, tokens) * (1 - 1 / model.num_layers) if on_cpu else 0.0,
         steps=steps,
-        values=values_between(model, tokens) if on_cpu else 0.0,
+        values=_values_of_prompt(model, tokens) if on_cpu else 0.0,
     )
 
 

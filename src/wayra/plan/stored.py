@@ -52,14 +52,13 @@ def as_stored(model: Architecture, found: TensorBytes, *, quantised: bool, sourc
 
 
 # Of 32 products with 512-bit instructions (docs/kernels.md): 8 of bytes, each as long as a multiplication of floats. A
-# group's sum takes two of those, a minimum another; halves of a group with scales of their own take two of integers
-# besides, with minima of their own two more. Words of 16 bits take 16 and the sum's two, floats 32.
+# group's sum takes two of those, a minimum another; halves of a group with scales of their own take one more, with
+# minima of their own two besides. Words of 16 bits take 16 and the sum's two, floats 32.
 _INT8_WORK: Mapping[str, float] = MappingProxyType(
     {
         **dict.fromkeys(("Q4_0", "Q5_0", "Q8_0"), 10 / 8),
-        **dict.fromkeys(("Q4_1", "Q5_1", "Q4_K", "Q5_K"), 11 / 8),
-        **dict.fromkeys(("Q3_K", "Q6_K"), 12 / 8),
-        "Q2_K": 14 / 8,
+        **dict.fromkeys(("Q4_1", "Q5_1", "Q4_K", "Q5_K", "Q3_K", "Q6_K"), 11 / 8),
+        "Q2_K": 13 / 8,
     }
 )
 _FLOAT_WORK: Mapping[str, float] = MappingProxyType({"F16": 18 / 16, "F32": 32 / 16})
@@ -90,8 +89,7 @@ _Q4_K_M = Stored(
     32,
     "int8",
     "Q4_K, with Q6_K for the head and half of value and down projections",
-    # Bits between those of Q4_K and of Q6_K say how much is of which.
-    (11 + (4.83 - 4.5) / (6.5625 - 4.5)) / 8,
+    product_work("Q4_K"),  # and that of Q6_K
 )
 
 FORMATS: Mapping[str, Stored] = MappingProxyType(
