@@ -34,23 +34,39 @@ class Candidate:
 
 
 def candidates(names: tuple[str, ...] = ()) -> tuple[Candidate, ...]:
-    """All candidates, or those named, in any spelling of a model. Raises InvalidParameter on an unknown name."""
-    wanted = {_known_id(name) for name in names}
-    return tuple(row for row in _all().values() if not names or row.id in wanted)
+    """All candidates, or those named, in any spelling of a model: of the table of shapes too, where it is open.
+
+    Raises: InvalidParameter on an unknown name.
+    """
+    if not names:
+        return tuple(_all().values())
+    wanted = {found.id: found for found in (_named(name) for name in names)}
+    known = tuple(row for row in _all().values() if row.id in wanted)
+    return *known, *(row for row in wanted.values() if row.id not in _all())
 
 
-def _known_id(name: str) -> str:
+def _named(name: str) -> Candidate:
     known = _all()
     key = name.strip().lower().replace(" ", "-")
+    if key in known:
+        return known[key]
     try:
-        found = key if key in known else architecture(name).name
+        shape = architecture(name)
+        if shape.note.startswith("hypothetical"):
+            raise UnsupportedModel(f"{shape.title} is no model that exists")
     except (InvalidParameter, UnsupportedModel):
-        found = ""
-    if found not in known:
         near = difflib.get_close_matches(key, known, n=3)
         told = f"nearest: {', '.join(near)}" if near else f"there are {', '.join(known)}"
-        raise InvalidParameter(f"there is no model {name[:80]!r} to plan with; {told}")
-    return found
+        raise InvalidParameter(f"there is no model {name[:80]!r} to plan with; {told}") from None
+    return known.get(shape.name) or Candidate(
+        id=shape.name,
+        title=shape.title,
+        open_weights=True,
+        tunable=True,
+        licence="not known here, see its model card",
+        context_len=shape.context_len,
+        sold=(),
+    )
 
 
 @lru_cache(maxsize=1)

@@ -163,6 +163,8 @@ def _option(wanted: _Wanted, draft: _Draft) -> Option:
         *_near_limits(workload, load),
         serving.FORMAT_RISK.get(machine.fmt.name, ""),
         _OWN_RISK[kind],
+        *memory.copies_of_cache(machine.shape, machine.gpus),
+        machine.shape.note if machine.shape.mixers else "",
         serving.POWER_UNKNOWN if kind != "rented" and not machine.card.watts else "",
         f"licence: {candidate.licence}",
     ]

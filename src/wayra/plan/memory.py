@@ -382,7 +382,7 @@ def _warnings(model: Architecture, hardware: Hardware, request: Request, gpus: i
     found: list[str] = []
     if request.context > model.context_len:
         found.append(f"{model.title} was made for {model.context_len:,} tokens; {request.context:,} go beyond it")
-    found += _copies(model, gpus)
+    found += copies_of_cache(model, gpus)
     if (heads := _shared_heads(model)) % gpus:
         found.append(
             f"{gpus} cards do not divide the {heads} heads: engines refuse to split layers so (tensor parallelism), "
@@ -423,8 +423,8 @@ def _with_copies(kept: Quantity, model: Architecture, gpus: int) -> Quantity:
     return derived("kv_bytes", "B", formula, kept.named("shared_kv_bytes"), cards, given("kv_heads", heads, "", where))
 
 
-def _copies(model: Architecture, gpus: int) -> list[str]:
-    """Of what cannot be shared out among so many cards."""
+def copies_of_cache(model: Architecture, gpus: int) -> list[str]:
+    """What to tell where the cache cannot be shared out among so many cards."""
     heads = _kv_heads(model)
     if not heads or gpus <= heads:
         return []

@@ -4,13 +4,16 @@ import re
 from dataclasses import replace
 from datetime import date
 
+import msgspec
 import pytest
 from comparisons import comparison
 
 from wayra.lab.compare.page import page
 from wayra.lab.compare.page.charts import Point, lines, steps, strip
 from wayra.lab.compare.prices import price_or_reason
+from wayra.lab.compare.report import specification
 from wayra.lab.compare.verdict import verdict
+from wayra.plan.models import Architecture, architecture
 
 
 def test_the_verdict_names_only_what_is_significant_and_turns_ratios_the_readable_way() -> None:
@@ -71,3 +74,22 @@ def test_prices_come_from_the_list_for_a_provider_it_knows_and_for_nobody_else()
     missing, why = price_or_reason("https://api.openai.com", "no-such-model-at-all", today)
     assert missing is None
     assert "no-such-model-at-all" in why
+
+
+def test_a_specification_says_what_models_keep_of_a_token_and_of_a_sequence() -> None:
+    def told(*names: str) -> dict[str, list[float | None]]:
+        rows = specification([architecture(name) for name in names])
+        return {row.name: [cell.value for cell in row.cells] for row in rows}
+
+    found = told("deepseek-v3", "nemotron-3-nano", "llama-3.1-8b")
+    # 61 layers of 576 values; 6 of 2 heads of 128, keys and values; 32 of 8 heads of 128: in 2 bytes.
+    assert found["keys and values of a token, 16 bit"] == pytest.approx([70.272, 6.144, 131.072])
+    # 23 layers: 3 tokens of 6,144 channels in 2 bytes and 4,096 * 128 values in 4.
+    assert found["state of a sequence"] == pytest.approx([0, 23 * (3 * 6144 * 2 + 4096 * 128 * 4) / 1e6, 0])
+    assert "state of a sequence" not in told("deepseek-v3", "llama-3.1-8b")
+
+
+def test_a_description_survives_a_runs_header() -> None:
+    for name in ("deepseek-v3.2", "qwen3.5-35b-a3b", "llama-4-scout"):
+        model = architecture(name)
+        assert msgspec.convert(msgspec.json.decode(msgspec.json.encode(model)), Architecture) == model

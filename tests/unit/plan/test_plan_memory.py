@@ -271,6 +271,7 @@ def test_shipped_shapes_are_sound_and_dated() -> None:
     for model in architectures():
         assert "" not in (model.source, model.as_of), model.name
         assert replace(model).parameters > model.linear > 0
+        assert "does not know" not in model.note
 
 
 def test_more_cards_than_needed_are_told_so() -> None:

@@ -58,6 +58,14 @@ BARE = {
         ("Llama 4 405B", 405.9),
         ("Mistral 7B", 7.25),
         ("GPT-J", 6.05),
+        ("deepseek-ai/DeepSeek-R1", 671.0),
+        ("DeepSeek V3.2", 671.9),
+        ("moonshotai/Kimi-K2-Instruct", 1026.4),
+        ("Qwen3.5 27B", 27.4),
+        ("Qwen/Qwen3.5-35B-A3B", 35.1),
+        ("Nemotron 3 Nano", 31.6),
+        ("google/gemma-3-27b-it", 27.4),
+        ("gemma-4-26B-A4B", 25.8),
         ("Grok-1", 315.7),
         ("Grok-2", 269.5),
     ],
@@ -180,5 +188,10 @@ def test_a_model_to_plan_with_may_be_named_in_any_spelling() -> None:
     for name in ("llama3.1:8b", "Llama 3.1 8B", "meta-llama/Llama-3.1-8B-Instruct"):
         assert [row.id for row in candidates((name,))] == ["llama-3.1-8b"]
     assert [row.id for row in candidates(("GPT-4o",))] == ["gpt-4o"]
+    # Of the table of shapes too, though nobody is known to sell them; not what does not exist.
+    (found,) = candidates(("DeepSeek-R1",))
+    assert (found.id, found.open_weights, found.sold, found.context_len) == ("deepseek-v3", True, (), 163_840)
+    with pytest.raises(InvalidParameter, match="no model 'moe-405b' to plan with"):
+        candidates(("moe-405b",))
     with pytest.raises(InvalidParameter, match=r"no model 'Claude 3\.5 Sonnet' to plan with"):
         candidates(("Claude 3.5 Sonnet",))

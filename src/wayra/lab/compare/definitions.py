@@ -21,6 +21,7 @@ DEFINITIONS: Mapping[str, str] = MappingProxyType(
         "experts": "Experts of a layer; 0: a dense model.",
         "weights_mb": "10^6 bytes of all weights at that precision, scales included, as the planner counts them.",
         "kv_kb_per_token": "10^3 bytes of keys and values that one token of context takes, of 16 bits a number.",
+        "state_mb": "10^6 bytes that layers without keys and values keep of a sequence, whatever its length.",
         "held_weights_mb": "10^6 bytes of weights as the engine held them while it was measured.",
         "held_kv_mb": "10^6 bytes that the engine had reserved for keys and values of all requests together.",
         "machine_usd_per_h": "What an hour of the machine that answers costs: its rent, or of one bought its price "
@@ -71,6 +72,7 @@ WORDS: Mapping[str, str] = MappingProxyType(
         "blended_usd_per_mtok": "3 prompt tokens to 1 of output, USD/Mtok",
         "machine_usd_per_h": "an hour of the machine",
         "kv_kb_per_token": "keys and values of a token",
+        "state_mb": "state of a sequence",
         "num_layers": "layers",
         "num_heads": "heads",
         "num_kv_heads": "KV heads",

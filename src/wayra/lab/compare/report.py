@@ -46,7 +46,7 @@ def compared(sides: Sequence[Side], judge: str | None = None) -> Comparison:
     tested, corrected = judged(asked, [race.p_value for race in raced])
     settled = [_settled(race, p_value) for race, p_value in zip(raced, corrected, strict=True)]
     tables = {
-        "Specification": _specification(sides),
+        "Specification": specification([_shape(side) for side in sides]),
         "Speed": speed_rows(speeds),
         "Memory held while running": _memory(sides),
         "Cost": cost_rows(sides, speeds),
@@ -143,8 +143,8 @@ def _shape(side: Side) -> Architecture | None:
         return None
 
 
-def _specification(sides: Sequence[Side]) -> tuple[Row, ...]:
-    shapes = [_shape(side) for side in sides]
+def specification(shapes: Sequence[Architecture | None]) -> tuple[Row, ...]:
+    """What is known of models without running them, a column each; None where nothing is."""
 
     def row(named: tuple[str, str, str], values: Sequence[float | None]) -> Row:
         name, unit, metric = named
@@ -172,6 +172,9 @@ def _specification(sides: Sequence[Side]) -> tuple[Row, ...]:
         rows.append(row((f"weights in {name}", "MB", "weights_mb"), sizes))
     per_token = [None if shape is None else kv_bytes_per_token(shape, KV_BITS).value / 1e3 for shape in shapes]
     rows.append(row(("keys and values of a token, 16 bit", "kB", "kv_kb_per_token"), per_token))
+    if any(shape is not None and shape.state_bytes for shape in shapes):
+        states = [None if shape is None else shape.state_bytes / 1e6 for shape in shapes]
+        rows.append(row(("state of a sequence", "MB", "state_mb"), states))
     return tuple(rows)
 
 

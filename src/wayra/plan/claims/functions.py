@@ -5,7 +5,7 @@ from datetime import date
 from types import MappingProxyType
 
 from wayra.base.errors import InvalidParameter
-from wayra.plan import cost
+from wayra.plan import cost, memory
 from wayra.plan.claims.claim import stated
 from wayra.plan.claims.language import Functions, Value, Words
 from wayra.plan.evidence import Score, scores
@@ -84,6 +84,8 @@ def weights_gb(model: str, bits: float) -> Quantity:
 
 def kv_bytes_per_token(model: str, bits: float = 16) -> Quantity:
     found = architecture(str(model))
+    if found.mixers:
+        return memory.kv_bytes_per_token(found, bits)
     return derived(
         "kv_bytes_per_token",
         "B",

@@ -3,10 +3,10 @@
 from wayra.base.errors import FileFormatError
 from wayra.model.keys import Keys
 from wayra.model.spec import MAX_LAYERS, MAX_WIDTH
+from wayra.plan.architecture import MAX_EXPERTS, Experts
 from wayra.plan.configs.keys import count, integers, size
 from wayra.plan.configs.layers import listed
 from wayra.plan.configs.shape import Shape
-from wayra.plan.models import MAX_EXPERTS, Experts
 
 
 def experts_of(shape: Shape) -> Experts | None:

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from wayra.model.keys import Keys
+from wayra.plan.architecture import Experts
 from wayra.plan.configs.families import Family
 from wayra.plan.configs.keys import count, size
 from wayra.plan.configs.shape import Shape
-from wayra.plan.models import Experts
 
 
 @dataclass(frozen=True, slots=True)

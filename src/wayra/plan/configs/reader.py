@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from wayra.base.errors import FileFormatError, UnsupportedModel
 from wayra.model.keys import Keys, shown
 from wayra.model.spec import MAX_CONTEXT, MAX_VOCAB
+from wayra.plan.architecture import Architecture, Experts
 from wayra.plan.configs.attention import attention
 from wayra.plan.configs.families import FAMILIES, LLAMA, Family
 from wayra.plan.configs.feed_forward import biases_of, dense_layers, experts_of, ffn_size_of
@@ -17,7 +18,6 @@ from wayra.plan.configs.states import convolution, states
 from wayra.plan.configs.vision import encoder
 from wayra.plan.images import image_encoder, image_layers
 from wayra.plan.mixers import Mixer
-from wayra.plan.models import Architecture, Experts
 
 _ENDINGS = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel", "ForImageTextToText", "ChatModel")
 # What an unknown family keeps is then no key and value a head and token, and no formula here says what.
