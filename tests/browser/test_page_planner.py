@@ -124,6 +124,18 @@ def test_what_is_not_known_to_meet_a_limit_is_listed_apart(planner: PlannerPage)
     assert planner.page.locator(".unsure").count() == 0
 
 
+def test_what_is_cheaper_and_may_meet_the_limits_is_told_beside_the_best(planner: PlannerPage) -> None:
+    told = planner.page.locator(".best .cheaper")
+    words = "GPT-4.1 nano, API of openai costs $18.00. Whether it meets the limit on latency cannot be known from here."
+    assert told.inner_text().startswith(words)
+    told.get_by_role("button", name="Look at it").click()
+    planner.wait()
+    assert planner.page.locator(".closer h2").first.inner_text() == "GPT-4.1 nano, API of openai"
+    planner.page.get_by_label("Whole answer, P95", exact=True).uncheck()
+    planner.wait()
+    assert told.count() == 0
+
+
 def test_computed_times_show_their_interval_or_that_none_is_known(planner: PlannerPage) -> None:
     private(planner)
     shown = planner.page.locator(".best .facts > div", has_text="Whole answer, P95").locator(".within").inner_text()
