@@ -80,7 +80,7 @@ def claims(settings: Settings, file: Path | None, as_json: bool, **flags: Any) -
 
 def _measured(settings: Settings, name: str, read: Sequence[Claim]) -> dict[str, Measurement]:
     """What a run, or a list of results, says to claims. Raises UsageError for results of claims that are none."""
-    if not name.endswith(".json") and not Path(name).is_file():
+    if not (name.endswith(".json") or "/" in name or Path(name).exists()):
         from wayra.cli.claims_runs import measured_in
         from wayra.lab.runs import RunStore
 
