@@ -8,6 +8,7 @@ import transformers
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from wayra.plan.configs.defaults import TEXT_DEFAULTS
 from wayra.plan.memory import Request, kv_bytes
 from wayra.plan.reading import from_config
 
@@ -86,6 +87,14 @@ def test_heads_of_two_sizes_and_inputs_of_each_layer_are_counted(more: dict[str,
     # The heads of layers without a window are kept elsewhere by newer versions; files have them by these names.
     found = from_config({**written(config, "Gemma4ForCausalLM"), **heads}, name="x", source="config.json")
     assert found.parameters == counted(made)
+
+
+@pytest.mark.parametrize("kind", TEXT_DEFAULTS)
+def test_what_a_text_part_leaves_out_is_what_transformers_takes(kind: str) -> None:
+    made = CONFIG_MAPPING[kind]().to_dict()
+    # Gemma 4 moves the heads of layers without a window to what it keeps of each layer.
+    expected = {name: value for name, value in TEXT_DEFAULTS[kind].items() if name != "global_head_dim"}
+    assert {name: made[name] for name in expected} == expected
 
 
 def test_parameters_of_a_model_that_sees_are_exact_but_for_its_gates() -> None:

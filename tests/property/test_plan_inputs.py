@@ -13,6 +13,7 @@ from wayra.plan.claims.check import check_claims
 from wayra.plan.claims.claim import parse_claims
 from wayra.plan.claims.functions import functions
 from wayra.plan.claims.language import derive
+from wayra.plan.constants import default_constants
 from wayra.plan.expression import evaluate
 from wayra.plan.hardware import hardware
 from wayra.plan.memory import Fit, Request, fit
@@ -20,6 +21,7 @@ from wayra.plan.models import Architecture
 from wayra.plan.prices.table import PriceTable, parse_prices
 from wayra.plan.quantity import given as given_quantity
 from wayra.plan.reading import from_config
+from wayra.plan.roofline import Deployment, Load, decode_terms, prefill_terms, speed
 from wayra.plan.stored import stored_as
 from wayra.plan.workload import Workload, workload_of
 
@@ -88,6 +90,10 @@ def sized(config: dict[str, object]) -> tuple[Architecture, Fit] | str:
     """What is found, or the sentence that refuses."""
     try:
         model = from_config(config, name="m", source="config.json")
+        for name, fmt in (("h100", "fp8"), ("server-zen4", "q4_0")):
+            machine = Deployment(model, stored_as(fmt), hardware(name))
+            for terms in (decode_terms(machine, Load(2, 1000, 24)), prefill_terms(machine, 1000)):
+                assert speed(terms, default_constants(machine.hardware.kind)).seconds > 0
         return model, fit(model, stored_as("bf16"), hardware("h100"), Request(2, 1024))
     except WayraError as error:
         return str(error)

@@ -149,7 +149,9 @@ class _Heads:
 
 
 def _layers(shapes: Mapping[str, tuple[int, ...]], keys: Keys, kind: str) -> Sequence[_Layer]:
-    count = keys.integer(f"{kind}.block_count") - keys.integer(f"{kind}.nextn_predict_layers", 0)
+    # Layers that guess tokens ahead come last, and are not run.
+    ahead = {matched[1] for name in shapes if ".nextn." in name and (matched := _LAYER.fullmatch(name)) is not None}
+    count = keys.integer(f"{kind}.block_count") - len(ahead)
     found: dict[int, dict[str, tuple[int, ...]]] = {}
     for name, shape in shapes.items():
         if (matched := _LAYER.fullmatch(name)) is not None and int(matched[1]) < count:

@@ -170,6 +170,27 @@ def test_the_encoder_of_images_of_gemma_3_is_counted():
     assert "text model alone: its encoder of images is not counted" in without.note
 
 
+def test_sizes_that_a_text_part_leaves_out_are_those_of_its_family():
+    # The file of Gemma 3 4B says no more: 8 heads, 4 for keys and values, of 256, and 262,208 tokens are its family's.
+    text = {
+        "model_type": "gemma3_text", "hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 34,
+        "sliding_window": 1024,
+    }  # fmt: skip
+    found = read(GEMMA_3_27B, text_config=text)
+    assert found.parameters == pytest.approx(4.30e9, rel=0.001)
+    assert kv_bytes_per_token(found, 16).value == 34 * 2 * 4 * 256 * 2
+    # LLaVA 1.5 7B names a Llama of 32,064 tokens.
+    clip = {
+        "model_type": "clip_vision_model", "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
+        "num_attention_heads": 16, "image_size": 336, "patch_size": 14,
+    }  # fmt: skip
+    llava = {
+        "architectures": ["LlavaForConditionalGeneration"], "text_config": {"model_type": "llama", "vocab_size": 32064},
+        "vision_config": clip,
+    }  # fmt: skip
+    assert read(llava).parameters == pytest.approx(7.06e9, rel=0.001)
+
+
 def test_three_of_four_layers_of_qwen3_next_keep_a_state():
     found = read(QWEN3_NEXT)
     # 36 layers: 3 tokens of 2 * 16 * 128 + 32 * 128 channels in 2 bytes, and 32 heads of 128 * 128 values in 4.

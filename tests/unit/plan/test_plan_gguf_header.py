@@ -127,6 +127,17 @@ def test_layers_with_a_state_keep_it_and_those_with_keys_keep_keys(tmp_path: Pat
     assert found.model.parameters == size / 4
 
 
+def test_layers_that_guess_ahead_are_weights_and_keep_nothing(tmp_path: Path) -> None:
+    layer = {"attn_q": (64, HIDDEN), "attn_k": (32, HIDDEN), "attn_v": (32, HIDDEN), "attn_output": (HIDDEN, 64), **MLP}
+    more = {**layer, "nextn.eh_proj": (HIDDEN, 2 * HIDDEN)}
+    size = written(tmp_path / "x.gguf", "glm4moe", [layer, layer, more], nextn_predict_layers=1)
+    found = describe(str(tmp_path / "x.gguf"))
+    assert found.stored is not None
+    assert weights_bytes(found.model, found.stored).value == pytest.approx(size, rel=1e-12)
+    assert found.model.num_layers == 2
+    assert kv_bytes(found.model, Request(1, 100)).value == 2 * 100 * 64 * 2
+
+
 def test_short_convolutions_keep_a_few_tokens(tmp_path: Path) -> None:
     layer = {"shortconv.in_proj": (3 * HIDDEN, HIDDEN), "shortconv.conv": (HIDDEN, 3), **MLP}
     written(tmp_path / "x.gguf", "lfm2", [layer] * 2)

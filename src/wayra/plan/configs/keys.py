@@ -6,6 +6,7 @@ from typing import cast
 
 from wayra.base.errors import FileFormatError
 from wayra.model.keys import Keys, shown
+from wayra.plan.configs.defaults import TEXT_DEFAULTS
 
 MAX_SIZE = 1 << 24
 _NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -52,6 +53,9 @@ def text_part(outer: Keys) -> Keys:
         if values.get(name) is None:
             found = (values[other] for other in others if values.get(other) is not None)
             values[name] = next(found, None)
+    if keys is not outer:
+        for name, value in TEXT_DEFAULTS.get(keys.text("model_type", ""), {}).items():
+            values[name] = value if values.get(name) is None else values[name]
     # Of a file of several parts, what the whole says counts.
     if outer.get("tie_word_embeddings") is not None:
         values["tie_word_embeddings"] = outer.get("tie_word_embeddings")
