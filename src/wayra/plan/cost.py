@@ -6,6 +6,7 @@ Small pure functions, units in the names. A month has 730 hours (8,760 a year / 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from wayra.base.errors import InvalidParameter
 from wayra.plan.bounds import between, check
@@ -52,9 +53,7 @@ class Traffic:
 
     def volume(self) -> Quantity:
         """Million tokens a month, in and out."""
-        input_tok, output_tok, requests, _ = self.quantities()
-        formula = "(input_tok + output_tok) * requests_per_month / 1e6"
-        return derived("mtok_per_month", "Mtok/month", formula, input_tok, output_tok, requests)
+        return _volume(self)
 
     def share_of(self, share: float) -> "Traffic":
         """The traffic of a route: a share of the requests."""
@@ -71,6 +70,13 @@ class Traffic:
     @property
     def mtok_per_month(self) -> float:
         return (self.input_tokens + self.output_tokens) * self.requests_per_month / 1e6
+
+
+@lru_cache(maxsize=64)
+def _volume(traffic: Traffic) -> Quantity:
+    """Hundreds of options ask for the same."""
+    formula = "(input_tok + output_tok) * requests_per_month / 1e6"
+    return derived("mtok_per_month", "Mtok/month", formula, *traffic.quantities()[:3])
 
 
 @dataclass(frozen=True, slots=True)

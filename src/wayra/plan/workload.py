@@ -8,6 +8,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Literal, cast
@@ -146,10 +147,14 @@ class Workload:
 
     def peak_rate(self) -> Quantity:
         """`peak_requests_per_s` with its reasons."""
-        formula = "requests_per_month / seconds_per_month * peak_factor"
-        return derived(
-            "peak_requests_per_s", "1/s", formula, self.traffic.quantities()[2], seconds_per_month(), self.peak()
-        )
+        return _peak_rate(self.traffic, self.peak())
+
+
+@lru_cache(maxsize=64)
+def _peak_rate(traffic: Traffic, peak: Quantity) -> Quantity:
+    """Hundreds of options ask for the same."""
+    formula = "requests_per_month / seconds_per_month * peak_factor"
+    return derived("peak_requests_per_s", "1/s", formula, traffic.quantities()[2], seconds_per_month(), peak)
 
 
 def seconds_per_month() -> Quantity:
