@@ -138,6 +138,8 @@ class Connection(asyncio.Protocol):
         if self._parser is None:
             return
         self._push_held()
+        if self._parser is None:  # what was held ended the answer
+            return
         response = self._parser.closed()
         if response is not None:
             self._succeed(response)
