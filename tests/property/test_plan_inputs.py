@@ -2,7 +2,11 @@
 
 import contextlib
 from datetime import date
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import gguf
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,7 +24,7 @@ from wayra.plan.memory import Fit, Request, fit
 from wayra.plan.models import Architecture
 from wayra.plan.prices.table import PriceTable, parse_prices
 from wayra.plan.quantity import given as given_quantity
-from wayra.plan.reading import from_config
+from wayra.plan.reading import describe, from_config
 from wayra.plan.roofline import Deployment, Load, decode_terms, prefill_terms, speed
 from wayra.plan.stored import stored_as
 from wayra.plan.workload import Workload, workload_of
@@ -118,6 +122,54 @@ def test_any_config_is_sized_or_refused_in_a_sentence(data: st.DataObject):
 def test_the_configs_that_are_made_wrong_are_right_themselves():
     for config in CONFIGS:
         assert from_config(config, name="m", source="config.json").parameters > 0
+
+
+PARTS = [
+    "attn_q", "attn_k", "attn_v", "attn_qkv", "attn_output", "attn_kv_a_mqa", "attn_q_b", "ssm_conv1d", "ssm_conv1d_q",
+    "ssm_in", "ssm_a", "shortconv.conv", "ffn_gate", "ffn_up", "ffn_down", "ffn_gate_inp", "ffn_down_exps",
+    "ffn_up_exps", "ffn_down_shexp", "attn_norm", "nextn.eh_proj",
+]  # fmt: skip
+HEADER_KEYS = [
+    "block_count", "context_length", "embedding_length", "attention.head_count", "attention.head_count_kv",
+    "attention.key_length", "attention.value_length", "attention.kv_lora_rank", "ssm.conv_kernel", "ssm.inner_size",
+    "ssm.state_size", "kda.head_dim", "expert_used_count",
+]  # fmt: skip
+DIMENSIONS = st.lists(st.sampled_from([1, 2, 4, 8, 32]), min_size=1, max_size=4)
+HEADER_VALUES = st.sampled_from([-1, 0, 1, 2, 4, 8, 1 << 30])
+
+
+@given(
+    st.lists(st.dictionaries(st.sampled_from(PARTS), DIMENSIONS, max_size=6), min_size=1, max_size=2),
+    st.dictionaries(st.sampled_from(HEADER_KEYS), HEADER_VALUES | st.lists(HEADER_VALUES, min_size=1, max_size=2)),
+)
+def test_any_header_of_a_gguf_file_is_sized_or_refused_in_a_sentence(layers: list[dict], found: dict):
+    keys = {"block_count": len(layers), "context_length": 64, "embedding_length": 8, "attention.head_count": 2, **found}
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "x.gguf"
+        writer = gguf.GGUFWriter(path, "odd")
+        for key, value in keys.items():
+            if isinstance(value, list):
+                writer.add_array(f"odd.{key}", value)
+            else:
+                writer.add_int32(f"odd.{key}", value)
+        writer.add_tensor("token_embd.weight", np.ones((16, 8), np.float32))
+        for i, layer in enumerate(layers):
+            for part, shape in layer.items():
+                writer.add_tensor(f"blk.{i}.{part}.weight", np.ones(shape, np.float32))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        try:
+            described = describe(str(path))
+        except WayraError as error:
+            answer = str(error)
+        else:
+            answer = ""
+            assert described.stored is not None
+            assert described.model.kept_bytes(100, 16) >= 0
+            assert fit(described.model, described.stored, hardware("h100"), Request(1, 64)).total.value > 0
+    assert "\n" not in answer
 
 
 @given(st.text(SYMBOLS, max_size=40))

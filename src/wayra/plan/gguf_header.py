@@ -10,7 +10,7 @@ from typing import cast
 from wayra.base.errors import FileFormatError, UnsupportedModel
 from wayra.base.formats import BY_GGML_ID
 from wayra.model.keys import Keys, shown
-from wayra.plan.mixers import Mixer
+from wayra.plan.mixers import Mixer, distinct
 from wayra.plan.models import Architecture, Experts
 from wayra.plan.stored import Stored, TensorBytes, as_stored
 from wayra.weights.gguf import GgufCheckpoint
@@ -41,7 +41,8 @@ class _Layer:
         return shape[-2] if len(shape) > 1 else 0
 
     def columns(self, name: str) -> int:
-        return self.shapes.get(f"{name}.weight", (0,))[-1]
+        shape = self.shapes.get(f"{name}.weight", ())
+        return shape[-1] if shape else 0
 
     def weights(self, *, feed_forward: bool) -> int:
         """Of its matrices."""
@@ -70,6 +71,8 @@ def sized_by_header(checkpoint: GgufCheckpoint, name: str, source: str) -> tuple
         else:
             small += size
     model = _shape(checkpoint, keys, kind, name)
+    if not model.linear or not linear:
+        raise FileFormatError(f"{source} has no matrices besides its table; is the file complete?")
     quantised = any(BLOCKS[one.type_id][2] * 8 < 16 * BLOCKS[one.type_id][1] for one in checkpoint.layouts.values())
     return model, as_stored(model, TensorBytes(linear, tables, small), quantised=quantised, source=source)
 
@@ -178,7 +181,12 @@ def _experts(layers: Sequence[_Layer], keys: Keys, kind: str, matrices: int) -> 
     sparse = [layer for layer in layers if "ffn_down_exps.weight" in layer.shapes]
     if not sparse:
         return None
-    count, _, ffn_size = sparse[0].shapes["ffn_down_exps.weight"]
+    shape = sparse[0].shapes["ffn_down_exps.weight"]
+    if len(shape) != 3:
+        raise FileFormatError(
+            f"{keys.source}: ffn_down_exps has {len(shape)} dimensions; expected experts, rows, columns"
+        )
+    count, _, ffn_size = shape
     return Experts(
         layers=len(sparse),
         count=count,
@@ -202,7 +210,7 @@ def _mixers(layers: Sequence[_Layer], keys: Keys, kind: str, heads: _Heads) -> t
         raise UnsupportedModel(
             f"the planner cannot size architecture {shown(kind)}: none of its tensors says what it keeps of a sequence"
         )
-    return tuple(replace(one, layers=count, linear=weights[one] // count) for one, count in made.items())
+    return distinct(replace(one, layers=count, linear=weights[one] // count) for one, count in made.items())
 
 
 def _of_layer(layer: _Layer, keys: Keys, kind: str, heads: _Heads) -> Iterator[Mixer]:
@@ -213,8 +221,7 @@ def _of_layer(layer: _Layer, keys: Keys, kind: str, heads: _Heads) -> Iterator[M
                     and name.endswith(".weight")]  # fmt: skip
     if convolutions:
         yield _state_space(convolutions, keys, kind)
-    if "shortconv.conv.weight" in layer.shapes:
-        channels, kernel = layer.shapes["shortconv.conv.weight"][-2:]
+    if (kernel := layer.columns("shortconv.conv")) and (channels := layer.rows("shortconv.conv")):
         size = (kernel - 1) * channels * STATE_VALUE_BYTES
         yield Mixer("short convolution", 1, 0, state_bytes=size, told=f"{kernel - 1} x {channels:,} values of 4 bytes")
     if layer.rows("attn_kv_a_mqa"):

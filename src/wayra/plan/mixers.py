@@ -1,5 +1,7 @@
 """How layers mix tokens, in numbers: what one keeps of each token and of a sequence as a whole, and what that costs."""
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from wayra.base.errors import FileFormatError
@@ -97,3 +99,14 @@ class Mixer:
     def keeping_all(self) -> "Mixer":
         """The same in an engine that frees nothing."""
         return replace(self, frees=False) if self.window and self.frees else self
+
+
+def distinct(mixers: Iterable[Mixer]) -> tuple[Mixer, ...]:
+    """The same with a name of its own each: full attention with other heads is "full attention 2"."""
+    seen: Counter[str] = Counter()
+    found: list[Mixer] = []
+    for mixer in mixers:
+        seen[mixer.name] += 1
+        again = seen[mixer.name]
+        found.append(replace(mixer, name=f"{mixer.name} {again}") if again > 1 else mixer)
+    return tuple(found)

@@ -222,6 +222,15 @@ def test_the_state_does_not_grow_and_says_so():
     assert "of a sequence of any length: convolution 3 x 8,448 values of 2 bytes" in lines
 
 
+def test_attention_beside_states_and_alone_is_told_apart():
+    kinds = ["hybrid", "mamba", "attention", "hybrid"] * 10
+    found = read(GRANITE_4_SMALL, layer_types=kinds)
+    assert len({one.name for one in found.mixing}) == len(found.mixing) == 4
+    assert kv_bytes_per_token(found, 16).value == 30 * 2 * 8 * 128 * 2
+    one_state = 3 * 8448 * 2 + 8192 * 128 * 4
+    assert kv_bytes(found, Request(1, 64)).value == 64 * 30 * 4096 + 30 * one_state
+
+
 def test_models_of_states_alone_keep_the_same_at_every_length():
     mamba = {
         "architectures": ["MambaForCausalLM"], "num_hidden_layers": 48, "hidden_size": 1536, "state_size": 16,

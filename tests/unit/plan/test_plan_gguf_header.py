@@ -68,7 +68,7 @@ def test_weights_are_the_files_own_bytes_and_the_cache_its_heads(kind: str, tmp_
     assert any(f"this engine does not run {kind}; sized by the tensors of its file" in text for text in told)
 
 
-def written(path: Path, kind: str, layers: list[dict[str, tuple[int, ...]]], **keys: int) -> int:
+def written(path: Path, kind: str, layers: list[dict[str, tuple[int, ...]]], **keys: int | list[int]) -> int:
     """Writes a file of such layers in 32 bits; returns the bytes of its tensors."""
     writer = gguf.GGUFWriter(path, kind)
     writer.add_block_count(len(layers))
@@ -77,7 +77,10 @@ def written(path: Path, kind: str, layers: list[dict[str, tuple[int, ...]]], **k
     writer.add_feed_forward_length(FFN)
     writer.add_head_count(HEADS)
     for key, value in keys.items():
-        writer.add_uint32(f"{kind}.{key}", value)
+        if isinstance(value, list):
+            writer.add_array(f"{kind}.{key}", value)
+        else:
+            writer.add_uint32(f"{kind}.{key}", value)
     size = 0
     named = {f"blk.{i}.{part}.weight": shape for i, layer in enumerate(layers) for part, shape in layer.items()}
     for name, shape in {"token_embd.weight": (VOCAB, HIDDEN), **named}.items():
@@ -115,7 +118,7 @@ def test_layers_with_a_state_keep_it_and_those_with_keys_keep_keys(tmp_path: Pat
     attention = {
         "attn_q": (64, HIDDEN), "attn_k": (32, HIDDEN), "attn_v": (32, HIDDEN), "attn_output": (HIDDEN, 64),
     }  # fmt: skip
-    keys = {"ssm.conv_kernel": 4, "ssm.inner_size": FFN, "ssm.state_size": 8, "attention.head_count_kv": 2}
+    keys = {"ssm.conv_kernel": 4, "ssm.inner_size": FFN, "ssm.state_size": 8, "attention.head_count_kv": [0, 0, 0, 2]}
     size = written(tmp_path / "x.gguf", "nemotron_h", [state, MLP, state, attention], **keys)
     found = describe(str(tmp_path / "x.gguf"))
     assert found.stored is not None
@@ -125,6 +128,16 @@ def test_layers_with_a_state_keep_it_and_those_with_keys_keep_keys(tmp_path: Pat
     assert kv_bytes(found.model, Request(5, 1000)).value == 5 * per_sequence
     assert found.model.state_bytes == 2 * (3 * (FFN + 16) + FFN * 8) * 4
     assert found.model.parameters == size / 4
+
+
+def test_layers_with_heads_of_their_own_are_told_apart(tmp_path: Path) -> None:
+    def layer(key: int) -> dict[str, tuple[int, ...]]:
+        return {"attn_q": (64, HIDDEN), "attn_k": (key, HIDDEN), "attn_v": (key, HIDDEN), "attn_output": (HIDDEN, 64)}
+
+    written(tmp_path / "x.gguf", "openelm", [layer(16), layer(32), layer(32)])
+    found = describe(str(tmp_path / "x.gguf")).model
+    assert [(one.name, one.layers) for one in found.mixing] == [("full attention", 1), ("full attention 2", 2)]
+    assert kv_bytes(found, Request(1, 100)).value == 100 * (2 * 16 + 2 * 2 * 32) * 2
 
 
 def test_layers_that_guess_ahead_are_weights_and_keep_nothing(tmp_path: Path) -> None:

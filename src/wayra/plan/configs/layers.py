@@ -30,7 +30,7 @@ _WORDS: Mapping[str, str] = MappingProxyType(
         "moe": NOTHING,
     }
 )
-_LETTERS: Mapping[str, str] = MappingProxyType({"M": STATE, "*": FULL, "-": NOTHING, "E": NOTHING})
+_LETTERS: Mapping[str, str] = MappingProxyType({"M": "mamba", "*": "attention", "-": "mlp", "E": "moe"})
 FULL_ATTENTION_EVERY = 4
 """Llama 4's layers with a position 4, 8, 12... attend to everything where the file does not say otherwise."""
 
@@ -44,7 +44,7 @@ def listed(keys: Keys) -> tuple[str, ...] | None:
             raise FileFormatError(
                 f"{keys.source}: hybrid_override_pattern is {shown(letters)}; expected a letter of M * - E a layer"
             )
-        return tuple({"M": "mamba", "*": "attention", "-": "mlp", "E": "moe"}[letter] for letter in letters)
+        return tuple(_LETTERS[letter] for letter in letters)
     for name in ("layer_types", "layers_block_type"):
         if words := keys.texts(name):
             if len(words) > MAX_LAYERS:
@@ -61,12 +61,9 @@ def kinds_of(keys: Keys, family: Family) -> tuple[str, ...]:
     Raises: UnsupportedModel on a kind that no formula here describes, FileFormatError.
     """
     words = listed(keys)
-    if keys.get("num_hidden_layers") is None and words:
-        depth = len(words)
-    else:
-        depth = depth_of(keys)
-    if keys.get("hybrid_override_pattern") is not None and words:
-        depth = len(words)
+    # Nemotron-H counts its layers by its pattern, and newer versions of transformers write no other number.
+    says_depth = keys.get("num_hidden_layers") is not None and keys.get("hybrid_override_pattern") is None
+    depth = len(words) if words and not says_depth else depth_of(keys)
     if words:
         if len(words) < depth:
             raise FileFormatError(f"{keys.source}: layer_types lists {len(words)} of {depth} layers")

@@ -17,7 +17,7 @@ from wayra.plan.configs.shape import Shape, heads_of, width_of
 from wayra.plan.configs.states import convolution, states
 from wayra.plan.configs.vision import encoder
 from wayra.plan.images import image_encoder, image_layers
-from wayra.plan.mixers import Mixer
+from wayra.plan.mixers import Mixer, distinct
 
 _ENDINGS = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel", "ForImageTextToText", "ChatModel")
 # What an unknown family keeps is then no key and value a head and token, and no formula here says what.
@@ -144,7 +144,7 @@ def _mixers(shape: Shape, image_count: int, image_tokens: int) -> tuple[Mixer, .
             found.append(states(shape, layers))
         if kind != STATE:
             found += attention(shape, "full" if kind == BOTH else kind, layers, image_count, image_tokens)
-    return tuple(found)
+    return distinct(found)
 
 
 def _norms(shape: Shape) -> int:
