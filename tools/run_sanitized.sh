@@ -79,7 +79,7 @@ check_address() {
         'from wayra.backends.native import _native; print(_native.__file__)')"
     [[ "$loaded" == "$WORK/address/"* ]] || { echo "the tests would load $loaded"; return 1; }
     sanitized_pytest tests/conformance tests/unit/backends -k native
-    sanitized_pytest tests/unit/lab -k "native and latency"
+    sanitized_pytest tests/unit/lab -k "native and (latency or transports)"
     sanitized_pytest tests/property/test_engine_on_real_backends.py -k native --fuzz-cases "$FUZZ_CASES"
 }
 

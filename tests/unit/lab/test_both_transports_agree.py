@@ -198,6 +198,26 @@ def test_what_came_of_a_cancelled_answer_is_kept(transport: str) -> None:
 
 
 @both_transports
+def test_a_request_due_in_an_age_is_waited_for_and_not_sent(transport: Any) -> None:
+    """Its time in nanoseconds is beyond 64 bits."""
+    found: list[RequestRecord] = []
+
+    async def main() -> None:
+        async with raw_server(Answers([[WHOLE]])) as port:
+            how = OpenAITargetSettings("fake", limits=LIMITS, transport=transport)
+            target = OpenAITarget(f"http://127.0.0.1:{port}", how)
+            times = Arrivals("trace", times_s=(0.0, 1e13))
+            stage = Stage("s", times, range(2), lambda _: (Ask("hello", 8), None), max_s=0.3)
+            try:
+                await asyncio.wait_for(drive(target, stage, found.append), LONGEST_S)
+            finally:
+                await target.aclose()
+
+    asyncio.run(main())
+    assert [(record.key, record.status) for record in found] == [("s/000000", "ok")]
+
+
+@both_transports
 def test_a_kept_connection_that_the_server_closed_is_no_failure(transport: str) -> None:
     (first, second) = records(transport, Answers([[WHOLE], [WHOLE]]))
     assert [first.status, second.status] == ["ok", "ok"]

@@ -23,6 +23,7 @@ LINGER_S = 0.1
 LEAST_AHEAD = 64
 """Requests that wait in the loop for their time, so that Python may be late by as much."""
 NEVER = -1
+CENTURY_S = 3.2e9
 
 
 def native_clock(clock: Callable[[], float]) -> "native.Clock | None":
@@ -81,9 +82,7 @@ class NativeExchanges:
         return self._loop.received_bytes
 
     def submit(self, questions: Sequence[Question], *, is_all: bool) -> None:
-        made = [
-            (one.number, one.content, NEVER if one.due_s is None else math.ceil(one.due_s * 1e9)) for one in questions
-        ]
+        made = [(one.number, one.content, NEVER if one.due_s is None else _ns(one.due_s)) for one in questions]
         self._loop.submit(made, is_all)
 
     def take(self) -> list[tuple[int, Unread]]:
@@ -138,4 +137,5 @@ class NativeExchanges:
 
 
 def _ns(seconds: float) -> int:
-    return math.ceil(seconds * 1e9)
+    """Never earlier. What is further than a century is no further for who waits."""
+    return math.ceil(min(seconds, CENTURY_S) * 1e9)
