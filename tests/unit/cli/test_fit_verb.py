@@ -61,7 +61,9 @@ def test_on_this_machine_a_prompts_time_has_the_interval_of_measured_ones(call: 
     prefill, shipped = speeds["prefill"], default_constants("cpu")
     assert prefill["low"] == pytest.approx(prefill["seconds"] * shipped.prompt_low)
     assert prefill["high"] == pytest.approx(prefill["seconds"] * shipped.prompt_high)
-    assert prefill["bounded_by"] == "arithmetic"
+    # Which is the largest depends on what the machine has left just now.
+    assert prefill["bounded_by"] == max(prefill["shares"], key=prefill["shares"].get)
+    assert sum(prefill["shares"].values()) == pytest.approx(1)
     assert prefill["shares"]["attention of prompts"] > prefill["shares"]["fixed time a layer"]
 
 
