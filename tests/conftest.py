@@ -3,6 +3,7 @@
 Nothing here may need torch, a model hub or a GPU.
 """
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Started by a script's `&` or by nohup, Ctrl-C is switched off here, and would be in every command under test.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     cases = config.getoption("--fuzz-cases")
     if cases < 1:
         raise pytest.UsageError(f"--fuzz-cases is {cases}, expected at least 1")
