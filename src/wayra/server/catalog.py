@@ -17,6 +17,7 @@ from typing import Any
 
 from wayra.base.errors import BackendError, OutOfMemory, WayraError
 from wayra.server.errors import ApiError, ClientLeft
+from wayra.server.free_memory import give_back_memory
 from wayra.server.offer import Client, Lease, Offer
 from wayra.server.served_model import ServedModel
 
@@ -287,6 +288,8 @@ class Catalog:
         if not await asyncio.get_running_loop().run_in_executor(self._executor, self._end, model):
             self._on_stuck(BackendError(f"the engine of {offer.name} does not end its step"))
             return
+        del model
+        await asyncio.get_running_loop().run_in_executor(self._executor, give_back_memory)
         offer.state = "cold"
         self._rules.say("model_unloaded", model=offer.name, why=why, seconds=round(time.perf_counter() - began, 3))
 
