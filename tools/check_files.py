@@ -28,7 +28,9 @@ FORBIDDEN = {
 
 
 def tracked_files() -> list[Path]:
-    listed = subprocess.run(["git", "ls-files", "-z"], capture_output=True, text=True, check=True).stdout
+    """The project's files, those not added yet among them."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return [path for name in listed.split("\0") if name and (path := Path(name)).is_file()]
 
 

@@ -36,7 +36,9 @@ UNLISTED = {"__init__.py", "py.typed"}
 
 
 def tracked() -> list[PurePosixPath]:
-    listed = subprocess.run(["git", "ls-files", "-z"], capture_output=True, text=True, check=True).stdout
+    """The project's files, those not added yet among them: the map is checked before they are."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return sorted(PurePosixPath(name) for name in listed.split("\0") if name and Path(name).is_file())
 
 
