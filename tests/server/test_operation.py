@@ -219,6 +219,42 @@ def test_sigterm_lets_requests_finish_and_exits_with_0(smollm2_path: Path) -> No
         sock.close()
 
 
+def test_who_comes_while_the_server_drains_is_told_in_its_own_words_when_to_come_again(smollm2_path: Path) -> None:
+    """Their bodies are still on the way when the signal comes: nobody else is let in."""
+    bodies: dict[str, dict[str, Any]] = {
+        CHAT: HELLO,
+        "/v1/completions": {"prompt": "Hello"},
+        "/v1/embeddings": {"input": "Hello"},
+        "/v1/responses": {"input": "Hello"},
+        "/tokenize": {"prompt": "Hello"},
+        "/v1/messages": {"model": "", **HELLO},
+        "/v1/messages/count_tokens": {"model": "", "messages": HELLO["messages"]},
+        "/api/chat": {"model": "", "messages": HELLO["messages"]},
+        "/api/embed": {"model": "", "input": "Hello"},
+    }
+    socks: dict[str, socket.socket] = {}
+    with LiveServer(str(smollm2_path), "--backend", "null", "--context", "4096") as live:
+        for path, body in bodies.items():
+            socks[path] = live.connect()
+            head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            socks[path].sendall(f"{head}Content-Length: {len(json.dumps(body))}\r\n\r\n".encode())
+        assert live.get("/ready").status == 200
+        live.process.send_signal(signal.SIGTERM)
+        assert live.settles(lambda: "draining" in live.log())
+        for path, body in bodies.items():
+            socks[path].sendall(json.dumps(body).encode())
+            head, _, seen = read_to_end(socks[path]).lower().partition(b"\r\n\r\n")
+            assert head.startswith(b"http/1.1 503 "), (path, head)
+            assert b"\r\nretry-after-ms: 1000\r\nretry-after: 1\r\n" in head, (path, head)
+            error = json.loads(seen)["error"]
+            if path.startswith("/api/"):
+                assert "shutting down" in error
+            else:
+                assert (error["type"], "shutting down" in error["message"]) == ("overloaded_error", True)
+            socks[path].close()
+        assert live.stop() == 0
+
+
 def test_a_second_signal_ends_at_once(smollm2_path: Path) -> None:
     with LiveServer(str(smollm2_path), "--backend", "null", "--context", "8192") as live:
         sock = live.begin_chat()

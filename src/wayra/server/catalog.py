@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from wayra.base.errors import BackendError, OutOfMemory, WayraError
-from wayra.server.errors import ApiError, ClientLeft
+from wayra.server.errors import ApiError, ClientLeft, retry_after
 from wayra.server.free_memory import give_back_memory
 from wayra.server.offer import Client, Lease, Offer
 from wayra.server.served_model import ServedModel
@@ -298,5 +298,4 @@ class Catalog:
         return model.close()
 
     def _retry(self, least_s: float = 0.0) -> dict[str, str]:
-        wait_ms = int(min(MOST_RETRY_MS, max(LEAST_RETRY_MS, 1000 * self._load_s, 1000 * least_s)))
-        return {"retry-after-ms": str(wait_ms), "retry-after": str(-(-wait_ms // 1000))}
+        return retry_after(int(min(MOST_RETRY_MS, max(LEAST_RETRY_MS, 1000 * self._load_s, 1000 * least_s))))

@@ -33,6 +33,15 @@ KINDS: Mapping[int, str] = {
 }
 
 
+COME_AGAIN_MS = 1000
+"""After a 503 that says nothing else: about what a supervisor takes to start the server again."""
+
+
+def retry_after(wait_ms: int) -> dict[str, str]:
+    """The headers that say when to come again: to the millisecond, and in whole seconds as HTTP has it."""
+    return {"retry-after-ms": str(wait_ms), "retry-after": str(-(-wait_ms // 1000))}
+
+
 @dataclass(eq=False)
 class ApiError(Exception):
     """One sentence for the client. param: the field at fault. code: for programs. headers: sent beside it."""
@@ -110,8 +119,9 @@ def shape_for(path: str) -> Shape:
 
 
 def error_response(error: ApiError, path: str) -> Response:
-    """The error as a response."""
-    return Response(shape_for(path)(error), error.status, error.headers, "application/json")
+    """The error as a response. A 503 always says when to come again."""
+    headers = {**(retry_after(COME_AGAIN_MS) if error.status == 503 else {}), **error.headers}
+    return Response(shape_for(path)(error), error.status, headers, "application/json")
 
 
 def as_api_error(error: Exception) -> ApiError | None:

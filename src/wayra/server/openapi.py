@@ -253,7 +253,7 @@ def _errors(schemas: Schemas) -> Schema:
     errors: Schema = {}
     for api, shape in ERROR_OF_API.items():
         for status, meaning in MEANING.items():
-            names = ["x-request-id", *(["retry-after-ms", "retry-after"] if status == 429 else [])]
+            names = ["x-request-id", *(["retry-after-ms", "retry-after"] if status in (429, 503) else [])]
             errors[f"{api}.{status}"] = {
                 "description": meaning,
                 "headers": _headers(*names),

@@ -6,7 +6,7 @@ places stay free for the others. (Switches share their buffers like this: dynami
 
 from collections.abc import Mapping
 
-from wayra.server.errors import ApiError
+from wayra.server.errors import ApiError, retry_after
 
 SHARE_OF_FREE = 4
 """Places to wait that one key may hold for each that is free: alone it gets four fifths of them."""
@@ -67,5 +67,5 @@ class Places:
     def _full(self, said: str, total: int) -> ApiError:
         waiting = max(1, total - self._max_running)
         wait_ms = min(MOST_RETRY_MS, max(LEAST_RETRY_MS, int(1000 * self._mean_s * waiting / self._max_running)))
-        headers = {"retry-after-ms": str(wait_ms), "retry-after": str(-(-wait_ms // 1000))}
-        return ApiError(429, f"{said}; try again in {wait_ms / 1000:g} s", code="queue_full", headers=headers)
+        said = f"{said}; try again in {wait_ms / 1000:g} s"
+        return ApiError(429, said, code="queue_full", headers=retry_after(wait_ms))
