@@ -27,6 +27,31 @@ def test_one_key_at_its_limit_leaves_the_others_alone(smollm2_path: Path, tmp_pa
         assert counted == {"queue": "0", "key": "3"}
 
 
+def test_counting_tokens_spends_requests_of_the_key_and_no_tokens(smollm2_path: Path, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(f"{FEW} requests=5 tokens=20\n{ONE} tokens=1\n")
+    chat = {"model": "", "messages": HELLO["messages"]}
+    calls = (
+        ("/tokenize", {"prompt": "Hello " * 100}),
+        ("/tokenize", {**chat, "return_token_strs": True}),
+        ("/detokenize", {"tokens": [1] * 100}),
+        ("/v1/messages/count_tokens", chat),
+        ("/v1/responses/input_tokens", {"input": "Hello"}),
+    )
+    with LiveServer(str(smollm2_path), "--backend", "null", "--api-key-file", str(keys)) as live:
+        assert [live.post(path, body, X_Api_Key=FEW).status for path, body in calls] == [200] * 5
+        for path, body in calls:
+            refused = live.post(path, body, X_Api_Key=FEW)
+            assert refused.status == 429
+            assert refused.json["error"]["type"] in ("rate_limit_error", "rate_limit_exceeded")
+            assert int(refused.headers["retry-after-ms"]) > 0
+            assert int(refused.headers["retry-after"]) > 0
+        assert live.post("/v1/chat/completions", HELLO, X_Api_Key=FEW).error["code"] == "rate_limit_exceeded"
+        assert live.post("/v1/chat/completions", HELLO, X_Api_Key=ONE).status == 200
+        assert live.post("/v1/chat/completions", HELLO, X_Api_Key=ONE).status == 429
+        assert live.post("/tokenize", {"prompt": "Hello"}, X_Api_Key=ONE).status == 200
+
+
 def test_a_client_that_leaves_gives_its_place_back(smollm2_path: Path, tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text(f"{ONE} concurrent=1\n")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from wayra.base.errors import InvalidParameter
 from wayra.engine.request import MAX_WEIGHT
-from wayra.server.errors import ApiError
+from wayra.server.errors import ApiError, retry_after
 
 LEAST_KEY_LEN = 8
 MOST_KEY_LEN = 1024
@@ -161,12 +161,18 @@ class Quotas:
             raise _refusal(f"{usage.in_flight:,} answers are under way for this API key, limit is {most:,}", 1.0)
         if usage.tokens is not None and usage.tokens.level(now_s) < 1:
             raise _refusal(f"this API key may use {limits.tokens_a_minute:,} tokens a minute", usage.tokens.wait_s(1))
-        if usage.requests is not None:
-            if usage.requests.level(now_s) < 1:
-                said = f"this API key may send {limits.requests_a_minute:,} requests a minute"
-                raise _refusal(said, usage.requests.wait_s(1))
-            usage.requests.take(1)
+        self.charge_request(key)
         usage.in_flight += count
+
+    def charge_request(self, key: str) -> None:
+        """Count a request that computes nothing: no tokens, and no answer under way. Raises ApiError 429."""
+        usage = self._usage.get(key)
+        if usage is None or usage.requests is None:
+            return
+        if usage.requests.level(self._clock()) < 1:
+            said = f"this API key may send {usage.limits.requests_a_minute:,} requests a minute"
+            raise _refusal(said, usage.requests.wait_s(1))
+        usage.requests.take(1)
 
     def take_back(self, key: str, count: int) -> None:
         """As if a request that `admit` let in had never come: it only waited."""
@@ -188,5 +194,5 @@ class Quotas:
 
 def _refusal(said: str, wait_s: float) -> ApiError:
     wait_ms = max(1, -(-int(wait_s * 1e6) // 1000))
-    headers = {"retry-after-ms": str(wait_ms), "retry-after": str(-(-wait_ms // 1000))}
-    return ApiError(429, f"{said}; try again in {wait_ms / 1000:g} s", code="rate_limit_exceeded", headers=headers)
+    said = f"{said}; try again in {wait_ms / 1000:g} s"
+    return ApiError(429, said, code="rate_limit_exceeded", headers=retry_after(wait_ms))

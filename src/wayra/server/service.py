@@ -193,7 +193,11 @@ class Service:
     async def chat_ids(
         self, model: ServedModel, messages: Conversation, caller: Caller, tool_use: ToolUse | None = None
     ) -> tuple[int, ...]:
-        """A conversation as the model sees it. Raises TemplateError, InvalidParameter, ApiError 400 for a long one."""
+        """A conversation as the model sees it.
+
+        Raises TemplateError, InvalidParameter, ApiError 400 for a long one, 429 for a request too many of its key.
+        """
+        self._charge(model, caller)
         calling = None if tool_use is None else model.calling.plan(tool_use)
         schemas = None if calling is None else calling.schemas or None
         shown = model.calling.messages(messages, tool_use)
@@ -204,8 +208,9 @@ class Service:
     async def text_ids(self, model: ServedModel, text: str, caller: Caller, add_bos: bool) -> list[int]:
         """Any text, an empty one too; control tokens in it recognised. add_bos: where the model wants one.
 
-        Raises ApiError 400 for a long one.
+        Raises ApiError 400 for a long one, 429 for a request too many of its key.
         """
+        self._charge(model, caller)
         _check_counted(len(text), "characters", "prompt")
         wished = None if add_bos else False
         return await self._run(
@@ -220,7 +225,11 @@ class Service:
         )
 
     async def text_of(self, model: ServedModel, ids: Sequence[int], caller: Caller) -> str:
-        """The text of tokens, control tokens' too. Raises ApiError 400 for too many, or one outside the vocabulary."""
+        """The text of tokens, control tokens' too.
+
+        Raises ApiError 400 for too many, or one outside the vocabulary, 429 for a request too many of its key.
+        """
+        self._charge(model, caller)
         _check_counted(len(ids), "tokens", "tokens")
         vocab_size = model.loaded.spec.vocab_size
         if ids and max(ids) >= vocab_size:
@@ -311,6 +320,14 @@ class Service:
         except ApiError as error:
             if error.status == 429:
                 metrics.refused("key")
+            raise
+
+    def _charge(self, model: ServedModel, caller: Caller) -> None:
+        """A request whose tokens are only counted or told. Raises ApiError 429 when the key has sent too many."""
+        try:
+            self._quotas.charge_request(caller.share.name)
+        except ApiError:
+            model.metrics.refused("key")
             raise
 
     async def _compiled(self, model: ServedModel, spec: GrammarSpec | None, caller: Caller) -> CompiledGrammar | None:

@@ -90,6 +90,21 @@ def test_a_key_in_debt_of_tokens_waits_until_it_is_paid() -> None:
     quotas.admit(key.name, 1)
 
 
+def test_counting_tokens_spends_requests_and_is_not_held_up_by_tokens_or_answers_under_way() -> None:
+    key, clock, quotas = limited(requests_a_minute=2, tokens_a_minute=10, concurrent=1)
+    quotas.admit(key.name, 1)
+    quotas.release(key.name, 0, 1000)
+    quotas.charge_request(key.name)
+    with pytest.raises(ApiError, match="2 requests a minute") as refused:
+        quotas.charge_request(key.name)
+    assert (refused.value.status, refused.value.headers["retry-after-ms"]) == (429, "30000")
+    clock.now_s += 30
+    quotas.charge_request(key.name)
+    quotas.release(key.name, 1, 0)
+    clock.now_s += 6000
+    quotas.admit(key.name, 1)
+
+
 def test_answers_at_a_time_are_counted_and_given_back() -> None:
     key, _, quotas = limited(concurrent=2)
     quotas.admit(key.name, 2)
