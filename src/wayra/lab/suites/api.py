@@ -47,6 +47,7 @@ class Suite:
     takes_first_shots: the first ones of the item's group rather than drawn ones.
     uses_chat: whether the chat template is used when nothing else is asked for.
     is_private: its authors ask that the questions be not spread: records keep only a hash of the prompt.
+    read: rows of one file, given with its name in messages.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Suite:
     takes_first_shots: bool = False
     uses_chat: bool = True
     is_private: bool = False
+    read: Callable[[Path, str], Iterator[Row | Problem]] = read_rows
 
 
 @dataclass(frozen=True, slots=True)

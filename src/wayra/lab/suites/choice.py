@@ -3,6 +3,8 @@
 import hashlib
 import random
 import re
+from collections.abc import Mapping
+from typing import cast
 
 from wayra.lab.items import Item
 from wayra.lab.suites.fields import (
@@ -34,10 +36,17 @@ def hellaswag(row: Row) -> Item:
 
 
 def arc(row: Row) -> Item:
+    """Also in its authors' form, where `question` holds the stem and a list of choices."""
     fields = row.fields
+    asked = fields.get("question")
+    if isinstance(asked, Mapping):
+        fields = {**fields, **cast(Fields, asked), "question": cast(Fields, asked).get("stem")}
     choices = field(fields, "choices")
     if isinstance(choices, str):
         choices = parsed(choices)
+    if isinstance(choices, list):
+        listed = [one for one in cast(list[object], choices) if isinstance(one, Mapping)]
+        choices = {name: [one.get(name) for one in listed] for name in ("text", "label")}
     if not isinstance(choices, dict):
         raise BadRow("'choices' is no object with 'text' and 'label'")
     answers = texts(choices, "text")

@@ -7,7 +7,8 @@ from pathlib import Path
 from wayra.base.errors import DataError
 from wayra.lab.suites.rows import is_data_file
 
-MAX_FILES = 10_000
+MAX_FILES = 20_000
+"""MATH as its authors give it has 12,500, one for each problem."""
 KNOWN_SPLITS = ("train", "validation", "val", "valid", "dev", "test", "auxiliary_train")
 
 
@@ -25,6 +26,18 @@ def data_files(path: Path) -> list[Path]:
     return found
 
 
+def part_of(path: Path, folder: str) -> Path:
+    """Below path the folder of that name, the first found; path itself where there is none.
+
+    Repositories hold several data sets side by side (ARC-Easy and ARC-Challenge, main and socratic): all of them
+    together would be asked as one.
+    """
+    if not folder or not path.is_dir():
+        return path
+    found = (entry for entry in (path / folder, *sorted(path.rglob(folder))) if entry.is_dir())
+    return next((entry for entry in found if any(map(is_data_file, entry.rglob("*")))), path)
+
+
 def of_splits(files: Sequence[Path], root: Path, splits: Sequence[str]) -> list[Path]:
     """The files of the first of the splits that has any."""
     for split in splits:
@@ -40,7 +53,8 @@ def without_split(files: Sequence[Path], root: Path) -> list[Path]:
 
 
 def names_of(file: Path, root: Path) -> set[str]:
-    """Words of the path below root: `all/test-00000-of-00001.parquet` -> all, test, 00000, ..."""
+    """Words of the path below root: `all/test-00000-of-00001.parquet` -> all, test, 00000, ...; `test2` is test too."""
     relative = file.relative_to(root) if file != root else Path(file.name)
     text = "/".join(relative.parts).lower()
-    return set(re.split(r"[^a-z0-9]+", text)) | {word for word in KNOWN_SPLITS if f"/{word}/" in f"/{text}"}
+    words = set(re.split(r"[^a-z0-9]+", text)) | {word for word in KNOWN_SPLITS if f"/{word}/" in f"/{text}"}
+    return words | {word.rstrip("0123456789") for word in words} & set(KNOWN_SPLITS)

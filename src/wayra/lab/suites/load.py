@@ -12,9 +12,9 @@ from wayra.base.settings import Settings
 from wayra.lab.items import Item
 from wayra.lab.suites.api import Suite, SuiteItems
 from wayra.lab.suites.fields import BadRow
-from wayra.lab.suites.files import data_files, of_splits, without_split
+from wayra.lab.suites.files import data_files, of_splits, part_of, without_split
 from wayra.lab.suites.packages import package_file
-from wayra.lab.suites.rows import Problem, Row, read_rows
+from wayra.lab.suites.rows import Problem, Row
 
 MAX_PROBLEM_SHARE = 0.5
 """Above this share of unusable rows the data is another data set's."""
@@ -30,7 +30,7 @@ def load_suite(
     Raises DataError saying what to do when there are no usable rows.
     """
     if data is not None:
-        return _from_path(suite, data, str(data))
+        return _from_path(suite, part_of(data, suite.hub.folder if suite.hub else ""), str(data))
     if suite.write is not None:
         return _checked(suite, list(suite.write(seed)), (), [], f"made from seed {seed}")
     if suite.package is not None:
@@ -49,14 +49,17 @@ def _from_path(suite: Suite, path: Path, source: str) -> SuiteItems:
     root = path if path.is_dir() else path.parent
     asked = [path] if path.is_file() else of_splits(files, root, suite.splits) or without_split(files, root) or files
     shot_files = [file for file in of_splits(files, root, suite.shot_splits) if file not in asked]
-    items, problems = _items(suite, _all_rows(asked, root))
-    shots, shot_problems = _items(suite, _all_rows(shot_files, root))
-    return _checked(suite, items, shots, [*problems, *shot_problems], source)
+    items, problems = _items(suite, _all_rows(suite, asked, root))
+    shots, shot_problems = _items(suite, _all_rows(suite, shot_files, root))
+    found = _checked(suite, items, shots, problems, source)
+    # They do not count against the questions, and that worked examples are there twice harms nobody.
+    named = tuple(problem for problem in shot_problems if not problem.is_repeat)
+    return replace(found, problems=(*found.problems, *named))
 
 
-def _all_rows(files: Iterable[Path], root: Path) -> Iterable[Row | Problem]:
+def _all_rows(suite: Suite, files: Iterable[Path], root: Path) -> Iterable[Row | Problem]:
     for file in files:
-        yield from read_rows(file, str(file.relative_to(root)))
+        yield from suite.read(file, str(file.relative_to(root)))
 
 
 def _items(suite: Suite, rows: Iterable[Row | Problem]) -> tuple[list[Item], list[Problem]]:
@@ -73,13 +76,18 @@ def _items(suite: Suite, rows: Iterable[Row | Problem]) -> tuple[list[Item], lis
             continue
         if item.id in items:
             # The same question twice would count twice; another one under the same id gets its own.
-            if items[item.id] == item:
-                problems.append(Problem(row.where, "repeats an earlier row"))
+            if _asks(items[item.id]) == _asks(item):
+                problems.append(Problem(row.where, "repeats an earlier row", is_repeat=True))
                 continue
             number = sum(known == item.id or known.startswith(f"{item.id}~") for known in items) + 1
             item = replace(item, id=f"{item.id}~{number}")
         items[item.id] = item
     return list(items.values()), problems
+
+
+def _asks(item: Item) -> Item:
+    """What is asked and how it is judged, without the words of a worked answer."""
+    return replace(item, data={name: value for name, value in item.data.items() if name != "shot"})
 
 
 def _checked(
@@ -88,10 +96,11 @@ def _checked(
     if not items:
         first = f"; the first: {problems[0]}" if problems else ""
         raise DataError(f"{source} has no question that suite {suite.name} can use{first}")
-    if len(problems) > MAX_PROBLEM_SHARE * (len(items) + len(problems)):
+    unusable = [problem for problem in problems if not problem.is_repeat]
+    if len(unusable) > MAX_PROBLEM_SHARE * (len(items) + len(unusable)):
         raise DataError(
-            f"{len(problems):,} of {len(items) + len(problems):,} rows of {source} are unusable for suite "
-            f"{suite.name}, the first: {problems[0]}; is it another data set?"
+            f"{len(unusable):,} of {len(items) + len(unusable):,} rows of {source} are unusable for suite "
+            f"{suite.name}, the first: {unusable[0]}; is it another data set?"
         )
     return SuiteItems(suite, tuple(items), tuple(shots), tuple(problems), source, digest(items))
 

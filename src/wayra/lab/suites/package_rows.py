@@ -1,4 +1,4 @@
-"""Readers of files in packages that are no plain table: parts of a mixed file, worked examples as one text."""
+"""Readers of files that are no plain table: parts of a mixed file, worked examples as one text, columns unnamed."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +12,7 @@ from wayra.lab.suites.rows import Problem, Row, read_rows
 
 EXAMPLE = re.compile(r"(?:\A|\n\s*)Q:\s+(?=\S)")
 CHOICE = re.compile(r"\(([A-J])\)\s")
+MMLU_COLUMNS = ("question", "A", "B", "C", "D", "answer")
 ANSWER = re.compile(r"[Tt]he answer is \(([A-J])\)")
 
 
@@ -24,6 +25,20 @@ def rows_of_source(source: str) -> Callable[[Path], Iterator[Row | Problem]]:
                 yield row
 
     return read
+
+
+def mmlu_rows(path: Path, name: str) -> Iterator[Row | Problem]:
+    """Also of its authors' files (`anatomy_test.csv`), whose columns have no names and whose name is the subject."""
+    first = next(read_rows(path, name, MMLU_COLUMNS), None) if ".csv" in path.suffixes else None
+    if not isinstance(first, Row) or "question" in map(str, first.fields.values()):
+        yield from read_rows(path, name)
+        return
+    subject = path.name.partition(".")[0].rpartition("_")[0]
+    for row in read_rows(path, name, MMLU_COLUMNS):
+        if isinstance(row, Row):
+            question, *choices, answer = row.fields.values()
+            row = Row(row.where, {"question": question, "choices": choices, "answer": answer, "subject": subject})
+        yield row
 
 
 def worked_examples(path: Path) -> Iterator[Row | Problem]:

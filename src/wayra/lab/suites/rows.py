@@ -3,7 +3,7 @@
 import csv
 import gzip
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -30,10 +30,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A row that could not be used."""
+    """A row that is not used. is_repeat: because an earlier one asks the same, not because it is unusable."""
 
     where: str
     what: str
+    is_repeat: bool = False
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}"
@@ -43,10 +44,10 @@ def is_data_file(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".")
 
 
-def read_rows(path: Path, name: str | None = None) -> Iterator[Row | Problem]:
+def read_rows(path: Path, name: str | None = None, columns: Sequence[str] | None = None) -> Iterator[Row | Problem]:
     """Rows in the file's order. name: of the file in messages; None: its own.
 
-    Raises DataError when the file cannot be read at all.
+    columns: the names of those of a CSV file whose first line is a row. Raises DataError when the file cannot be read at all.
     """
     shown = name or path.name
     kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
@@ -57,7 +58,7 @@ def read_rows(path: Path, name: str | None = None) -> Iterator[Row | Problem]:
     if kind in ("jsonl", "ndjson"):
         yield from _json_lines(content, shown)
     elif kind == "csv":
-        yield from _csv_rows(content, shown)
+        yield from _csv_rows(content, shown, columns)
     elif kind == "json":
         yield from _json_rows(content, shown)
     else:
@@ -101,7 +102,11 @@ def _json_rows(content: bytes, name: str) -> Iterator[Row | Problem]:
     if isinstance(found, dict):
         table = cast(dict[str, object], found)
         found = next((table[key] for key in LIST_KEYS if isinstance(table.get(key), list)), None)
-        found = _from_columns(table) if found is None else found
+        found = found or _from_columns(table)
+        if found is None:
+            # A file for each row.
+            yield Row(name, table)
+            return
     if not isinstance(found, list):
         raise DataError(f"{name} holds no list of rows; expected a JSON list of objects")
     for number, entry in enumerate(cast(list[object], found), start=1):
@@ -116,13 +121,13 @@ def _from_columns(table: dict[str, object]) -> object:
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def _csv_rows(content: bytes, name: str) -> Iterator[Row | Problem]:
+def _csv_rows(content: bytes, name: str, columns: Sequence[str] | None) -> Iterator[Row | Problem]:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{name} is not UTF-8 text (byte {error.start:,}); convert it first") from error
     csv.field_size_limit(MAX_FIELD_CHARS)
-    reader = csv.DictReader(io.StringIO(text, newline=""))
+    reader = csv.DictReader(io.StringIO(text, newline=""), columns)
     try:
         for entry in reader:
             where = f"{name}, line {reader.line_num}"
