@@ -5,9 +5,11 @@ python benchmarks/peers.py --model smollm2=smollm2 --peer llamacpp=PEER/bin/pyth
 Each peer runs in an environment of its own, made by `python -m venv DIR` and DIR/bin/pip install of one of:
 llama-cpp-python (llamacpp), openvino-genai (openvino), vllm, ctranslate2, onnxruntime-genai (onnxruntime),
 torch transformers numpy (transformers). --peer NAME=PYTHON[,MODEL] names it; MODEL is the model in its own
-format, which all but llamacpp need. --llamacpp-bin NAME=FOLDER or FOLDER: llama-bench and llama-batched-bench of
-llama.cpp or a relative such as ik_llama. --model FLOORS=FILE, repeated; FLOORS is a row of measuring/floors.py.
-Engines alternate; every repetition of a workload runs all of them. Ends in one line of JSON.
+format, which all but llamacpp need. --llamacpp-bin NAME=FOLDER[,MODEL] or FOLDER: llama-bench and llama-batched-bench
+of llama.cpp or a relative such as ik_llama; MODEL where it has the weights repacked in a file of its own.
+--model FLOORS=FILE, repeated; FLOORS is a row of measuring/floors.py. Engines alternate; every repetition of a
+workload runs all of them. --write replaces the tables of the same models, threads and sets of instructions, and
+keeps the others. Ends in one line of JSON.
 """
 
 import argparse
@@ -30,7 +32,7 @@ from measuring.contenders import (
     wayra_contender,
     workload_named,
 )
-from measuring.figures import markdown_table, paired_ratios, spread, write_section
+from measuring.figures import markdown_table, paired_ratios, spread, write_parts
 from measuring.floors import FLOORS, verdict
 from measuring.machine import LoadMeter, describe_commit, describe_machine, wait_for_quiet
 from measuring.other_engines import ENGINES
@@ -125,6 +127,13 @@ def split_peer(text: str) -> tuple[str, str, str]:
     return name, python, model
 
 
+def split_folder(text: str) -> tuple[str, str, str]:
+    """ "ik=FOLDER,MODEL" -> its three parts; a bare FOLDER is llama-bench on the model all others read."""
+    name, equals, rest = text.partition("=")
+    folder, _, model = (rest if equals else text).partition(",")
+    return (name if equals else "llama-bench"), folder, model
+
+
 def start_engines(
     path: Path, args: argparse.Namespace, todo: Sequence[Workload], opened: contextlib.ExitStack
 ) -> tuple[list[Contender], dict[str, str]]:
@@ -146,18 +155,16 @@ def start_engines(
             continue
         opened.callback(engine.close)
         engines.append(engine)
-    for text in args.llamacpp_bin:
-        name, equals, folder = text.partition("=")
-        name, folder = (name, folder) if equals else ("llama-bench", text)
+    for name, folder, model in args.llamacpp_bin:
         try:
-            engines.append(BinaryContender(name, Path(folder), path, args.threads))
+            engines.append(BinaryContender(name, Path(folder), Path(model) if model else path, args.threads))
         except WorkerError as error:
             missing[name] = str(error)
     return engines, missing
 
 
-def compare(floors: str, model: str, args: argparse.Namespace) -> tuple[str, dict[str, object]]:
-    """One model: its section of the report, and the same for JSON."""
+def compare(floors: str, model: str, args: argparse.Namespace) -> tuple[str, str, dict[str, object]]:
+    """One model: the title of its part of the report, the part, and the same for JSON."""
     path = resolve(model, from_environment()).path
     with contextlib.ExitStack() as opened:
         engines, missing = start_engines(path, args, args.workloads, opened)
@@ -176,7 +183,8 @@ def compare(floors: str, model: str, args: argparse.Namespace) -> tuple[str, dic
                     for e in engines},
     }  # fmt: skip
     left_out = "".join(f"\n\n{name} did not start: {why}" for name, why in missing.items())
-    return f"### {path.name}, {args.threads} threads\n\n{table}\n\n{facts}{left_out}", told
+    title = f"{path.name}, {args.threads} {'thread' if args.threads == 1 else 'threads'}"
+    return title + (f", {args.isa} only" if args.isa else ""), f"{table}\n\n{facts}{left_out}", told
 
 
 def _shown(value: float | None, digits: int) -> str:
@@ -189,7 +197,7 @@ def parse_args() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--model", action="append", default=[], metavar="[FLOORS=]NAME", help="any name wayra takes")
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON[,MODEL]")
-    parser.add_argument("--llamacpp-bin", action="append", default=[], metavar="[NAME=]FOLDER")
+    parser.add_argument("--llamacpp-bin", action="append", default=[], metavar="[NAME=]FOLDER[,MODEL]")
     parser.add_argument("--workloads", default=WORKLOADS, help=f"default {WORKLOADS}")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--isa", help="of wayra; name a llama.cpp built alike beside it")
@@ -200,6 +208,7 @@ def parse_args() -> argparse.Namespace:
     try:
         args.workloads = [workload_named(key) for key in args.workloads.split(",")]
         args.peer = [split_peer(text) for text in args.peer]
+        args.llamacpp_bin = [split_folder(text) for text in args.llamacpp_bin]
         args.model = [split_model(text) for text in args.model or ["smollm2=smollm2"]]
     except ValueError as error:
         parser.error(str(error))
@@ -217,12 +226,13 @@ def main() -> None:
     except WorkerError as error:
         sys.exit(f"peers: {error}")
     head = f"{describe_machine()}; wayra {describe_commit(ROOT)}; medians of {args.repeats} (lowest–highest)"
-    text = "\n\n".join([head, *(section for section, _ in results)])
+    text = "\n\n".join([head, *(f"### {title}\n\n{part}" for title, part, _ in results)])
     facts = {"machine": describe_machine(), "wayra": describe_commit(ROOT), "threads": args.threads,
              "isa": args.isa, "repeats": args.repeats}  # fmt: skip
-    print(text, "", json.dumps({"benchmark": "peers", **facts, "models": [told for _, told in results]}), sep="\n")
+    print(text, "", json.dumps({"benchmark": "peers", **facts, "models": [told for *_, told in results]}), sep="\n")
     if args.write:
-        write_section(DOCUMENT, "peers", f"Measured {datetime.date.today().isoformat()}: {text}")
+        measured = f"Measured {datetime.date.today().isoformat()}: {head}"
+        write_parts(DOCUMENT, "peers", {title: f"{measured}\n\n{part}" for title, part, _ in results})
 
 
 if __name__ == "__main__":

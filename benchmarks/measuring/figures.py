@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -75,3 +75,15 @@ def write_section(document: Path, name: str, body: str) -> None:
         raise ValueError(f"{document} needs {begin} and, after it, {end}, once each")
     before, after = text[: text.index(begin)], text[text.index(end) :]
     document.write_text(f"{before}{begin}\n{body.strip()}\n{after}")
+
+
+def write_parts(document: Path, name: str, parts: Mapping[str, str]) -> None:
+    """Writes the bodies under their `### TITLE` in the section of that name; parts of other titles stay as they are."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    inside = document.read_text().partition(begin)[2].partition(end)[0]
+    kept: dict[str, str] = {}
+    for part in inside.split("\n### ")[1:]:
+        title, _, body = part.partition("\n")
+        kept[title] = body.strip()
+    kept |= parts
+    write_section(document, name, "\n\n".join(f"### {title}\n\n{body}" for title, body in kept.items()))

@@ -9,7 +9,16 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
 
-from measuring.figures import Spread, markdown_table, paired_ratios, robust_slope, settled_from, spread, write_section
+from measuring.figures import (
+    Spread,
+    markdown_table,
+    paired_ratios,
+    robust_slope,
+    settled_from,
+    spread,
+    write_parts,
+    write_section,
+)
 from measuring.loss import WINDOW_LEN, Score, english_text, log_probabilities, windows_of
 from measuring.pipe import Worker, WorkerError
 
@@ -46,6 +55,18 @@ def test_a_section_is_replaced_and_the_rest_of_the_document_stays(tmp_path: Path
     assert document.read_text() == expected
     with pytest.raises(ValueError, match="needs <!-- b: begin -->"):
         write_section(document, "b", "text")
+
+
+def test_parts_of_a_section_are_replaced_one_by_one(tmp_path: Path) -> None:
+    document = tmp_path / "page.md"
+    document.write_text("### above\n<!-- a: begin -->\n<!-- a: end -->\n### below\n")
+    write_parts(document, "a", {"one": "1", "two": "2\n\n| x |"})
+    write_parts(document, "a", {"two": "3"})
+    write_parts(document, "a", {"three": "4"})
+    inside = "### one\n\n1\n\n### two\n\n3\n\n### three\n\n4\n"
+    assert document.read_text() == f"### above\n<!-- a: begin -->\n{inside}<!-- a: end -->\n### below\n"
+    with pytest.raises(ValueError, match="needs <!-- b: begin -->"):
+        write_parts(document, "b", {"one": "1"})
 
 
 def test_windows_are_whole_and_begin_with_bos_when_the_model_has_one() -> None:

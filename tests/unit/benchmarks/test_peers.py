@@ -34,6 +34,12 @@ def test_rates_are_read_from_the_peers_own_tools() -> None:
         batched_bench_rate("nothing")
 
 
+def test_a_folder_of_tools_may_have_a_name_and_a_model_of_its_own() -> None:
+    assert peers.split_folder("build/bin") == ("llama-bench", "build/bin", "")
+    assert peers.split_folder("ik=build/bin") == ("ik", "build/bin", "")
+    assert peers.split_folder("ik=build/bin,repacked.gguf") == ("ik", "build/bin", "repacked.gguf")
+
+
 class FakeEngine:
     """Gives its rates one after the other; None fails."""
 
