@@ -14,7 +14,7 @@ from wayra.cli.output import emit, json_option, print_line, printable
 from wayra.llm.memory import available_bytes
 from wayra.plan.constants import constants_for, default_constants, read_constants
 from wayra.plan.hardware import hardware, this_machine
-from wayra.plan.memory import Fit, Request, fit
+from wayra.plan.memory import Fit, Request, fit, shares_heads
 from wayra.plan.quantity import Quantity, explain, number
 from wayra.plan.reading import Described, describe, path_of
 from wayra.plan.roofline import (
@@ -76,8 +76,9 @@ def fit_verb(settings: Settings, model: str, as_json: bool, **flags: Any) -> Non
     if constants is not None:
         chosen = constants_for(read_constants(constants), machine.kind)
     deployment = Deployment(described.model, stored, machine, found.gpus or 1, request.kv_bits)
-    times = _speeds(deployment, request, chosen) if found.gpus is not None and machine.bytes_per_s else {}
-    notes = [*found.warnings, machine.stale(today), f"constants of speed: {chosen.source}"]
+    runs = found.gpus is not None and machine.bytes_per_s and shares_heads(described.model, found.gpus)
+    times = _speeds(deployment, request, chosen) if runs else {}
+    notes = [*found.warnings, machine.stale(today), f"constants of speed: {chosen.source}" if times else ""]
     if machine.kind == "cpu" and request.kv_bits > PROMPTS_KV_BITS:
         notes.append("prompts were measured with a KV cache in 16 bits; their attention takes longer in 32")
     document = {

@@ -197,11 +197,17 @@ class Architecture:
         )
         return next(odd, "mixtures of experts" if self.experts is not None else "")
 
-    def kept_on(self, kind: str) -> "Architecture":
-        """The model as far as what its KV cache keeps: this engine, on CPUs, reads a window but frees nothing of it."""
-        if kind != "cpu" or not any(mixer.window and mixer.frees for mixer in self.mixing):
+    def kept_on(self, kind: str, cards: int = 1) -> "Architecture":
+        """The model as far as what its KV cache keeps: this engine, on CPUs, reads a window but frees nothing of it.
+
+        cards: that share its heads, and each keep a copy of what they cannot share.
+        """
+        keeps_all = kind == "cpu" and any(mixer.window and mixer.frees for mixer in self.mixing)
+        copies = any(mixer.copies_on(cards) > 1 for mixer in self.mixing)
+        if not keeps_all and not copies:
             return self
-        return replace(self, mixers=tuple(mixer.keeping_all() for mixer in self.mixing))
+        kept = (mixer.keeping_all() if keeps_all else mixer for mixer in self.mixing)
+        return replace(self, mixers=tuple(replace(mixer, copies=mixer.copies_on(cards)) for mixer in kept))
 
     def kept_bytes(self, context: float, kv_bits: float) -> float:
         """What a sequence of this length keeps: of its tokens, in layers with a window of those within it, and of it

@@ -99,6 +99,7 @@ LABELS: Mapping[str, str] = MappingProxyType(
         "state_bytes": "state of a sequence in a layer",
         "token_values": "values of a token in a layer",
         "bytes_per_token": "a token in these layers",
+        "copies": "copies among the cards",
         "kept": "values kept of a layer by the width of the model",
         "kv_bits": "bits of a KV value",
         "kv_bytes": "KV cache",

@@ -140,10 +140,13 @@ def kv_bytes_per_token(model: Architecture, kv_bits: float) -> Quantity:
 def _token_bytes(model: Architecture, mixer: Mixer, kv_bits: float) -> Quantity:
     where = f"{model.title}: {model.source}"
     bits = given("kv_bits", mixer.token_bits or kv_bits, "bit", mixer.name if mixer.token_bits else "KV type")
+    copied = mixer.copies > 1
+    copies = (given("copies", mixer.copies, "", "among the cards: they cannot share it further"),) if copied else ()
     return derived(
         f"{mixer.key}_bytes_per_token",
         "B",
-        "layers * token_values * kv_bits / 8",
+        f"{'copies * ' if copied else ''}layers * token_values * kv_bits / 8",
+        *copies,
         given("layers", mixer.layers, "", where, note=f"layers of {mixer.name}"),
         given("token_values", mixer.token_values, "", where, note=mixer.told),
         bits,
@@ -286,6 +289,8 @@ def fit(model: Architecture, stored: Stored, hardware: Hardware, request: Reques
         raise InvalidParameter(f"{gpus} GPUs; expected 1 to {GPU_COUNTS[-1]}")
     if gpus is not None and gpus > 1 and not hardware.link_bytes_per_s:
         raise InvalidParameter(f"{hardware.title} cannot share a model over {gpus}; ask for one")
+    if gpus is not None and gpus > model.num_layers and (why := _why_not_shared(model, gpus)):
+        raise InvalidParameter(f"{why}, and {model.title} has {model.num_layers} layers to share out; ask for fewer")
     counts = (gpus,) if gpus is not None else _counts(model) if hardware.link_bytes_per_s else (1,)
     found = next((n for n in counts if _slack(model, stored, hardware, request, n) >= 0), None)
     shown = found or counts[-1]
@@ -299,7 +304,22 @@ def _shared_heads(model: Architecture) -> int:
 
 def _counts(model: Architecture) -> tuple[int, ...]:
     """Numbers of cards worth trying: those that divide the heads, as engines demand."""
-    return tuple(count for count in GPU_COUNTS if _shared_heads(model) % count == 0)
+    return tuple(count for count in GPU_COUNTS if shares_heads(model, count))
+
+
+def shares_heads(model: Architecture, gpus: int) -> bool:
+    """Whether engines share its layers among so many cards (tensor parallelism): what times are computed for."""
+    return not _why_not_shared(model, gpus)
+
+
+def _why_not_shared(model: Architecture, gpus: int) -> str:
+    if (heads := _shared_heads(model)) % gpus:
+        return f"{gpus} cards do not divide the {heads} heads"
+    for mixer in model.mixing:
+        kept = mixer.kv_heads if mixer.token_values else 1
+        if kept % gpus and gpus % kept:
+            return f"{gpus} cards neither divide the {kept} KV heads nor are a multiple of them"
+    return ""
 
 
 def _answer(model: Architecture, stored: Stored, hardware: Hardware, request: Request, gpus: int, enough: bool) -> Fit:
@@ -324,9 +344,11 @@ def _answer(model: Architecture, stored: Stored, hardware: Hardware, request: Re
 def _parts(
     model: Architecture, stored: Stored, hardware: Hardware, request: Request, gpus: int
 ) -> tuple[Quantity, Quantity, Quantity, Quantity]:
+    # Cards that take whole layers each copy nothing.
+    sharing = gpus if shares_heads(model, gpus) else 1
     return (
         weights_bytes(model, stored),
-        _with_copies(kv_bytes(model.kept_on(hardware.kind), request, block_len=KV_BLOCK_LEN), model, gpus),
+        kv_bytes(model.kept_on(hardware.kind, sharing), request, block_len=KV_BLOCK_LEN),
         activation_bytes(model, request, buffers_of(hardware)),
         runtime_bytes(model, hardware, gpus),
     )
@@ -383,10 +405,10 @@ def _warnings(model: Architecture, hardware: Hardware, request: Request, gpus: i
     if request.context > model.context_len:
         found.append(f"{model.title} was made for {model.context_len:,} tokens; {request.context:,} go beyond it")
     found += copies_of_cache(model, gpus)
-    if (heads := _shared_heads(model)) % gpus:
+    if why := _why_not_shared(model, gpus):
         found.append(
-            f"{gpus} cards do not divide the {heads} heads: engines refuse to split layers so (tensor parallelism), "
-            "which is what times and memory are computed for"
+            f"{why}: engines refuse to split layers so (tensor parallelism). The memory is that of cards which take "
+            "whole layers each (pipeline parallelism); no times are computed for that"
         )
     if hardware.kind == "cpu" and (beyond := model.beyond_engine):
         found.append(f"this engine, which CPUs are planned with, runs no {beyond} yet")
@@ -407,37 +429,19 @@ def _is_latent(model: Architecture) -> bool:
     return any(mixer.token_values and mixer.kv_heads == 1 and mixer.kept_operations for mixer in model.mixing)
 
 
-def _has_states(model: Architecture) -> bool:
-    """States are shared out, whatever the KV heads beside them are."""
-    return any(mixer.state_bytes for mixer in model.mixing)
-
-
-def _with_copies(kept: Quantity, model: Architecture, gpus: int) -> Quantity:
-    """Where there are more cards than KV heads, each head lies on several; `_copies` warns where it is not counted."""
-    heads = _kv_heads(model)
-    if not heads or gpus <= heads or _is_latent(model) or _has_states(model):
-        return kept
-    formula = "shared_kv_bytes * gpus / kv_heads"
-    cards = given("gpus", gpus, "", "more cards than KV heads: engines copy the heads")
-    where = f"{model.title}: {model.source}"
-    return derived("kv_bytes", "B", formula, kept.named("shared_kv_bytes"), cards, given("kv_heads", heads, "", where))
-
-
 def copies_of_cache(model: Architecture, gpus: int) -> list[str]:
     """What to tell where the cache cannot be shared out among so many cards."""
     heads = _kv_heads(model)
-    if not heads or gpus <= heads:
+    if not heads or gpus <= heads or _why_not_shared(model, gpus):
         return []
     if _is_latent(model):
         return [
             f"{gpus} cards, and one vector a token for all heads: where a request is split over the cards (tensor "
-            f"parallelism), each keeps a copy, so the KV cache takes {gpus} times what is shown; where each card has "
-            "requests of its own (data-parallel attention), it takes what is shown"
+            f"parallelism), each keeps a copy, and the KV cache counts {gpus} times; where each card has requests of "
+            "its own (data-parallel attention), it takes one of these parts"
         ]
-    copied = f"{gpus} cards for {heads} KV heads: engines copy the heads"
-    if _has_states(model):
-        return [f"{copied}, so keys and values take {gpus / heads:g} times what is counted"]
-    return [f"{copied}, and the KV cache counts {gpus / heads:g} times"]
+    kept = "their keys and values count" if any(mixer.state_bytes for mixer in model.mixing) else "the KV cache counts"
+    return [f"{gpus} cards for {heads} KV heads: engines copy the heads, and {kept} {gpus / heads:g} times"]
 
 
 def _gb(count: float) -> str:

@@ -17,9 +17,9 @@ class Mixer:
 
     name: in words. linear: weights of its projections; small: of its norms, biases and convolutions, kept in 16 bits.
     token_values: that a token adds to the cache; token_bits: of such a value, 0 for those of the KV type.
-    kv_heads: cards that can keep a share of it each. window: tokens a new one attends to (0: all before it), from
-    `chunked` borders where so; frees: whether what is behind the window is let go. fixed_tokens: kept instead of the
-    text's. shares: attends to what another layer keeps. state_bytes: of a sequence of any length.
+    kv_heads: cards that can keep a share of it each. copies: of each value among the cards. window: tokens a new one
+    attends to (0: all before it), from `chunked` borders where so; frees: whether what is behind the window is let go.
+    fixed_tokens: kept instead of the text's. shares: attends to what another layer keeps. state_bytes: of a sequence of any length.
     pair_operations: for each two tokens that attend while a prompt is read; kept_operations: of a decode step for each
     token it attends to, where reading them does not take longer; token_operations: for each token besides projections.
     told: what the values of a token, or of the state, are.
@@ -33,6 +33,7 @@ class Mixer:
     token_values: int = 0
     token_bits: int = 0
     kv_heads: int = 1
+    copies: float = 1.0
     window: int = 0
     chunked: bool = False
     frees: bool = True
@@ -82,8 +83,8 @@ class Mixer:
         return min(context, self.window) if self.window else context
 
     def token_bytes(self, kv_bits: float) -> float:
-        """That a token adds in all these layers."""
-        return self.layers * self.token_values * (self.token_bits or kv_bits) / 8
+        """That a token adds in all these layers, copies included."""
+        return self.copies * self.layers * self.token_values * (self.token_bits or kv_bits) / 8
 
     def pairs(self, tokens: float) -> float:
         """Pairs of tokens that attend while a prompt is read: as far as a window reaches back."""
@@ -95,6 +96,10 @@ class Mixer:
             whole, rest = divmod(tokens, self.window)
             return (whole * self.window**2 + rest**2) / 2
         return self.window * tokens - self.window**2 / 2
+
+    def copies_on(self, cards: int) -> float:
+        """How often each value of a token is kept where so many cards share the heads; states are shared out."""
+        return max(1.0, cards / self.kv_heads) if self.token_values else 1.0
 
     def keeping_all(self) -> "Mixer":
         """The same in an engine that frees nothing."""

@@ -161,7 +161,7 @@ class Speed:
 
 def served_batch(deployment: Deployment, load: Load) -> float:
     """Sequences that run at once: those asked for, or what the KV cache has room for; the others wait."""
-    kept = deployment.model.kept_on(deployment.hardware.kind)
+    kept = deployment.model.kept_on(deployment.hardware.kind, deployment.gpus)
     per_sequence = kept.kept_bytes(load.input_len + load.output_len / 2, deployment.kv_bits)
     room = kv_room_bytes(deployment.model, deployment.stored, deployment.hardware, deployment.gpus)
     return max(1.0, min(load.batch, room / per_sequence)) if per_sequence else load.batch
@@ -259,9 +259,10 @@ class Work:
 def step_work(deployment: Deployment, batch: float, context: float) -> Work:
     """A step of decoding by itself: `batch` sequences, for which there is room, of so many tokens each."""
     model, on_cpu = deployment.model, deployment.hardware.kind == "cpu"
+    kept = model.kept_on(deployment.hardware.kind, deployment.gpus)
     return Work(
         weight_bytes=weight_bytes_read(model, deployment.stored, batch),
-        kv_bytes=batch * model.seen_bytes(context, deployment.kv_bits),
+        kv_bytes=batch * kept.seen_bytes(context, deployment.kv_bits),
         operations=product_flops(model, batch, batch, on_cpu=on_cpu) + batch * step_flops(model, context),
         link_bytes=_link_bytes(deployment, batch),
         sequences=batch,

@@ -98,8 +98,8 @@ def speed_risk(machine: Machine) -> str:
 
 
 def kv_bytes_per_sequence(machine: Machine, context: float) -> float:
-    """Layers with a window keep no more than it, those with a state the state."""
-    return machine.shape.kept_on(machine.card.kind).kept_bytes(context, KV_BITS)
+    """Layers with a window keep no more than it, those with a state the state; of all cards, copies included."""
+    return machine.shape.kept_on(machine.card.kind, machine.gpus).kept_bytes(context, KV_BITS)
 
 
 def memory_gb(machine: Machine, batch: int, context: float) -> Quantity:
@@ -111,7 +111,9 @@ def memory_gb(machine: Machine, batch: int, context: float) -> Quantity:
         memory.weights_bytes(machine.shape, machine.fmt),
         given("batch", batch, "", "sequences at once"),
         memory.kv_bytes_per_sequence(
-            machine.shape.kept_on(machine.card.kind), given("context", context, "tok", "of a sequence"), KV_BITS
+            machine.shape.kept_on(machine.card.kind, machine.gpus),
+            given("context", context, "tok", "of a sequence"),
+            KV_BITS,
         ),
         activation_bytes(machine, batch),
         memory.runtime_bytes(machine.shape, machine.card, machine.gpus),
@@ -175,7 +177,7 @@ def _at_limits(machine: Machine, work: roofline.Work) -> tuple[Quantity, ...]:
     bandwidth = given("bytes_per_s", card.bytes_per_s, "B/s", sheet)
     peak = given("peak_per_s", card.peak(fmt.maths), "1/s", sheet, note=f"operations in {fmt.maths}")
     weights = given("weights_read", work.weight_bytes, "B", f"{shape.title} in {fmt.name}, head included")
-    kept = given("kv_read", work.kv_bytes, "B", "of all sequences")
+    kept = given("kv_read", work.kv_bytes, "B", "of all sequences, on all cards")
     found = (
         derived("weights_s", "s", "weights_read / (gpus * bytes_per_s)", weights, gpus, bandwidth),
         derived("kv_s", "s", "kv_read / (gpus * bytes_per_s)", kept, gpus, bandwidth),

@@ -53,6 +53,19 @@ def test_on_a_card_a_prompts_time_says_that_nothing_measured_stands_behind_it(ca
     assert out.count("not validated") == 2
 
 
+def test_cards_that_cannot_share_the_heads_have_a_memory_and_no_times(call: Call):
+    code, out, _ = call("llama3.1:8b", "--gpu", "h100", "--gpus", "3", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert (found["gpus"], found["fits"], found["speed"]) == (3, True, {})
+    assert any("pipeline parallelism" in note for note in found["notes"])
+    code, out, _ = call("llama3.1:8b", "--gpu", "h100", "--gpus", "3")
+    assert (code, "Fits on 3" in out, "decode step" in out) == (0, True, False)
+    code, _, err = call("llama3.1:8b", "--gpu", "h100", "--gpus", "33")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "ask for fewer" in err
+
+
 def test_on_this_machine_a_prompts_time_has_the_interval_of_measured_ones(call: Call, smollm2_path: Path):
     code, out, _ = call(str(smollm2_path), "--cpu", "--context", "2k", "--json")
     assert code == 0

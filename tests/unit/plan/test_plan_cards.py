@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from wayra.base.errors import InvalidParameter
 from wayra.plan.hardware import hardware
 from wayra.plan.memory import Request, fit, usable_bytes
 from wayra.plan.models import Architecture, architecture
@@ -55,8 +56,30 @@ def test_three_cards_are_not_tried_and_the_reason_says_so():
 def test_cards_that_do_not_divide_the_heads_are_warned_of():
     found = fit(architecture("llama-3.1-8b"), stored_as("bf16"), hardware("h100"), Request(1, 8192), 3)
     assert any(text.startswith("3 cards do not divide the 32 heads") for text in found.warnings)
+    assert found.kv.value == 8192 * 131_072
     two = fit(architecture("llama-3.1-8b"), stored_as("bf16"), hardware("h100"), Request(1, 8192), 2)
     assert not any("do not divide" in text for text in two.warnings)
+
+
+def test_cards_that_take_whole_layers_each_copy_no_head():
+    # 16 cards for 8 KV heads keep two of each, 11 cards cannot share 64 heads.
+    model = architecture("llama-3.1-70b")
+    shared, apart = (fit(model, stored_as("bf16"), hardware("h100"), Request(1, 8192), n) for n in (16, 11))
+    assert shared.kv.value == 2 * apart.kv.value == 2 * 8192 * 327_680
+    assert not any("copy" in text for text in apart.warnings)
+
+
+def test_kv_heads_that_cards_neither_divide_nor_repeat_are_not_shared(tmp_path: Path):
+    model = with_heads(tmp_path, 28, 4)
+    seven = fit(model, stored_as("bf16"), hardware("h100"), Request(1, 8192), 7)
+    assert any(text.startswith("7 cards neither divide the 4 KV heads nor are a multiple") for text in seven.warnings)
+    assert not any("do not divide" in text for text in seven.warnings)
+
+
+def test_more_cards_than_layers_that_cannot_share_heads_are_refused():
+    model = architecture("llama-3.1-8b")
+    with pytest.raises(InvalidParameter, match=r"33 cards do not divide the 32 heads, and .* 32 layers to share out"):
+        fit(model, stored_as("bf16"), hardware("h100"), Request(1, 8192), 33)
 
 
 @pytest.mark.parametrize(("name", "share"), [("h100", 0.9), ("m4-max", 0.75), ("server-zen4", 0.9)])

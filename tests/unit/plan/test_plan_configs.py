@@ -3,12 +3,13 @@
 import pytest
 
 from wayra.base.errors import FileFormatError, UnsupportedModel
+from wayra.plan import serving
 from wayra.plan.hardware import hardware
 from wayra.plan.memory import Request, fit, kv_bytes, kv_bytes_per_token, weights_bytes
 from wayra.plan.models import Architecture
 from wayra.plan.quantity import explain
 from wayra.plan.reading import from_config
-from wayra.plan.roofline import Deployment, attention_flops, step_work
+from wayra.plan.roofline import Deployment, Load, attention_flops, decode_terms, step_work
 from wayra.plan.stored import stored_as
 
 DEEPSEEK_V3 = {
@@ -143,8 +144,20 @@ def test_sparse_attention_keeps_all_tokens_and_reads_some():
 
 
 def test_cards_that_share_a_latent_cache_copy_it():
-    told = fit(read(DEEPSEEK_V3), stored_as("fp8"), hardware("h200"), Request(1, 8192)).warnings
+    model = read(DEEPSEEK_V3)
+    found = fit(model, stored_as("fp8"), hardware("h200"), Request(1, 8192))
+    told = found.warnings
     assert any("8 cards, and one vector a token for all heads" in text for text in told)
+    # Each of the 8 keeps all of it: 70,272 B a token, and reads it, in the time that one card takes.
+    assert found.kv.value == 8 * 8192 * 70_272
+    assert any("copies = 8" in line for line in explain(found.kv))
+    eight, one = (Deployment(model, stored_as("fp8"), hardware("h200"), cards) for cards in (8, 1))
+    read_once = decode_terms(one, Load(1, 8192, 0), interleaved=False).kv_s
+    assert decode_terms(eight, Load(1, 8192, 0), interleaved=False).kv_s == pytest.approx(read_once)
+    machine = serving.Machine(model, hardware("h200"), 8, stored_as("fp8"))
+    assert serving.kv_bytes_per_sequence(machine, 8192) == found.kv.value
+    of = {item.name: item.value for item in serving.memory_gb(machine, 4, 8192).inputs}
+    assert of["batch"] * of["kv_bytes_per_sequence"] == 4 * found.kv.value
     alone = fit(read(DEEPSEEK_V2_LITE), stored_as("bf16"), hardware("h100"), Request(1, 8192)).warnings
     assert not any("one vector" in text for text in alone)
 
