@@ -84,7 +84,9 @@ def _print(settings: Settings, run: "Run", summary: "Summary", definitions: bool
 
     from wayra.cli.bench_report import print_definitions
 
-    suites = [group for group in dict.fromkeys(figure.group for figure in summary.figures) if "/" not in group]
+    groups = dict.fromkeys(figure.group for figure in summary.figures)
+    # Subjects are left to --json; Inspect's tasks have such names too (inspect_evals/apps), and belong to no suite.
+    suites = [group for group in groups if "/" not in group or group.partition("/")[0] not in groups]
     table = Table("suite", "metric", "value", "95 % interval", "of", box=None)
     for suite in suites:
         figures = [figure for figure in summary.figures if figure.group == suite and figure.name not in COUNTS]

@@ -85,6 +85,14 @@ def test_what_inspect_cannot_be_told_is_refused_by_name(call: Call, args: tuple[
     [
         ("broken", "Error: this task is broken.", "exit code 1 and 0 logs: its words are above"),
         ("raising", "a line before", "exit code 1 and 0 logs: KeyError: 'question'"),
+        (
+            "package/contained",
+            "Docker",
+            "0 logs: Docker sandbox environments require a working Docker Engine; its "
+            "programs run in Docker, which is not there or not running: start it, or",
+        ),
+        ("package/lacking", "pip install gdown", "0 logs: This download needs more. Install with: pip install gdown"),
+        ("package/far", "", "(LocalEntryNotFoundError); its questions come from the hub, which cannot be reached: run"),
         ("unfinished", "Log: log.json", "Inspect did not finish unfinished: the server hung up"),
     ],
 )
@@ -101,4 +109,12 @@ def test_when_inspect_fails_its_words_are_shown_without_a_traceback_which_the_ru
     assert json.loads(header.read_text())["status"] == "failed"
     kept = (header.parent / "inspect_stderr.txt").read_text()
     assert (shown in kept) == (task != "unfinished")  # which wrote to stdout
-    assert ("Traceback" in kept) == (task == "raising")
+    assert ("Traceback" in kept) == (task in ("raising", "package/far"))
+
+
+def test_the_scores_of_a_packages_task_are_shown_as_those_of_a_file(call: Call, smollm2_path: Path) -> None:
+    given = ("--backend", "null", "--context", "384", "--threads", "1")
+    code, out, err = call(str(smollm2_path), "--via", "inspect", "--suite", "package/capitals", *given)
+    assert code == 0, err
+    (line,) = [line.split() for line in out.splitlines() if "package/capitals" in line]
+    assert line[:4] == ["package/capitals", "match", "0.0", "%"]

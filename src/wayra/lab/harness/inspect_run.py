@@ -7,7 +7,6 @@ import importlib.util
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import msgspec
 
 from wayra.base.errors import DataError, InvalidParameter
 from wayra.base.settings import child_environment
+from wayra.lab.harness.inspect_words import MAX_WORDS, Words, with_advice
 from wayra.lab.harness.summary import mean_figure
 from wayra.lab.runs import RunWriter
 from wayra.lab.runs.stored_run import Run
@@ -31,7 +31,6 @@ MAX_RETRIES = 5
 BROKEN = "broken_tasks"
 """The fact of a run that says which tasks Inspect did not finish, and why."""
 WORDS_NAME = "inspect_stderr.txt"
-MAX_WORDS = 500
 LAST_WORDS_S = 30.0
 """For Inspect to write its log after Ctrl-C, which reaches it too."""
 OURS = ("--model", "--model-base-url", "--log-dir", "--log-format")
@@ -98,7 +97,7 @@ def run_inspect(chosen: InspectSettings, url: str, model: str, key: str | None, 
     environment = child_environment(WAYRA_API_KEY=key or "none")
     command = command_of(chosen, url, model, logs)
     with subprocess.Popen(command, env=environment, stdout=sys.stderr, stderr=subprocess.PIPE) as inspect:
-        words = _Words(cast(BinaryIO, inspect.stderr), run.path / WORDS_NAME)
+        words = Words(cast(BinaryIO, inspect.stderr), run.path / WORDS_NAME)
         try:
             inspect.wait()
         except KeyboardInterrupt:
@@ -109,35 +108,14 @@ def run_inspect(chosen: InspectSettings, url: str, model: str, key: str | None, 
             words.join()
     num_logs = _append_logs(logs, run)
     if inspect.returncode or not num_logs:
-        why = words.error or "its words are above"
+        why = with_advice(words.error) or "its words are above"
         raise DataError(f"Inspect ended with exit code {inspect.returncode} and {num_logs} logs: {why}")
     # It may end well although a task did not.
     broken = run.header.facts.get(BROKEN)
     if isinstance(broken, Mapping) and broken:
-        raise DataError("; ".join(f"Inspect did not finish {task}: {why}" for task, why in broken.items()))
-
-
-class _Words(threading.Thread):
-    """What Inspect says on stderr, handed on without tracebacks, whose last line is kept; a file has all of it."""
-
-    def __init__(self, stream: BinaryIO, path: Path) -> None:
-        super().__init__(daemon=True)
-        self.error = ""
-        self._stream, self._path = stream, path
-        self.start()
-
-    def run(self) -> None:
-        in_traceback = False
-        with self._path.open("wb") as file:
-            for raw in self._stream:
-                file.write(raw)
-                line = raw.decode("utf-8", "replace")
-                in_traceback = in_traceback or "Traceback (most recent call last)" in line
-                if not in_traceback:
-                    sys.stderr.write(line)
-                elif line.strip() and not line.startswith((" ", "Traceback")):
-                    # The exception itself ends a traceback; another one may follow it.
-                    self.error, in_traceback = line.strip()[:MAX_WORDS], False
+        raise DataError(
+            "; ".join(f"Inspect did not finish {task}: {with_advice(str(why))}" for task, why in broken.items())
+        )
 
 
 def _task_argument(task: str) -> str:

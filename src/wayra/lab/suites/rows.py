@@ -47,7 +47,9 @@ def is_data_file(path: Path) -> bool:
 def read_rows(path: Path, name: str | None = None, columns: Sequence[str] | None = None) -> Iterator[Row | Problem]:
     """Rows in the file's order. name: of the file in messages; None: its own.
 
-    columns: the names of those of a CSV file whose first line is a row. Raises DataError when the file cannot be read at all.
+    columns: the names of those of a CSV file whose first line is a row.
+
+    Raises DataError when the file cannot be read at all.
     """
     shown = name or path.name
     kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]

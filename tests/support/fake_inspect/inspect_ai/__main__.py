@@ -24,6 +24,14 @@ def main() -> int:
     if task == "broken":
         print("Error: this task is broken.", file=sys.stderr)
         return 1
+    if task == "package/contained":
+        print("ERROR: Docker sandbox environments require a working Docker Engine", file=sys.stderr)
+        return 1
+    if task == "package/lacking":
+        print("ERROR: This download needs more. Install with:\n\npip install gdown\n", file=sys.stderr)
+        return 1
+    if task == "package/far":
+        raise ConnectionError("Couldn't reach 'some/questions' on the Hub (LocalEntryNotFoundError)")
     if task == "raising":
         print("a line before", file=sys.stderr)
         raise KeyError("question")
@@ -36,7 +44,7 @@ def main() -> int:
         for i in range(0 if task == "unfinished" else int(option("--limit", "2")))
     ]  # fmt: skip
     status = {"status": "error", "error": {"message": "the server hung up\nTraceback"}} if task == "unfinished" else {}
-    name = Path(task).name.partition(".")[0]
+    name = Path(task).name.partition(".")[0] if ".py" in task else task
     log = {"version": 2, "status": "success", **status, "eval": {"task": name}, "samples": samples,
            "results": {"argv": sys.argv[1:], "context": card.get("max_model_len")}}  # fmt: skip
     folder = Path(option("--log-dir"))
