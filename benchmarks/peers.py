@@ -5,11 +5,10 @@ python benchmarks/peers.py --model smollm2=smollm2 --peer llamacpp=PEER/bin/pyth
 Each peer runs in an environment of its own, made by `python -m venv DIR` and DIR/bin/pip install of one of:
 llama-cpp-python (llamacpp), openvino-genai (openvino), vllm, ctranslate2, onnxruntime-genai (onnxruntime),
 torch transformers numpy (transformers). --peer NAME=PYTHON[,MODEL] names it; MODEL is the model in its own
-format, which all but llamacpp need. --llamacpp-bin NAME=FOLDER[,MODEL] or FOLDER: llama-bench and llama-batched-bench
-of llama.cpp or a relative such as ik_llama; MODEL where it has the weights repacked in a file of its own.
---model FLOORS=FILE, repeated; FLOORS is a row of measuring/floors.py. Engines alternate; every repetition of a
-workload runs all of them. --write replaces the tables of the same models, threads and sets of instructions, and
-keeps the others. Ends in one line of JSON.
+format, which all but llamacpp need. --llamacpp-bin NAME=FOLDER or FOLDER: llama-bench and llama-batched-bench of
+llama.cpp or of ik_llama, which is asked to repack the weights. --model FLOORS=FILE, repeated; FLOORS is a row of
+measuring/floors.py. Engines alternate; every repetition of a workload runs all of them. --write replaces the tables
+of the same models, threads and sets of instructions, and keeps the others. Ends in one line of JSON.
 """
 
 import argparse
@@ -127,13 +126,6 @@ def split_peer(text: str) -> tuple[str, str, str]:
     return name, python, model
 
 
-def split_folder(text: str) -> tuple[str, str, str]:
-    """ "ik=FOLDER,MODEL" -> its three parts; a bare FOLDER is llama-bench on the model all others read."""
-    name, equals, rest = text.partition("=")
-    folder, _, model = (rest if equals else text).partition(",")
-    return (name if equals else "llama-bench"), folder, model
-
-
 def start_engines(
     path: Path, args: argparse.Namespace, todo: Sequence[Workload], opened: contextlib.ExitStack
 ) -> tuple[list[Contender], dict[str, str]]:
@@ -155,9 +147,11 @@ def start_engines(
             continue
         opened.callback(engine.close)
         engines.append(engine)
-    for name, folder, model in args.llamacpp_bin:
+    for text in args.llamacpp_bin:
+        name, equals, folder = text.partition("=")
+        name, folder = (name, folder) if equals else ("llama-bench", text)
         try:
-            engines.append(BinaryContender(name, Path(folder), Path(model) if model else path, args.threads))
+            engines.append(BinaryContender(name, Path(folder), path, args.threads))
         except WorkerError as error:
             missing[name] = str(error)
     return engines, missing
@@ -197,7 +191,7 @@ def parse_args() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--model", action="append", default=[], metavar="[FLOORS=]NAME", help="any name wayra takes")
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON[,MODEL]")
-    parser.add_argument("--llamacpp-bin", action="append", default=[], metavar="[NAME=]FOLDER[,MODEL]")
+    parser.add_argument("--llamacpp-bin", action="append", default=[], metavar="[NAME=]FOLDER")
     parser.add_argument("--workloads", default=WORKLOADS, help=f"default {WORKLOADS}")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--isa", help="of wayra; name a llama.cpp built alike beside it")
@@ -208,7 +202,6 @@ def parse_args() -> argparse.Namespace:
     try:
         args.workloads = [workload_named(key) for key in args.workloads.split(",")]
         args.peer = [split_peer(text) for text in args.peer]
-        args.llamacpp_bin = [split_folder(text) for text in args.llamacpp_bin]
         args.model = [split_model(text) for text in args.model or ["smollm2=smollm2"]]
     except ValueError as error:
         parser.error(str(error))

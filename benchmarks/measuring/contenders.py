@@ -126,34 +126,47 @@ class GenerateContender(_InWorker):
         return count * answer / rest_s
 
 
+BATCHED_COLUMNS = ("PP", "TG", "B", "N_KV", "T_PP", "S_PP", "T_TG", "S_TG", "T", "S")  # of its table
+
+
 class BinaryContender:
-    """llama-bench and llama-batched-bench of a folder; a process a workload, so its start is not timed."""
+    """llama-bench and llama-batched-bench of a folder; a process a workload, so its start is not timed.
+
+    Those of ik_llama are told by their options: they repack the weights while loading, which is asked for, and have
+    other words for the depth and no JSON of batches.
+    """
 
     def __init__(self, name: str, folder: Path, model: Path, threads: int) -> None:
         self.name, self._folder, self._model, self._threads = name, folder, model, threads
         self.version, self.pids, self.first_token_s = str(folder), (), None
         if not (folder / "llama-bench").is_file():
             raise WorkerError(f"{name}: no llama-bench in {folder}")
+        self._repacks = "--run-time-repack" in self._run("llama-bench", ["--help"])
 
     def rate(self, workload: Workload) -> float:
         common = ["-m", str(self._model), "-t", str(self._threads)]
         if workload.kind == "batch":
             room = workload.size * (BATCH_PROMPT_LEN + BATCH_TOKENS) + 64
             sizes = ["-npp", str(BATCH_PROMPT_LEN), "-ntg", str(BATCH_TOKENS), "-npl", str(workload.size)]
-            told = self._run("llama-batched-bench", [*common, "-c", str(room), *sizes, "--output-format", "jsonl"])
-            return batched_bench_rate(told)
+            form = ["-rtr"] if self._repacks else ["--output-format", "jsonl"]
+            return batched_bench_rate(self._run("llama-batched-bench", [*common, "-c", str(room), *sizes, *form]))
         prompt, answer = (workload.size, 0) if workload.kind == "prefill" else (0, DECODE_TOKENS)
         depth = workload.size if workload.kind == "decode" else 0
-        sizes = ["-p", str(prompt), "-n", str(answer), "-d", str(depth)]
+        if self._repacks:
+            deep = ["-p", "0", "-n", "0", "-gp", f"{depth},{answer}"]
+            sizes = ["-rtr", "1", *(deep if depth else ["-p", str(prompt), "-n", str(answer)])]
+        else:
+            sizes = ["-p", str(prompt), "-n", str(answer), "-d", str(depth)]
         return bench_rate(self._run("llama-bench", [*common, "-r", "1", *sizes, "-o", "json"]))
 
     def _run(self, program: str, args: list[str]) -> str:
+        """What it printed; ik_llama's tables are on standard error."""
         command = [str(self._folder / program), *args]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
         except (OSError, subprocess.SubprocessError) as error:
             raise WorkerError(f"{self.name}: {program} failed: {error}") from None
-        return done.stdout
+        return done.stdout or done.stderr
 
     def resident_mb(self) -> float | None:
         return None
@@ -172,12 +185,15 @@ def bench_rate(told: str) -> float:
 
 
 def batched_bench_rate(told: str) -> float:
-    """Of the last line that is an object with a rate of generation. Raises WorkerError."""
+    """Tokens generated a second, of the last line that is an object or a row of the table. Raises WorkerError."""
     for line in reversed(told.splitlines()):
         if line.startswith("{"):
             found = json.loads(line)
             if "speed_tg" in found:
                 return float(found["speed_tg"])
+        cells = [cell.strip() for cell in line.split("|")[1:-1]]
+        if len(cells) == len(BATCHED_COLUMNS) and cells[0].isdigit():
+            return float(cells[BATCHED_COLUMNS.index("S_TG")])
     raise WorkerError(f"llama-batched-bench said {told[-200:]!r}")
 
 

@@ -11,6 +11,7 @@ from wayra.backends.api import KV_BLOCK_LEN, BackendOptions, SamplingBatch, Step
 from wayra.backends.native.backend import NativeBackend
 from wayra.backends.native.isa import choose_isa
 from wayra.base.settings import from_environment
+from wayra.llm.memory import kv_dtype_beside
 from wayra.model.record import record
 from wayra.weights.loader import load_weights, model_spec, open_checkpoint
 from wayra.weights.packed_cache import default_root
@@ -35,7 +36,10 @@ def greedy_row(vocab_size: int) -> SamplingBatch:
 
 
 class WayraEngine:
-    """A model on the native backend with room for one sequence. max_rows: logit rows that `logits` may ask for."""
+    """A model on the native backend with room for one sequence.
+
+    kv_dtype: None for what users get who choose none. max_rows: logit rows that `logits` may ask for.
+    """
 
     CALLS = ("prefill", "decode", "logits")
 
@@ -44,7 +48,7 @@ class WayraEngine:
         path: str,
         threads: int,
         context_len: int,
-        kv_dtype: str = "bf16",
+        kv_dtype: str | None = None,
         max_rows: int = 1,
         packed_cache: bool = True,
         **_other: Any,
@@ -53,6 +57,8 @@ class WayraEngine:
         started = time.perf_counter()
         checkpoint = open_checkpoint(Path(path))
         spec = model_spec(checkpoint)
+        weights = load_weights(checkpoint, spec)
+        kv_dtype = kv_dtype or kv_dtype_beside(weights)
         options = BackendOptions(
             max_step_tokens=max(STEP_TOKENS, max_rows),
             max_step_seqs=max_rows,
@@ -62,7 +68,7 @@ class WayraEngine:
             packed_cache=packed_cache,
         )
         backend = NativeBackend(default_root(settings))
-        self._model = backend.load(record(spec), load_weights(checkpoint, spec), options)
+        self._model = backend.load(record(spec), weights, options)
         checkpoint.close()
         num_blocks = -(-context_len // KV_BLOCK_LEN)
         self._model.allocate_kv(num_blocks)

@@ -27,17 +27,16 @@ def test_what_is_no_workload_is_refused(key: str) -> None:
 def test_rates_are_read_from_the_peers_own_tools() -> None:
     assert bench_rate('[{"n_prompt": 64, "avg_ts": 1.5}]') == 1.5
     assert batched_bench_rate('main: x\n{"pl": 4, "speed_pp": 151.5, "speed_tg": 16.5}\n\n') == 16.5
+    head = (
+        "|    PP |     TG |    B |   N_KV |   T_PP s | S_PP t/s |   T_TG s | S_TG t/s |      T s |    S t/s |\n|---|\n"
+    )
+    row = "|    32 |     64 |    4 |    384 |    1.472 |    86.95 |    5.763 |    44.42 |    7.236 |    53.07 |\n"
+    assert batched_bench_rate(head + row + "\ntimings\n") == 44.42
     for told in ("", "[]", "[{}]", "{}"):
         with pytest.raises(WorkerError, match="llama-bench said"):
             bench_rate(told)
     with pytest.raises(WorkerError, match="batched-bench said"):
         batched_bench_rate("nothing")
-
-
-def test_a_folder_of_tools_may_have_a_name_and_a_model_of_its_own() -> None:
-    assert peers.split_folder("build/bin") == ("llama-bench", "build/bin", "")
-    assert peers.split_folder("ik=build/bin") == ("ik", "build/bin", "")
-    assert peers.split_folder("ik=build/bin,repacked.gguf") == ("ik", "build/bin", "repacked.gguf")
 
 
 class FakeEngine:
