@@ -75,6 +75,11 @@ WINDOWS = {
     "sliding_window": 128, "sliding_window_pattern": 6, "global_head_dim": None, "num_kv_shared_layers": 0,
     "vision_config": {"model_type": "siglip_vision_model", "hidden_size": 64, "patch_size": 14, "image_size": 224},
 }  # fmt: skip
+SHARED = {
+    "layers_block_type": ["mamba", "hybrid"] * 4, "mamba_d_state": 16, "mamba_d_conv": 4, "mamba_expand": 2,
+    "attention_head_dim": 128, "num_mem_blocks": 2, "adapter_rank": 8, "use_shared_attention_adapter": True,
+}  # fmt: skip
+BLOCK = {"attention": {"n_heads_in_group": 4, "no_op": False}, "ffn": {"ffn_mult": 1.0, "no_op": False}}
 CONFIGS = [
     {**SHAPE, **LATENT, **SPARSE, "architectures": ["DeepseekV32ForCausalLM"]},
     {**SHAPE, **SPARSE, **STATES, "architectures": ["GraniteMoeHybridForCausalLM"]},
@@ -86,6 +91,19 @@ CONFIGS = [
      "enable_moe_block": True, "architectures": ["Gemma4ForConditionalGeneration"]},
     {**SHAPE, "conv_L_cache": 3, "full_attn_idxs": [1, 3], "architectures": ["Lfm2ForCausalLM"]},
     {**SHAPE, **SPARSE, "architectures": ["NextYearForCausalLM"]},
+    {**SHAPE, "lru_width": 512, "conv1d_width": 4, "attention_window_size": 128, "attention_bias": False,
+     "block_types": ["recurrent", "attention"], "architectures": ["RecurrentGemmaForCausalLM"]},
+    {**SHAPE, "attention_hidden_size": 512, "context_length": 1024, "architectures": ["RwkvForCausalLM"]},
+    {**SHAPE, **SHARED, "n_mamba_heads": 16, "mamba_ngroups": 1, "architectures": ["Zamba2ForCausalLM"]},
+    {**SHAPE, **SHARED, "layers_block_type": None, "attn_layer_period": 3, "attn_layer_offset": 1,
+     "architectures": ["ZambaForCausalLM"]},
+    {**SHAPE, "block_configs": [BLOCK] * 8, "mlp_bias": False, "architectures": ["DeciLMForCausalLM"]},
+    {"d_model": 512, "d_kv": 64, "d_ff": 1024, "num_heads": 8, "num_layers": 4, "num_decoder_layers": 2,
+     "vocab_size": 1000, "feed_forward_proj": "relu", "relative_attention_num_buckets": 32, "n_positions": 512,
+     "tie_word_embeddings": True, "architectures": ["T5ForConditionalGeneration"]},
+    {"d_model": 512, "encoder_layers": 4, "decoder_layers": 2, "encoder_attention_heads": 8, "vocab_size": 1000,
+     "decoder_attention_heads": 4, "encoder_ffn_dim": 1024, "decoder_ffn_dim": 512, "max_position_embeddings": 512,
+     "is_encoder_decoder": True, "model_type": "bart"},
     {"architectures": ["Qwen3VLForConditionalGeneration"], "text_config": SHAPE, "vision_config": {"depth": 2}},
 ]  # fmt: skip
 

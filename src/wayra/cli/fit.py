@@ -76,7 +76,8 @@ def fit_verb(settings: Settings, model: str, as_json: bool, **flags: Any) -> Non
     if constants is not None:
         chosen = constants_for(read_constants(constants), machine.kind)
     deployment = Deployment(described.model, stored, machine, found.gpus or 1, request.kv_bits)
-    runs = found.gpus is not None and machine.bytes_per_s and shares_heads(described.model, found.gpus)
+    runs = found.gpus is not None and machine.bytes_per_s and not described.model.reads_apart
+    runs = runs and shares_heads(described.model, found.gpus or 1)
     times = _speeds(deployment, request, chosen) if runs else {}
     notes = [*found.warnings, machine.stale(today), f"constants of speed: {chosen.source}" if times else ""]
     if machine.kind == "cpu" and request.kv_bits > PROMPTS_KV_BITS:

@@ -42,10 +42,11 @@ class Architecture:
     instead of the text, image_tokens: what they keep of it. image_parameters: of the encoder, which stays in 16 bits.
     window: keys a windowed layer keeps (sliding), or the length of its chunks (chunked). window_layers: their number.
     mixers: where layers are not all attention of the same heads. dense_layers: those with a feed-forward layer but no
-    experts, None for all without experts. other_linear: weights of projections besides. around: parameters of norms and
-    of all else that stays in 16 bits, where they were counted one by one. lookups: of tables of which a token reads a
-    row, embedding apart.
-    source, as_of: where the numbers are from and when they were read. verified: False where no file was at hand.
+    experts, None for all without experts. other_linear: weights of projections besides. repeated: of those, what tokens
+    pass again in other layers, and steps read again. around: parameters of norms and of all else that stays in 16 bits,
+    where they were counted one by one. lookups: of tables of which a token reads a row, embedding apart.
+    reads_apart: with an encoder, so that no times are computed. source, as_of: where the numbers are from and when they
+    were read. verified: False where no file was at hand.
     Raises: FileFormatError on numbers outside their bounds or at odds with each other.
     """
 
@@ -73,10 +74,12 @@ class Architecture:
     mixers: tuple[Mixer, ...] = ()
     dense_layers: int | None = None
     other_linear: int = 0
+    repeated: int = 0
     around: int | None = None
     lookups: int = 0
     source: str = ""
     as_of: str = ""
+    reads_apart: bool = False
     verified: bool = True
     note: str = ""
 
@@ -94,7 +97,7 @@ class Architecture:
         _between(f"{self.name}: matrices of a feed-forward layer", self.mlp_matrices, 2, 3)
         _between(f"{self.name}: image_layers", self.image_layers, 0, self.num_layers - self.window_layers)
         _between(f"{self.name}: image_tokens", self.image_tokens, 0, MAX_CONTEXT)
-        for what in ("image_parameters", "other_linear", "lookups"):
+        for what in ("image_parameters", "other_linear", "repeated", "lookups"):
             _between(f"{self.name}: {what}", getattr(self, what), 0, MAX_PARAMETERS)
         _between(f"{self.name}: around", self.around or 0, 0, MAX_PARAMETERS)
         _between(f"{self.name}: dense_layers", self.dense_layers or 0, 0, self.num_layers)
@@ -176,13 +179,13 @@ class Architecture:
 
     @property
     def active_linear(self) -> int:
-        """Weights of projections one token multiplies with, head apart."""
+        """Weights of projections one token multiplies with, head apart; repeated ones as often as it does."""
         used = self.experts.layers * self.experts.used * self.one_expert if self.experts else 0
-        return self.always_linear + used
+        return self.always_linear + self.repeated + used
 
     @property
     def active_parameters(self) -> int:
-        return self.active_linear + self.small + self.lookups + self.tables * self.embedding
+        return self.active_linear - self.repeated + self.small + self.lookups + self.tables * self.embedding
 
     @property
     def state_bytes(self) -> int:
@@ -195,6 +198,8 @@ class Architecture:
         odd = (
             one.name for one in self.mixing if one.state_bytes or one.fixed_tokens or one.kept_operations or one.shares
         )
+        if self.reads_apart:
+            return "encoder with a decoder"
         return next(odd, "mixtures of experts" if self.experts is not None else "")
 
     def kept_on(self, kind: str, cards: int = 1) -> "Architecture":
@@ -231,7 +236,7 @@ class Architecture:
     def linear_read(self, tokens: float) -> float:
         """Weights of projections a step of so many tokens reads, head apart."""
         layers = self.experts.layers if self.experts else 0
-        return self.always_linear + layers * self.experts_touched(tokens) * self.one_expert
+        return self.always_linear + self.repeated + layers * self.experts_touched(tokens) * self.one_expert
 
 
 _LIMITS: Mapping[str, int] = MappingProxyType(

@@ -19,9 +19,10 @@ class Mixer:
     token_values: that a token adds to the cache; token_bits: of such a value, 0 for those of the KV type.
     kv_heads: cards that can keep a share of it each. copies: of each value among the cards. window: tokens a new one
     attends to (0: all before it), from `chunked` borders where so; frees: whether what is behind the window is let go.
-    fixed_tokens: kept instead of the text's. shares: attends to what another layer keeps. state_bytes: of a sequence of any length.
-    pair_operations: for each two tokens that attend while a prompt is read; kept_operations: of a decode step for each
-    token it attends to, where reading them does not take longer; token_operations: for each token besides projections.
+    fixed_tokens: kept instead of the text's. shares: attends to what another layer keeps. state_bytes: of a sequence of
+    any length. pair_operations: for each two tokens that attend while a prompt is read; kept_operations: of a decode
+    step for each token it attends to, where reading them does not take longer; token_operations: for each token besides
+    projections.
     told: what the values of a token, or of the state, are.
     Raises: FileFormatError on numbers outside their bounds.
     """

@@ -224,7 +224,8 @@ def test_config_with_a_missing_field_is_refused_by_name(missing: str, tmp_path: 
         ({"hidden_size": 10**12}, FileFormatError),
         ({"vocab_size": "many"}, FileFormatError),
         ({"architectures": ["DeepseekV3ForCausalLM"]}, FileFormatError),
-        ({"architectures": ["T5ForConditionalGeneration"], "is_encoder_decoder": True}, UnsupportedModel),
+        ({"architectures": ["T5ForConditionalGeneration"], "is_encoder_decoder": True}, FileFormatError),
+        ({"architectures": ["LongT5ForConditionalGeneration"], "is_encoder_decoder": True}, UnsupportedModel),
     ],
 )
 def test_absurd_configs_are_refused(change: dict[str, object], error: type[Exception]) -> None:

@@ -10,9 +10,10 @@ class Family:
     """Defaults are those of Llama. tied: where the file does not say.
 
     matrices: of a feed-forward layer, 2 without a gate; no_feed_forward: has none; wide: is four times as wide as the
-    model where the file does not say. norms: of the model's width in a layer; final: around the layers; norm_terms: of
-    a norm, 2 with a shift, 0 without parameters. head_norms: of queries and keys, the "head" has one or "all" heads
-    together; where use_qk_norm says so, the head ("option") or each head its own ("heads").
+    model where the file does not say; apart: are counted with what the family has besides. norms: of the model's width
+    in a layer; final: around the layers; norm_terms: of a norm, 2 with a shift, 0 without parameters. head_norms: of
+    queries and keys, the "head" has one or "all" heads together; where use_qk_norm says so, the head ("option") or each
+    head its own ("heads").
     qkv_bias, o_bias, mlp_bias: whatever the file says, None for its attention_bias or mlp_bias. head_bias: of the head
     over the vocabulary. gated_query: queries carry a gate as wide.
     sliding: which layers have the window where the file lists no kinds: "all", "none", "alternate" (every second does
@@ -44,6 +45,7 @@ class Family:
     latent: bool = False
     wide: bool = False
     no_feed_forward: bool = False
+    apart: bool = False
 
 
 LLAMA = Family()
@@ -138,6 +140,10 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "falconh1": Family(both=True),
         **dict.fromkeys(("mamba", "falconmamba", "mamba2"), _MAMBA),
         **dict.fromkeys(("minimax", "minimaxtext01"), _MINIMAX),
+        **dict.fromkeys(("zamba", "zamba2"), Family(tied=True, norms=1, states=True, apart=True)),
+        "recurrentgemma": Family(tied=True, o_bias=True, mlp_bias=True),
+        "rwkv": Family(matrices=2, norm_terms=2, final=2, states=True, wide=True),
+        **dict.fromkeys(("decilm", "nemotronnas"), Family(norms=0, apart=True)),
         **dict.fromkeys(("lfm2", "lfm2moe"), Family(tied=True, head_norms="head")),
     }
 )  # fmt: skip

@@ -89,7 +89,7 @@ def _for_each(count: int, keys: Keys, name: str, depth: int) -> None:
 def dense_layers(shape: Shape, experts: Experts | None) -> int:
     """How many layers have a feed-forward layer without experts."""
     words = listed(shape.keys) or ()
-    if shape.family.no_feed_forward:
+    if shape.family.no_feed_forward or shape.family.apart:
         return 0
     if {"mlp", "moe"} & set(words):
         return sum(word == "mlp" for word in words[: shape.num_layers])

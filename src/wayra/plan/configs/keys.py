@@ -17,7 +17,10 @@ _NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "num_key_value_heads": ("num_kv_heads", "n_head_kv", "kv_n_heads", "multi_query_group_num"),
         "head_dim": ("kv_channels", "attention_head_dim"),
         "intermediate_size": ("n_inner", "ffn_dim", "ffn_hidden_size", "feed_forward_length", "block_ff_dim"),
-        "max_position_embeddings": ("n_positions", "n_ctx", "max_seq_len", "max_sequence_length", "seq_length"),
+        "max_position_embeddings": (
+            "n_positions", "n_ctx", "max_seq_len", "max_sequence_length", "seq_length",
+            "context_length",
+        ),
         "vocab_size": ("padded_vocab_size", "n_vocab"),
         "tie_word_embeddings": ("tie_embedding",),
         "attention_bias": ("use_qkv_bias", "qkv_bias", "add_qkv_bias"),

@@ -8,18 +8,22 @@ from wayra.model.keys import Keys, shown
 from wayra.model.spec import MAX_CONTEXT, MAX_VOCAB
 from wayra.plan.architecture import Architecture, Experts
 from wayra.plan.configs.attention import attention
+from wayra.plan.configs.differing import attention_of
+from wayra.plan.configs.encoder_decoder import PAIRS, encoder_decoder
 from wayra.plan.configs.families import FAMILIES, LLAMA, Family
 from wayra.plan.configs.feed_forward import biases_of, dense_layers, experts_of, ffn_size_of
 from wayra.plan.configs.keys import count, size, text_part
 from wayra.plan.configs.layers import BOTH, CONV, NOTHING, STATE, kinds_of
 from wayra.plan.configs.particular import besides, prepared
 from wayra.plan.configs.shape import Shape, heads_of, width_of
+from wayra.plan.configs.shared_blocks import shared_attention
 from wayra.plan.configs.states import convolution, states
 from wayra.plan.configs.vision import encoder
 from wayra.plan.images import image_encoder, image_layers
 from wayra.plan.mixers import Mixer, distinct
 
 _ENDINGS = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel", "ForImageTextToText", "ChatModel")
+_PAIR = "ForConditionalGeneration"
 # What an unknown family keeps is then no key and value a head and token, and no formula here says what.
 _OTHER_MEMORIES = ("ssm", "mamba", "rwkv", "recurrent", "lru", "compress", "linear_attn", "state_size", "block_configs")
 
@@ -32,6 +36,8 @@ def from_config(config: Mapping[str, object], *, name: str, source: str) -> Arch
     outer = Keys(config, source)
     keys = text_part(outer)
     kind, seen = _named(outer, keys)
+    if kind in PAIRS and _is_pair(outer, kind):
+        return encoder_decoder(keys, kind, name=name, notes=_left_out(outer, keys))
     family = FAMILIES.get(kind)
     if family is not None:
         return _described(_shape(keys, kind, family), outer, name, [])
@@ -61,9 +67,17 @@ def _named(outer: Keys, keys: Keys) -> tuple[str, str]:
         )
     for one in (*names, *types):
         plain = _plain(one)
-        if plain in FAMILIES:
+        if plain in FAMILIES or plain in PAIRS:
             return plain, one
     return "", (outer.texts("architectures") or names or types)[0]
+
+
+def _is_pair(outer: Keys, kind: str) -> bool:
+    """Whether this is an encoder with its decoder, and not one of them alone."""
+    names = outer.texts("architectures")
+    if not names:
+        return outer.get("is_encoder_decoder") is True
+    return all(name == "MarianMTModel" or (name.endswith(_PAIR) and _plain(name) == kind) for name in names)
 
 
 def _plain(name: str) -> str:
@@ -125,6 +139,7 @@ def _described(shape: Shape, outer: Keys, name: str, notes: list[str]) -> Archit
         mixers=_mixers(shape, image_count, image_tokens),
         dense_layers=dense,
         other_linear=_latent_experts(shape, experts) + more.linear,
+        repeated=more.repeated,
         around=around + more.small,
         lookups=positions * shape.hidden_size + more.lookups,
         source=source,
@@ -133,6 +148,11 @@ def _described(shape: Shape, outer: Keys, name: str, notes: list[str]) -> Archit
 
 
 def _mixers(shape: Shape, image_count: int, image_tokens: int) -> tuple[Mixer, ...]:
+    if shape.kind in ("decilm", "nemotronnas"):
+        return attention_of(shape.keys)
+    if shape.kind in ("zamba", "zamba2"):
+        made = states(shape, shape.num_layers), shared_attention(shape)
+        return tuple(mixer for mixer in made if mixer.layers)
     found: list[Mixer] = []
     for kind, layers in Counter(shape.kinds).items():
         if kind == NOTHING:

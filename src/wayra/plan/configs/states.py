@@ -8,6 +8,7 @@ from wayra.base.errors import UnsupportedModel
 from wayra.model.keys import Keys
 from wayra.model.spec import MAX_HEADS, MAX_WIDTH
 from wayra.plan.configs.keys import count, size
+from wayra.plan.configs.recurrent import gated_unit, weighted_sums
 from wayra.plan.configs.shape import Shape, whole
 from wayra.plan.mixers import Mixer
 
@@ -20,8 +21,8 @@ _UPDATE, _READ = 4, 2
 
 def states(shape: Shape, layers: int) -> Mixer:
     """The layers with a state. Raises UnsupportedModel where it is of no kind known here, FileFormatError."""
-    if shape.kind == "mamba2":
-        return _mamba_2(shape, layers)
+    if (of_kind := _BY_KIND.get(shape.kind)) is not None:
+        return of_kind(shape, layers)
     for key, make in _MAKERS.items():
         if shape.keys.get(key) is not None:
             return make(shape, layers)
@@ -184,6 +185,9 @@ def convolution(shape: Shape, layers: int) -> Mixer:
     )
 
 
+_BY_KIND: Mapping[str, Callable[[Shape, int], Mixer]] = MappingProxyType(
+    {"mamba2": _mamba_2, "zamba": _mamba_1, "recurrentgemma": gated_unit, "rwkv": weighted_sums}
+)
 _MAKERS: Mapping[str, Callable[[Shape, int], Mixer]] = MappingProxyType(
     {
         "linear_num_value_heads": _delta,
