@@ -6,6 +6,9 @@ Runs with -m lm_eval; needs wayra[lm-eval]. The harness reads the questions from
 import asyncio
 import json
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -269,3 +272,13 @@ def test_the_harness_tells_what_a_server_said_when_it_failed(
     # It is asked how it tokenizes first, and fails in that.
     assert "the GPU fell off the bus" in err
     assert "TaskGroup" not in err
+
+
+def test_a_task_of_the_hub_says_what_to_do_without_one(smollm2_path: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "WAYRA_RUNS": str(tmp_path / "runs")}
+    given = ("--via", "lm-eval", "--suite", "hellaswag", "--limit", "1", "--backend", "null", "--context", "256")
+    command = [sys.executable, "-m", "wayra", "eval", str(smollm2_path), *given]
+    asked = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert asked.returncode == 1
+    assert "its questions come from the hub, which cannot be reached" in asked.stderr
+    assert "Traceback" not in asked.stderr

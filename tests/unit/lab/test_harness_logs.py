@@ -9,6 +9,7 @@ import pytest
 from wayra.base.errors import DataError, InvalidParameter
 from wayra.base.settings import Settings
 from wayra.lab.harness.inspect_run import InspectSettings, append_log, command_of
+from wayra.lab.harness.unreachable import wants_hub
 from wayra.lab.runs import RunStore, summarise
 from wayra.lab.scoring.execution import task_executions
 from wayra.lab.suites import find_suite, load_suite
@@ -73,3 +74,16 @@ def test_tasks_are_suites_made_from_the_seed_and_judged_by_their_own_scorers(tmp
     assert find_task("maths").name == "maths"
     with pytest.raises(InvalidParameter, match="there is no task 'nonesuch'"):
         find_suite("task:nonesuch")
+
+
+@pytest.mark.parametrize(
+    ("words", "is_of_the_hub"),
+    [
+        ("ConnectionError: Couldn't reach 'Rowan/hellaswag' on the Hub (OfflineModeIsEnabled)", True),
+        ("huggingface_hub.errors.LocalEntryNotFoundError: Got: ConnectError: Name or service not known", True),
+        ("KeyError: 'question'", False),
+        ("APIConnectionError: Connection error.", False),
+    ],
+)
+def test_words_of_a_missing_hub_are_told_from_others(words: str, is_of_the_hub: bool) -> None:
+    assert wants_hub(words) == is_of_the_hub

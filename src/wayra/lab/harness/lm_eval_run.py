@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wayra.base.errors import DataError, InvalidParameter, WayraError
+from wayra.lab.harness.unreachable import wants_hub
 
 if TYPE_CHECKING:
     from wayra.lab.harness.lm_eval_model import OnDone
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from wayra.llm import LLM
 
 INSTALL = "pip install 'wayra[lm-eval]'"
+WITHOUT_HUB = (
+    "its questions come from the hub, which cannot be reached: run it once where it can be and bring HF_HOME, name a "
+    "task file of your own in --data FOLDER, or ask wayra's own suite of that name, which reads files"
+)
 KEPT_OF_A_SAMPLE = ("doc_id", "target", "arguments", "filtered_resps", "filter", "doc_hash", "prompt_hash")
 
 
@@ -72,17 +77,16 @@ def run_harness(llm: "LLM", chosen: HarnessSettings, run: "RunWriter", on_done: 
     except WayraError:
         raise
     except Exception as error:  # the harness and its data library raise what they like
-        raise DataError(
-            f"the harness could not run {', '.join(chosen.tasks)}: {type(error).__name__}: {error!s:.300}"
-        ) from error
+        raise DataError(f"the harness could not run {', '.join(chosen.tasks)}: {_told(error)}") from error
     for task, samples in found["samples"].items():
         for sample in samples:
             run.append(_line(task, sample))
     run.set_facts(results=_plain(found["results"]), task_versions=_plain(found.get("versions", {})))
 
 
-def is_yaml(name: str) -> bool:
-    return Path(name).suffix in (".yaml", ".yml")
+def _told(error: Exception) -> str:
+    words = f"{type(error).__name__}: {error!s:.300}"
+    return f"{words}; {WITHOUT_HUB}" if wants_hub(f"{type(error).__module__} {words}") else words
 
 
 def _line(task: str, sample: Mapping[str, Any]) -> dict[str, object]:
