@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from wayra.engine.request import SamplingParams
     from wayra.llm import LLM, Completion
     from wayra.llm.options import OptionFields
+    from wayra.text.template_process import TemplateProcess
 
 DEFAULT_MODEL = "smollm2"
 DEFAULT_MAX_TOKENS = 2048
@@ -115,6 +116,8 @@ def load_model(settings: Settings, options: Mapping[str, Any], use: "OptionField
         return _remote(settings, options)
     if options.get("api_key_file") is not None:
         raise click.UsageError("--api-key-file is for a server; name it with --url")
+    # The renderer starts while the rest of this process is still being imported: that takes one core of them.
+    renderer = _renderer() if use.get("prepare_chat") else None
     from wayra.cli.progress import make_progress
     from wayra.llm import LLM
 
@@ -126,9 +129,19 @@ def load_model(settings: Settings, options: Mapping[str, Any], use: "OptionField
         "map_weights": options["mmap"],
         "speculate": options.get("speculate"),
         "draft_model": options.get("draft_model"),
+        "renderer": renderer,
         **use,
     }
     return LLM(options["model"], settings=settings, progress=make_progress(settings), **chosen)
+
+
+def _renderer() -> "TemplateProcess":
+    """A running renderer of chat templates; it ends with the model it is given to, or when it is collected."""
+    from wayra.text.template_process import TemplateLimits, TemplateProcess
+
+    renderer = TemplateProcess(TemplateLimits())
+    renderer.prepare()
+    return renderer
 
 
 def _remote(settings: Settings, options: Mapping[str, Any]) -> "LLM":

@@ -163,12 +163,12 @@ def load_tokenizer_of(name: str, settings: Settings, progress: "Progress | None"
 def _load_text(
     checkpoint: Checkpoint, settings: Settings, options: LLMOptions
 ) -> "tuple[Tokenizer, ChatTemplate | None]":
-    if not options.prepare_chat:
+    if options.renderer is None and not options.prepare_chat:
         tokenizer = load_tokenizer(checkpoint, settings.cache_dir)
         return tokenizer, load_template(checkpoint, tokenizer)
     from wayra.text.template_process import TemplateLimits, TemplateProcess
 
-    renderer = TemplateProcess(TemplateLimits())
+    renderer = options.renderer or TemplateProcess(TemplateLimits())
     renderer.prepare()  # its start takes as long as the tokenizer's
     with ExitStack() as unused:
         unused.callback(renderer.close)

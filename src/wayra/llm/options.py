@@ -1,10 +1,13 @@
 """How a model is to be loaded: one frozen dataclass, validated when made."""
 
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from wayra.base.errors import InvalidParameter
 from wayra.engine.settings import MAX_DRAFT_TOKENS, SPECULATION
+
+if TYPE_CHECKING:
+    from wayra.text.template_process import TemplateProcess
 
 KV_DTYPES = ("f16", "bf16", "f32")
 BACKENDS = ("native", "numpy", "null")
@@ -22,6 +25,7 @@ class OptionFields(TypedDict, total=False):
     prefix_cache: bool
     isa: str | None
     prepare_chat: bool
+    renderer: "TemplateProcess | None"
     score_rows: int
     speculate: str | None
     draft_model: str | None
@@ -43,6 +47,7 @@ class LLMOptions:
     prefix_disk_mb: the most of them to keep on disk too, in MiB, so that they outlive the process; 0 keeps none. None:
     what the settings say, else 4 GiB or a twentieth of the free disk.
     prepare_chat: start the renderer of chat templates while the weights load, so that the first chat need not wait.
+    renderer: one that was started already; it belongs to the model from then on.
     score_rows: logits computed at a time for prompt log-probabilities and perplexity; more is faster and takes a
     vocabulary of floats each.
     speculate: guess tokens and check several in one step, which makes answers faster and never different: "lookup"
@@ -61,6 +66,7 @@ class LLMOptions:
     prefix_cache: bool = True
     isa: str | None = None
     prepare_chat: bool = False
+    renderer: "TemplateProcess | None" = None
     score_rows: int = 64
     speculate: str | None = None
     draft_model: str | None = None
