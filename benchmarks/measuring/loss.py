@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from measuring.pipe import Worker
+from wayra.lab.divergence.measure import divergences
+from wayra.lab.divergence.predictor import log_softmax
 
 WINDOW_LEN = 512
 FIRST_ROW = WINDOW_LEN // 2
@@ -37,13 +39,6 @@ def windows_of(token_ids: Sequence[int], bos_id: int | None, limit: int | None =
     return found[:limit]
 
 
-def log_probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Log-softmax of each row, the sum taken in float64."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    total = np.exp(shifted).sum(axis=1, keepdims=True, dtype=np.float64)
-    return shifted - np.log(total).astype(np.float32)
-
-
 @dataclass(slots=True)
 class Score:
     """One engine's sums over the scored tokens. divergences, same_top: against the reference, one entry a token."""
@@ -56,7 +51,7 @@ class Score:
         """found, reference: log-probabilities [rows, vocab]."""
         self.nll += (-found[np.arange(len(targets)), targets]).tolist()
         if reference is not None:
-            self.divergences += (np.exp(reference) * (reference - found)).sum(axis=1, dtype=np.float64).tolist()
+            self.divergences += divergences(reference, found).tolist()
             self.same_top += (reference.argmax(axis=1) == found.argmax(axis=1)).tolist()
 
     @property
@@ -89,7 +84,7 @@ def score(
         for name in order:
             path = folder / "logits.npy"
             workers[name].ask("logits", token_ids=list(window), first_row=FIRST_ROW, last_row=LAST_ROW, path=str(path))
-            found = log_probabilities(np.load(path))
+            found = log_softmax(np.load(path))
             scores[name].add(found, window[FIRST_ROW + 1 :], against)
             if name == reference:
                 against = found

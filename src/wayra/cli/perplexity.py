@@ -1,8 +1,10 @@
-"""`wayra perplexity`: how well a model predicts a text, by llama.cpp's definition or over every token."""
+"""`wayra perplexity`: how well a model predicts a text, by llama.cpp's definition or over every token, or how far its
+predictions are from another model's."""
 
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from wayra.cli.generation import MODEL_OPTIONS, decoded, load_model, with_option
 from wayra.cli.output import emit, json_option, make_console, print_line
 
 if TYPE_CHECKING:
+    from wayra.lab.divergence import Divergence
     from wayra.llm import LLM, Perplexity
 
 EPILOG = """\b
@@ -21,6 +24,7 @@ Examples:
   wayra perplexity notes.txt
   wayra perplexity -m llama3.2:1b --context 2048 wiki.test.raw
   wayra perplexity --stride 256 --json - < notes.txt
+  wayra perplexity -m ./model-Q4_K_M.gguf --against ./model-F16.gguf wiki.test.raw
 """
 
 DEFAULT_WINDOW = 512
@@ -34,6 +38,8 @@ SCORE_ROWS = 128
               help="Length of a window.")  # fmt: skip
 @click.option("--stride", type=click.IntRange(min=1), metavar="TOKENS",
               help="Score every token once, moving the windows by so much.")  # fmt: skip
+@click.option("--against", metavar="NAME",
+              help="How far the predictions are from this model's, such as the one that was quantised.")  # fmt: skip
 @click.option("--limit-bytes", type=click.IntRange(min=1), metavar="N", help="Only the beginning of the file.")
 @with_options(MODEL_OPTIONS[2:])
 @json_option
@@ -43,12 +49,55 @@ def perplexity(settings: Settings, file: Path, as_json: bool, **options: Any) ->
 
     As llama.cpp defines it: the text is cut into windows, each begun with BOS where the model wants one, and the
     second half of each window is scored. With --stride every token is scored once, with the context its window gives.
+    --against adds the Kullback-Leibler divergence of what the model expects after each token from what that model does,
+    in nats: 0 for a model and itself.
     """
+    if options["against"] is not None and options["stride"] is not None:
+        raise click.UsageError("--against compares windows side by side; leave out --stride")
     text = _text(file, options["limit_bytes"])
+    if options["against"] is not None:
+        _compare(settings, text, options, as_json)
+        return
     with load_model(settings, options, {"max_batch": 2, "score_rows": SCORE_ROWS, "prefix_cache": False}) as llm:
         with _display(settings, as_json) as on_window:
             result = llm.perplexity(text, context_len=options["context"], stride=options["stride"], on_window=on_window)
         emit(_report(llm, options, result), as_json, lambda: print_line(_sentence(result)))
+
+
+def _compare(settings: Settings, text: str, options: dict[str, Any], as_json: bool) -> None:
+    from wayra.cli.progress import make_progress
+    from wayra.lab.divergence import diverge
+    from wayra.lab.divergence.predictor import Predictor
+    from wayra.llm.options import LLMOptions
+
+    how = LLMOptions(
+        backend=options["backend"],
+        context_len=options["context"],
+        threads=options["threads"],
+        kv_dtype=options["kv_dtype"],
+        map_weights=options["mmap"],
+        max_batch=1,
+    )
+    progress = make_progress(settings)
+    with (
+        Predictor(options["against"], settings, how, progress) as reference,
+        Predictor(options["model"], settings, how, progress) as model,
+        _display(settings, as_json) as on_window,
+    ):
+        found = diverge(reference, model, text, options["context"], on_window)
+    report = {"model": model.name, "against": reference.name, "context": options["context"], **asdict(found)}
+    emit(report, as_json, lambda: _print_divergence(found))
+
+
+def _print_divergence(found: "Divergence") -> None:
+    print_line(
+        f"divergence {found.mean:.6f} ± {found.standard_error:.6f} nats a token, 99 % of tokens below {found.p99:.6f}; "
+        f"same first choice for {found.same_top_share:.2%}"
+    )
+    print_line(
+        f"perplexity {found.perplexity:.4f}, of the other {found.reference_perplexity:.4f}, over {found.tokens:,} "
+        f"tokens in {found.windows:,} windows"
+    )
 
 
 def _text(file: Path, limit_bytes: int | None) -> str:
@@ -100,7 +149,9 @@ def _sentence(result: "Perplexity") -> str:
     )
 
 
-def _display(settings: Settings, as_json: bool) -> AbstractContextManager["Callable[[Perplexity], None] | None"]:
+def _display(
+    settings: Settings, as_json: bool
+) -> AbstractContextManager["Callable[[Perplexity | Divergence], None] | None"]:
     if as_json or not sys.stderr.isatty():
         return nullcontext(None)
     return _Bar(settings)
@@ -116,13 +167,18 @@ class _Bar:
         self._progress = Progress(*columns, console=make_console(settings, stderr=True), transient=True)
         self._task = self._progress.add_task("perplexity", total=None)
 
-    def __enter__(self) -> "Callable[[Perplexity], None]":
+    def __enter__(self) -> "Callable[[Perplexity | Divergence], None]":
         self._progress.start()
         return self._show
 
     def __exit__(self, *exc: object) -> None:
         self._progress.stop()
 
-    def _show(self, running: "Perplexity") -> None:
-        described = f"perplexity {running.perplexity:.4f} ± {running.standard_error:.4f}"
+    def _show(self, running: "Perplexity | Divergence") -> None:
+        from wayra.llm import Perplexity
+
+        if isinstance(running, Perplexity):
+            described = f"perplexity {running.perplexity:.4f} ± {running.standard_error:.4f}"
+        else:
+            described = f"divergence {running.mean:.6f} ± {running.standard_error:.6f}"
         self._progress.update(self._task, completed=running.windows, total=running.num_windows, description=described)

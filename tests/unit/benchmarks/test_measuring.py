@@ -19,8 +19,10 @@ from measuring.figures import (
     write_parts,
     write_section,
 )
-from measuring.loss import WINDOW_LEN, Score, english_text, log_probabilities, windows_of
+from measuring.loss import WINDOW_LEN, Score, english_text, windows_of
 from measuring.pipe import Worker, WorkerError
+
+from wayra.lab.divergence.predictor import log_softmax
 
 
 def test_ratios_are_taken_pair_by_pair() -> None:
@@ -81,10 +83,10 @@ def test_windows_are_whole_and_begin_with_bos_when_the_model_has_one() -> None:
 def test_a_score_adds_up_perplexity_divergence_and_first_choices() -> None:
     logits = np.array([[0.0, math.log(3.0)], [5.0, 5.0]], np.float32)
     other = np.array([[math.log(3.0), 0.0], [0.0, 0.0]], np.float32)
-    found = log_probabilities(logits)
+    found = log_softmax(logits)
     assert np.exp(found) == pytest.approx(np.array([[0.25, 0.75], [0.5, 0.5]]), abs=1e-6)
     score = Score()
-    score.add(found, [1, 0], reference=log_probabilities(other))
+    score.add(found, [1, 0], reference=log_softmax(other))
     assert score.perplexity == pytest.approx(math.sqrt(1 / (0.75 * 0.5)))
     assert score.mean_divergence == pytest.approx((0.75 * math.log(3) - 0.25 * math.log(3)) / 2, abs=1e-6)
     assert score.same_top_share == 0.5
