@@ -24,6 +24,12 @@ def test_sampling_params_are_reached_without_the_facade_or_numpy() -> None:
     assert [name for name in HEAVY if name in modules] == []
 
 
+def test_a_plan_is_made_without_numpy_or_the_engine() -> None:
+    modules = loaded_after("import wayra.cli.plan")
+    assert "wayra.plan.planner" in modules
+    assert [name for name in HEAVY if name in modules] == []
+
+
 def test_an_unknown_attribute_is_an_attribute_error() -> None:
     code = "import wayra; wayra.nonesuch"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

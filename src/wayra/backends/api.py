@@ -9,12 +9,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from wayra.base import blocks
 from wayra.model.program import Program
 from wayra.model.spec import ModelSpec
 from wayra.weights.tensors import ModelWeights
 
-KV_BLOCK_LEN = 32
-"""Tokens in a KV block. A multiple of every vector width, small enough to share short prefixes."""
+KV_BLOCK_LEN = blocks.KV_BLOCK_LEN
 
 
 @dataclass(frozen=True, slots=True)

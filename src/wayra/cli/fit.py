@@ -1,7 +1,7 @@
 """`wayra fit`: whether a model fits a card or this machine, what takes the memory, and how fast it would be."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,8 @@ from wayra.base.errors import InvalidParameter, WayraError
 from wayra.base.settings import Settings
 from wayra.cli.counts import TokenCount
 from wayra.cli.output import emit, json_option, print_line, printable
-from wayra.llm.memory import available_bytes
 from wayra.plan.constants import constants_for, default_constants, read_constants
-from wayra.plan.hardware import hardware, this_machine
+from wayra.plan.hardware import Hardware, hardware, this_machine
 from wayra.plan.memory import Fit, Request, fit, shares_heads
 from wayra.plan.quantity import Quantity, explain, number
 from wayra.plan.reading import Described, describe, path_of
@@ -67,7 +66,7 @@ def fit_verb(settings: Settings, model: str, as_json: bool, **flags: Any) -> Non
     if flags["cpu"] == (gpu is not None):
         raise click.UsageError("give --gpu NAME or --cpu, one of them")
     today = datetime.now(tz=UTC).date()
-    machine = this_machine(available_bytes() or 0, today=today) if gpu is None else hardware(gpu)
+    machine = _here(today) if gpu is None else hardware(gpu)
     described = _described(model, settings, prefer_file=flags["cpu"])
     stored = stored_as(fmt) if fmt is not None else described.stored or _usual(model, on_cpu=flags["cpu"])
     request = Request(flags["batch"], flags["context"], kv_bits(flags["kv"]))
@@ -88,6 +87,13 @@ def fit_verb(settings: Settings, model: str, as_json: bool, **flags: Any) -> Non
         "notes": [text for text in notes if text],
     }
     emit(document, as_json, lambda: _print(document, found, flags["with_steps"]))
+
+
+def _here(today: date) -> Hardware:
+    # It loads the engine, which no question about a card needs.
+    from wayra.llm.memory import available_bytes
+
+    return this_machine(available_bytes() or 0, today=today)
 
 
 def _described(model: str, settings: Settings, *, prefer_file: bool) -> Described:

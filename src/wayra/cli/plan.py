@@ -14,7 +14,6 @@ from wayra.cli.counts import TokenNumber
 from wayra.cli.output import emit, json_option
 from wayra.cli.plan_page import serve_page
 from wayra.cli.plan_report import print_explanation, print_plan
-from wayra.llm.memory import available_bytes
 from wayra.plan.constants import read_constants
 from wayra.plan.evidence import read_scores
 from wayra.plan.hardware import Hardware, hardware, this_machine
@@ -179,6 +178,9 @@ def market_on(flags: Mapping[str, Any], here: Hardware | None, today: date) -> M
 def _here(flags: Mapping[str, Any]) -> Hardware | None:
     if not flags["here"]:
         return None
+    # It loads the engine, which no other plan needs.
+    from wayra.llm.memory import available_bytes
+
     return this_machine(available_bytes() or 0, today=datetime.now(tz=UTC).date())
 
 

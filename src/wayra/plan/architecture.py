@@ -4,8 +4,7 @@ Wider than what the engine runs: a plan may be about a model this engine cannot 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from wayra.base.errors import FileFormatError
@@ -45,8 +44,8 @@ class Architecture:
     experts, None for all without experts. other_linear: weights of projections besides. repeated: of those, what tokens
     pass again in other layers, and steps read again. around: parameters of norms and of all else that stays in 16 bits,
     where they were counted one by one. lookups: of tables of which a token reads a row, embedding apart.
-    reads_apart: with an encoder, so that no times are computed. source, as_of: where the numbers are from and when they
-    were read. verified: False where no file was at hand.
+    mixing: what mixes tokens in the layers, kind by kind. reads_apart: with an encoder, so that no times are computed.
+    source, as_of: where the numbers are from and when they were read. verified: False where no file was at hand.
     Raises: FileFormatError on numbers outside their bounds or at odds with each other.
     """
 
@@ -82,6 +81,7 @@ class Architecture:
     reads_apart: bool = False
     verified: bool = True
     note: str = ""
+    mixing: tuple[Mixer, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for what, limit in _LIMITS.items():
@@ -109,6 +109,8 @@ class Architecture:
             _between(f"{self.name}: shared expert's feed-forward size", moe.shared_ffn_size, 0, MAX_WIDTH)
             _between(f"{self.name}: matrices of an expert", moe.matrices, 2, 3)
             _between(f"{self.name}: width of experts", moe.width, 0, MAX_WIDTH)
+        # A plan asks for it a hundred thousand times.
+        object.__setattr__(self, "mixing", self.mixers or _attention(self))
 
     @property
     def embedding(self) -> int:
@@ -119,11 +121,6 @@ class Architecture:
     def tables(self) -> int:
         """1 where the head is the embedding table, else 2."""
         return 1 if self.tied else 2
-
-    @property
-    def mixing(self) -> tuple[Mixer, ...]:
-        """What mixes tokens in the layers, kind by kind."""
-        return self.mixers or _attention(self)
 
     @property
     def attention(self) -> int:
@@ -207,6 +204,8 @@ class Architecture:
 
         cards: that share its heads, and each keep a copy of what they cannot share.
         """
+        if kind != "cpu" and cards == 1:
+            return self
         keeps_all = kind == "cpu" and any(mixer.window and mixer.frees for mixer in self.mixing)
         copies = any(mixer.copies_on(cards) > 1 for mixer in self.mixing)
         if not keeps_all and not copies:
@@ -253,7 +252,6 @@ _LIMITS: Mapping[str, int] = MappingProxyType(
 )
 
 
-@lru_cache(maxsize=512)
 def _attention(model: Architecture) -> tuple[Mixer, ...]:
     """Attention with the same heads in all layers: those that keep all, those with a window, those for images."""
     q, kv = model.num_heads * model.head_dim, model.num_kv_heads * model.head_dim

@@ -45,6 +45,9 @@ def evaluate(text: str, values: Mapping[str, float]) -> float:
         result = float(_compiled(text)(values))
     except ZeroDivisionError:
         raise InvalidParameter(f"{text!r} divides by zero with {_shown(values)}") from None
+    except KeyError as error:
+        known = ", ".join(sorted(values)) or "none"
+        raise InvalidParameter(f"{text!r} names {error.args[0]!r}, which has no value; known: {known}") from None
     except InvalidParameter:
         raise
     except (OverflowError, ValueError, TypeError):  # TypeError: a wrong number of arguments, a complex root
@@ -83,7 +86,7 @@ def _evaluator(node: ast.expr, text: str) -> Evaluator:
             constant = float(number)
             return lambda values: constant
         case ast.Name(id=name):
-            return lambda values: _named(name, values, text)
+            return operator.itemgetter(name)
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             inner = _evaluator(operand, text)
             return lambda values: -inner(values)
@@ -101,14 +104,6 @@ def _evaluator(node: ast.expr, text: str) -> Evaluator:
                 f"{text!r} contains {ast.unparse(node)!r}; allowed are numbers, names, + - * / **, brackets and "
                 f"{', '.join(FUNCTIONS)}"
             )
-
-
-def _named(name: str, values: Mapping[str, float], text: str) -> float:
-    if name not in values:
-        raise InvalidParameter(
-            f"{text!r} names {name!r}, which has no value; known: {', '.join(sorted(values)) or 'none'}"
-        )
-    return values[name]
 
 
 def _power(base: float, exponent: float, text: str) -> float:

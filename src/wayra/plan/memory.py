@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from wayra.backends.api import KV_BLOCK_LEN
+from wayra.base.blocks import KV_BLOCK_LEN
 from wayra.base.errors import InvalidParameter
 from wayra.plan.hardware import Hardware
 from wayra.plan.mixers import Mixer

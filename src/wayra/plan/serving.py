@@ -305,6 +305,7 @@ def load_at(machine: Machine, traffic: Traffic, batch: int) -> Load:
     return _load_at(machine, of_one_request(traffic), batch)
 
 
+@lru_cache(maxsize=64)
 def of_one_request(traffic: Traffic) -> Traffic:
     """The same requests whatever their number, which changes nothing of what a batch takes."""
     return replace(traffic, requests_per_month=1.0, origin=None)

@@ -85,7 +85,7 @@ def test_a_name_no_file_can_have_is_an_unknown_model(name: str, capsys: pytest.C
         ({"architectures": "LlamaForCausalLM"}, "expected a list of texts"),
         ({"architectures": ["LlamaForCausalLM"]}, "lacks num_hidden_layers"),
         ({"architectures": ["LlamaForCausalLM"], "num_hidden_layers": "32"}, "expected an integer"),
-        ({"architectures": ["RwkvForCausalLM"]}, "cannot size it like Llama: config.json lacks num_hidden_layers"),
+        ({"architectures": ["Rwkv5ForCausalLM"]}, "cannot size it like Llama: config.json lacks num_hidden_layers"),
         (None, "expected an object"),
         ([1], "expected an object"),
     ],
