@@ -1,5 +1,4 @@
-"""`wayra perplexity`: how well a model predicts a text, by llama.cpp's definition or over every token, or how far its
-predictions are from another model's."""
+"""`wayra perplexity`: how well a model predicts a text, and how far its predictions are from another model's."""
 
 import sys
 from collections.abc import Callable
