@@ -81,7 +81,7 @@ class Architecture:
     reads_apart: bool = False
     verified: bool = True
     note: str = ""
-    mixing: tuple[Mixer, ...] = field(init=False, repr=False, compare=False)
+    mixing: tuple[Mixer, ...] = field(default=(), init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for what, limit in _LIMITS.items():

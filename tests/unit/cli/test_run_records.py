@@ -212,6 +212,35 @@ def test_a_comparison_killed_in_the_middle_goes_on_with_its_runs(call: Call, run
     assert {header["status"] for kind in ("bench", "eval", "compare") for header in headers(runs, kind)} == {"done"}
 
 
+def test_a_comparison_whose_models_an_older_version_described_is_shown_without_what_it_does_not_say(
+    call: Call, runs: Path, smollm2_path: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy.gguf"
+    copy.symlink_to(smollm2_path)
+    given = ("compare", str(smollm2_path), str(copy), *HERE, "--suite", "task:maths", "--limit", "2")
+    assert call(*given, "--max-tokens", "4", "--rounds", "1", "--concurrency", "1", "--json")[0] == 0
+
+    def specification() -> dict[str, list[float | None]]:
+        code, out, err = call("compare", "--resume", "latest", "--json")
+        assert code == 0, err
+        found = json.loads(out)
+        told.extend(found["notes"])
+        return {row["name"]: [cell["value"] for cell in row["cells"]] for row in found["tables"]["Specification"]}
+
+    told: list[str] = []
+    assert specification()["layers"] == [30, 30]
+    for folder in runs.glob("*-bench-*"):
+        header = json.loads((folder / "run.json").read_text())
+        described = header["facts"]["architecture"]
+        # What a later version derives, an older one did not keep; what it cannot do without is another matter.
+        del described["mixing"]
+        if header["config"]["target"] == str(copy):
+            del described["hidden_size"]
+        (folder / "run.json").write_text(json.dumps(header))
+    assert specification()["layers"] == [30, None]
+    assert any(note.startswith("B has no specification: run ") and "hidden_size" in note for note in told)
+
+
 def test_figures_are_computed_from_the_records_each_time_and_the_index_from_the_folders(call: Call, runs: Path) -> None:
     with fake_server(Script()) as server:
         assert call("bench", server.url, "--requests", "4", "--warmup", "0")[0] == 0

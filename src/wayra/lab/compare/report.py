@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from wayra.base.errors import InvalidParameter, RunError
+from wayra.base.errors import FileFormatError, InvalidParameter, RunError
 from wayra.lab.compare.cost import cost_notes, cost_rows
 from wayra.lab.compare.definitions import defined
 from wayra.lab.compare.quality import LEVEL, Asked, judged, primary
@@ -41,12 +41,13 @@ def compared(sides: Sequence[Side], judge: str | None = None) -> Comparison:
     if len(sides) < 2:
         raise RunError("there is one model in these runs; a comparison needs runs of two")
     asked, problems = _asked(sides)
+    shapes, unread = _shapes(sides)
     speeds = [speeds_of(side) for side in sides]
     raced = races(sides, speeds)
     tested, corrected = judged(asked, [race.p_value for race in raced])
     settled = [_settled(race, p_value) for race, p_value in zip(raced, corrected, strict=True)]
     tables = {
-        "Specification": specification([_shape(side) for side in sides]),
+        "Specification": specification(shapes),
         "Speed": speed_rows(speeds),
         "Memory held while running": _memory(sides),
         "Cost": cost_rows(sides, speeds),
@@ -59,7 +60,7 @@ def compared(sides: Sequence[Side], judge: str | None = None) -> Comparison:
         tested=tuple(tested),
         raced=tuple(settled),
         verdict=tuple(verdict(tested, settled)),
-        notes=(*problems, *_notes(sides, len(tested), settled, judge)),
+        notes=(*problems, *unread, *_notes(sides, len(tested), settled, judge)),
         origins=tuple(_origin(side) for side in sides),
         judge=judge,
     )
@@ -128,15 +129,28 @@ def _name(side: Side) -> str:
     return side.target
 
 
+def _shapes(sides: Sequence[Side]) -> tuple[list[Architecture | None], list[str]]:
+    """Of each model, and what could not be read: a run outlives the version of wayra that described its model."""
+    shapes: list[Architecture | None] = []
+    unread: list[str] = []
+    for side in sides:
+        try:
+            shapes.append(_shape(side))
+        except RunError as error:
+            shapes.append(None)
+            unread.append(f"{side.label} has no specification: {error}")
+    return shapes, unread
+
+
 def _shape(side: Side) -> Architecture | None:
-    """As the model's file has it; of a server's model, what the planner knows under its name."""
+    """As the model's file has it; of a server's model, what the planner knows under its name. Raises RunError."""
     for run in side.runs:
         found = run.header.facts.get("architecture")
         if found is not None:
             try:
                 return msgspec.convert(found, Architecture)
-            except msgspec.ValidationError as error:
-                raise RunError(f"run {run.id} describes no model: {error}") from error
+            except (msgspec.ValidationError, FileFormatError) as error:
+                raise RunError(f"run {run.id} describes it in a way that this version cannot read: {error}") from error
     try:
         return architecture(_name(side))
     except InvalidParameter:
