@@ -10,6 +10,7 @@ from typing import cast
 from wayra.base.errors import FileFormatError, UnsupportedModel
 from wayra.base.formats import BY_GGML_ID
 from wayra.model.keys import Keys, shown
+from wayra.plan.gguf_windows import Windows, windows_of
 from wayra.plan.mixers import Mixer, distinct
 from wayra.plan.models import Architecture, Experts
 from wayra.plan.stored import Stored, TensorBytes, as_stored
@@ -25,6 +26,7 @@ SMALL = (
     ".ssm_conv1d_v.weight", ".ssm_a", ".ssm_d", ".ssm_norm.weight", ".shortconv.conv.weight",
 )  # fmt: skip
 STATE_VALUE_BYTES = 4
+FULL = "full attention"
 _LAYER = re.compile(r"blk\.(\d+)\.(.+)")
 _FEED_FORWARD = "ffn_"
 
@@ -95,7 +97,7 @@ def _shape(checkpoint: GgufCheckpoint, keys: Keys, kind: str, name: str) -> Arch
     if (table := shapes.get(EMBEDDING)) is None or len(table) != 2:
         raise FileFormatError(f"{keys.source} has no table {EMBEDDING}; expected the file of a whole language model")
     layers, hidden_size = _layers(shapes, keys, kind), keys.integer(f"{kind}.embedding_length")
-    heads = _heads(keys, kind, hidden_size)
+    heads, windows = _heads(keys, kind, hidden_size), windows_of(keys, kind, len(layers))
     matrices = 3 if any("ffn_gate" in one for layer in layers for one in layer.shapes) else 2
     experts = _experts(layers, keys, kind, matrices)
     ffn_size = max((layer.columns("ffn_down") for layer in layers), default=0)
@@ -113,12 +115,12 @@ def _shape(checkpoint: GgufCheckpoint, keys: Keys, kind: str, name: str) -> Arch
         tied=HEAD not in shapes,
         mlp_matrices=matrices,
         experts=experts,
-        mixers=_mixers(layers, keys, kind, heads),
+        mixers=_mixers(layers, keys, kind, heads, windows),
         dense_layers=_dense_layers(layers, matrices * hidden_size * ffn_size),
         around=0,
         lookups=sum(prod(shapes[one]) for one in LOOKUPS if one in shapes),
         source=keys.source,
-        note="; ".join(_notes(checkpoint, keys, kind)),
+        note="; ".join(_notes(checkpoint, kind, windows)),
     )
     inner = [(one, shape) for one, shape in shapes.items() if one not in (*TABLES, *LOOKUPS)]
     linear = sum(prod(shape) for one, shape in inner if _is_matrix(one, shape))
@@ -197,12 +199,13 @@ def _experts(layers: Sequence[_Layer], keys: Keys, kind: str, matrices: int) -> 
     )
 
 
-def _mixers(layers: Sequence[_Layer], keys: Keys, kind: str, heads: _Heads) -> tuple[Mixer, ...]:
+def _mixers(layers: Sequence[_Layer], keys: Keys, kind: str, heads: _Heads, windows: Windows) -> tuple[Mixer, ...]:
     """Layers of one description together; what each keeps, by its own tensors."""
     made: Counter[Mixer] = Counter()
     weights: Counter[Mixer] = Counter()
-    for layer in layers:
-        found = list(_of_layer(layer, keys, kind, heads))
+    for layer, window in zip(layers, windows.of, strict=True):
+        every = _of_layer(layer, keys, kind, heads)
+        found = [_windowed(mixer, window, windows.chunked) for mixer in every]
         made.update(found)
         for mixer in found[:1]:
             weights[mixer] += layer.weights(feed_forward=False)
@@ -230,6 +233,12 @@ def _of_layer(layer: _Layer, keys: Keys, kind: str, heads: _Heads) -> Iterator[M
         yield _attention(layer, keys, kind, heads)
 
 
+def _windowed(mixer: Mixer, window: int, chunked: bool) -> Mixer:
+    if not window or mixer.name != FULL:
+        return mixer
+    return replace(mixer, name=f"{'chunked' if chunked else 'sliding'} attention", window=window, chunked=chunked)
+
+
 def _latent(layer: _Layer, keys: Keys, kind: str, heads: _Heads) -> Mixer:
     width, rank = layer.rows("attn_kv_a_mqa"), keys.integer(f"{kind}.attention.kv_lora_rank")
     query = layer.rows("attn_q_b") or layer.rows("attn_q")
@@ -250,7 +259,7 @@ def _attention(layer: _Layer, keys: Keys, kind: str, heads: _Heads) -> Mixer:
     value = layer.rows("attn_v") or key // heads.head_dim * value_dim
     out = layer.columns("attn_output") or heads.heads * value_dim
     return Mixer(
-        "full attention",
+        FULL,
         1,
         0,
         token_values=key + value,
@@ -279,10 +288,8 @@ def _state_space(convolutions: Sequence[tuple[int, ...]], keys: Keys, kind: str)
     )
 
 
-def _notes(checkpoint: GgufCheckpoint, keys: Keys, kind: str) -> list[str]:
+def _notes(checkpoint: GgufCheckpoint, kind: str, windows: Windows) -> list[str]:
     unread = sorted({BLOCKS[one.type_id][0] for one in checkpoint.layouts.values() if one.type_id not in BY_GGML_ID})
     what = f"read {', '.join(unread)}" if unread else f"run {kind}"
     notes = [f"this engine does not {what}; sized by the tensors of its file"]
-    if keys.get(f"{kind}.attention.sliding_window") is not None:
-        notes.append("which layers have its window is not in the file, so all are counted with the whole context")
-    return notes
+    return [*notes, windows.note] if windows.note else notes

@@ -224,3 +224,67 @@ def test_a_file_without_an_embedding_is_no_language_model(tmp_path: Path) -> Non
     writer.close()
     with pytest.raises(FileFormatError, match=r"has no table token_embd\.weight"):
         describe(str(tmp_path / "x.gguf"))
+
+
+ATTENTION: dict[str, tuple[int, ...]] = {
+    "attn_q": (HIDDEN, HIDDEN), "attn_k": (32, HIDDEN), "attn_v": (32, HIDDEN), "attn_output": (HIDDEN, HIDDEN), **MLP,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys", "expected"),
+    [
+        # As the converters write them: a flag a layer, or a period.
+        (
+            "gemma4",
+            {"sliding_window": 128, "sliding_window_pattern": [True, True, False, True, False, False, True, True]},
+            (5, 128),
+        ),
+        ("cohere2", {"sliding_window": 128, "sliding_window_pattern": 3}, (6, 128)),
+        # What is not written is in llama.cpp: every second layer, every sixth, the last of four, the first of four.
+        ("gpt-oss", {"sliding_window": 128}, (4, 128)),
+        ("gemma3", {"sliding_window": 128}, (7, 128)),
+        ("olmo2", {"sliding_window": 128}, (6, 128)),
+        ("cohere2moe", {"sliding_window": 128}, (6, 128)),
+        ("gemma2", {}, (4, 4096)),
+        ("smallthinker", {"sliding_window": 128}, (6, 4096)),
+        ("llama4", {}, (6, 8192)),
+        ("llama4", {"sliding_window": 0}, (0, 0)),
+        ("exaone4", {"sliding_window": 128}, (0, 0)),
+        ("gemma3", {}, (0, 0)),
+        ("phi3", {"sliding_window": 128}, (0, 0)),
+        ("a-kind-of-next-year", {"sliding_window": 128}, (0, 0)),
+    ],
+)
+def test_windows_are_those_that_the_file_lists_or_llama_cpp_counts(
+    kind: str, keys: dict[str, int | list[int]], expected: tuple[int, int], tmp_path: Path
+) -> None:
+    written(
+        tmp_path / "x.gguf", kind, [ATTENTION] * 8, **{f"attention.{key}": value for key, value in keys.items()},
+        **{"attention.head_count_kv": KV_HEADS},
+    )  # fmt: skip
+    found = describe(str(tmp_path / "x.gguf")).model
+    layers, window = expected
+    assert sum(one.layers for one in found.mixing if one.window) == layers
+    assert {one.window for one in found.mixing if one.window} == ({window} if layers else set())
+    assert all(one.chunked == (kind == "llama4") for one in found.mixing if one.window)
+    # Key and value of 32 in 2 bytes.
+    assert kv_bytes(found, Request(1, 10_000)).value == 128 * ((8 - layers) * 10_000 + layers * window)
+    unknown = kind in ("phi3", "a-kind-of-next-year")
+    assert ("all layers count with the whole context" in found.note or "is not in the file" in found.note) == unknown
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"sliding_window_pattern": [1, 0]}, "sliding_window_pattern lists 2 of 8 layers"),
+        ({"sliding_window": (1 << 32) - 1}, "sliding_window is 4294967295; expected 1 to"),
+    ],
+)
+def test_windows_that_make_no_sense_are_refused(keys: dict[str, int | list[int]], message: str, tmp_path: Path) -> None:
+    known = {"sliding_window": 128, "head_count_kv": KV_HEADS, **keys}
+    written(
+        tmp_path / "x.gguf", "gemma3", [ATTENTION] * 8, **{f"attention.{key}": value for key, value in known.items()}
+    )
+    with pytest.raises(FileFormatError, match=message):
+        describe(str(tmp_path / "x.gguf"))
