@@ -86,8 +86,8 @@ int Executor::add_matrix(const PackedMatrix& m) {
   return static_cast<int>(matrices_.size()) - 1;
 }
 
-int Executor::add_vector(std::vector<float> v) {
-  vectors_.push_back(std::move(v));
+int Executor::add_vector(const std::vector<float>& v) {
+  vectors_.emplace_back(v.begin(), v.end());
   return static_cast<int>(vectors_.size()) - 1;
 }
 

@@ -19,7 +19,7 @@ class Executor {
   Executor(const KernelTable* kernels, int threads, Limits limits, KvShape kv);
 
   int add_matrix(const PackedMatrix& m);
-  int add_vector(std::vector<float> v);
+  int add_vector(const std::vector<float>& v);
   int add_buffer(BufferKind kind, int shares);
   void add_op(Op op) { ops_.push_back(std::move(op)); }
   void set_logits(LogitsOp op) { logits_ = op; }
@@ -60,10 +60,10 @@ class Executor {
     bool has_row;
   };
   struct Scratch {
-    std::vector<float> row;        // kTileRows of the widest buffer
-    std::vector<float> scores;     // [kMaxAttentionRows][kSplitKeys]
-    std::vector<float> running;    // [kMaxAttentionRows][2 + padded_dim]
-    std::vector<float> gated;      // a few columns of gate and up of some rows
+    AlignedFloats row;             // kTileRows of the widest buffer
+    AlignedFloats scores;          // [kMaxAttentionRows][kSplitKeys]
+    AlignedFloats running;         // [kMaxAttentionRows][2 + padded_dim]
+    AlignedFloats gated;           // a few columns of gate and up of some rows
     std::vector<uint64_t> sample;  // sample_scratch_bytes
   };
 
@@ -144,7 +144,7 @@ class Executor {
   const Limits limits_;
   const KvShape kv_;
   std::vector<PackedMatrix> matrices_;
-  std::vector<std::vector<float>> vectors_;
+  std::vector<AlignedFloats> vectors_;
   std::vector<Buffer> buffers_;
   std::vector<int> shares_;  // buffer whose memory a buffer uses, or itself
   std::vector<Op> ops_;
@@ -157,9 +157,9 @@ class Executor {
   Memory arena_;
   Memory kv_memory_;
   int64_t kv_blocks_ = 0;
-  std::vector<float> cos_sin_;        // [tokens][rotary_dim]
-  std::vector<float> logit_scratch_;  // [kLogitRows][vocab]
-  std::vector<float> partials_;       // [slots][kMaxAttentionRows][2 + padded_dim]
+  AlignedFloats cos_sin_;        // [tokens][rotary_dim]
+  AlignedFloats logit_scratch_;  // [kLogitRows][vocab]
+  AlignedFloats partials_;       // [slots][kMaxAttentionRows][2 + padded_dim]
   std::vector<AttentionItem> items_;
   std::vector<MergeItem> merges_;
   std::vector<int32_t> rows_before_;  // [tokens + 1] how many of the tokens before have a logit row

@@ -3,6 +3,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,23 @@ class Memory {
   void* mapping_ = nullptr;
   size_t mapped_ = 0;
 };
+
+// Memory that begins with a line of the cache: a vector register's load or store then touches one line, not two.
+template <class T>
+struct LineAligned {
+  using value_type = T;
+  static constexpr std::align_val_t kLine{64};
+  LineAligned() = default;
+  template <class U>
+  LineAligned(const LineAligned<U>&) {}
+  T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), kLine)); }
+  void deallocate(T* p, size_t) { ::operator delete(p, kLine); }
+  template <class U>
+  bool operator==(const LineAligned<U>&) const {
+    return true;
+  }
+};
+using AlignedFloats = std::vector<float, LineAligned<float>>;
 
 // A fast 64-bit hash (not cryptographic): detects damaged cache files.
 uint64_t hash64(const uint8_t* data, size_t size);

@@ -18,7 +18,7 @@ int64_t chunk_of(int64_t total, int threads) { return std::max<int64_t>(1, total
 // Angles are position * inv_freq in float32, as the reference computes them.
 void Executor::run_positions(int thread) {
   Claims& claims = next_claims(thread);
-  const std::vector<float>& inv_freq = vectors_[static_cast<size_t>(inv_freq_)];
+  const AlignedFloats& inv_freq = vectors_[static_cast<size_t>(inv_freq_)];
   const size_t half = inv_freq.size();
   int64_t begin, end;
   while (claims.claim(in_.tokens, 8, &begin, &end)) {
