@@ -14,6 +14,7 @@ from starlette.responses import Response
 from wayra.base.errors import ContextOverflow, InvalidParameter, TemplateError, WayraError
 
 _NAMED = re.compile(r"^(?:an? |the )?([a-z_]+)(?:\[\d+\])?(?:\.\w+)? (?:is|has|holds|must)\b")
+_BEGINNINGS: Mapping[str, str] = {"a logit bias ": "logit_bias", "a logit_bias ": "logit_bias", "token id ": "prompt"}
 
 KINDS: Mapping[int, str] = {
     400: "invalid_request_error",
@@ -131,13 +132,19 @@ def as_api_error(error: Exception) -> ApiError | None:
     if isinstance(error, ContextOverflow):
         return ApiError(400, str(error), code="context_length_exceeded")
     if isinstance(error, InvalidParameter):
-        named = _NAMED.match(str(error))
-        return ApiError(400, str(error), param=named[1] if named else None)
+        return ApiError(400, str(error), param=_field_of(str(error)))
     if isinstance(error, TemplateError):
         return ApiError(400, str(error), param="messages")
     if isinstance(error, WayraError):
         return ApiError(500, str(error))
     return None
+
+
+def _field_of(message: str) -> str | None:
+    """The field that a sentence is about, where it says so."""
+    if (named := _NAMED.match(message)) is not None:
+        return named[1]
+    return next((field for beginning, field in _BEGINNINGS.items() if message.startswith(beginning)), None)
 
 
 def not_supported(name: str, instead: str = "leave it out") -> ApiError:

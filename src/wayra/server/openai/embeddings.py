@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
 
+from wayra.base.errors import InvalidParameter
 from wayra.server.body import read_struct
 from wayra.server.calls import EmbeddingCall
 from wayra.server.door import caller_of, note
+from wayra.server.errors import ApiError
 from wayra.server.openai.reading import read_prompts
 from wayra.server.openai.wire import Prompts
 from wayra.server.service import Service
@@ -65,7 +67,11 @@ class EmbeddingsRoute:
         model = await service.model(wire.model, request.scope)
         note(request.scope, model=model.name)
         call = EmbeddingCall(wire.model, read_prompts(wire.input, "input"), wire.pooling or "mean")
-        embeddings = await service.embed(model, call, caller_of(request.scope))
+        try:
+            embeddings = await service.embed(model, call, caller_of(request.scope))
+        except InvalidParameter as error:
+            # What is called a prompt elsewhere.
+            raise ApiError(400, str(error), "input") from error
         vectors = await embedded(embeddings, request)
         note(request.scope, prompt_tokens=embeddings.prompt_tokens)
         data = [Embedding(i, _written(vector, wire.encoding_format == "base64")) for i, vector in enumerate(vectors)]
