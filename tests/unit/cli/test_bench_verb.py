@@ -185,3 +185,19 @@ def test_prefill_and_decode_alone_have_their_rates(call: Call, smollm2_path: Pat
     assert share == pytest.approx(rate / limit)
     # 10 GB/s over about 100 MB of weights.
     assert 80 < limit < 130
+
+
+def test_a_replayed_trace_repeats_the_blocks_that_its_requests_share(call: Call, tmp_path: Path) -> None:
+    trace = tmp_path / "mooncake.jsonl"
+    blocks = {2: [1, 2], 3: [1, 3], 4: []}  # by the length of the answer, which tells the requests apart
+    rows = [{"timestamp": 0, "input_length": 700, "output_length": n, "hash_ids": ids} for n, ids in blocks.items()]
+    trace.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with fake_server(Script()) as server:
+        code, _, err = call(server.url, "--trace", str(trace), "--warmup", "0", "--json")
+        assert code == 0, err
+        asked = {body["max_tokens"]: body["prompt"].split() for body in server.bodies}
+    # The counts of this server are not of the prompts, so that a word is a token.
+    assert [len(asked[n]) for n in blocks] == [700, 700, 700]
+    assert asked[2][:512] == asked[3][:512]
+    assert asked[2][512:] != asked[3][512:]
+    assert asked[4][:512] != asked[2][:512]

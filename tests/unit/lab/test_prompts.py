@@ -42,3 +42,22 @@ def test_prompts_of_a_group_begin_alike_and_go_on_unlike(id_range: tuple[int, in
         shared = min(37, len(first) - 1, len(second) - 1)
         assert (first[:shared] == second[:shared]) == (one % 2 == other % 2)
         assert first != second
+
+
+@pytest.mark.parametrize("id_range", [None, (0, 50_000)], ids=["words", "ids"])
+def test_blocks_of_the_same_number_are_alike_and_the_rest_is_a_requests_own(id_range: tuple[int, int] | None) -> None:
+    maker = PromptMaker(shape(), 3, "x", id_range)
+
+    def made(index: int, blocks: list[int], length: int) -> list[str] | list[int]:
+        prompt = maker.make_of_blocks(index, blocks, 16, length)
+        return prompt.split() if isinstance(prompt, str) else list(prompt)
+
+    first, second = made(0, [7, 8], 32), made(1, [7, 9], 40)
+    assert (len(first), len(second)) == (32, 40)
+    assert first[:16] == second[:16]
+    assert first[16:] != second[16:32]
+    assert second[32:] != made(2, [7, 9], 40)[32:]
+    # The last block of a request is seldom full.
+    assert made(3, [7, 8, 1], 20) == first[:20]
+    other = PromptMaker(shape(), 3, "y", id_range).make_of_blocks(0, [7, 8], 16, 32)
+    assert other != maker.make_of_blocks(0, [7, 8], 16, 32)

@@ -15,6 +15,7 @@ from wayra.lab.runs.jsonl import read_lines
 from wayra.lab.runs.writer import RECORDS_NAME
 from wayra.lab.targets import Ask, LocalTarget, OpenAITarget, Target
 from wayra.lab.traffic import (
+    BLOCK_LEN,
     Arrivals,
     PromptMaker,
     PromptShape,
@@ -148,10 +149,15 @@ class TrafficBench:
         if not self._trace or number >= 1_000_000:
             return ask, wanted
         line = self._trace[index]
-        if line.prompt is None and line.wanted_prompt_tokens is not None:
-            shape = PromptShape(parse_lengths(str(line.wanted_prompt_tokens)), self._maker.shape.answer)
-            ask, wanted = self._maker.with_shape(shape).make(number, index)
-        made = line.ask(ask.prompt, ask.max_tokens, ignore_eos=self._settings.ignore_eos)
+        prompt = ask.prompt
+        if line.prompt is None and (length := line.wanted_prompt_tokens) is not None:
+            wanted = length
+            if line.hash_ids:
+                prompt = self._maker.make_of_blocks(index, line.hash_ids, BLOCK_LEN, length)
+            else:
+                shape = PromptShape(parse_lengths(str(length)), self._maker.shape.answer)
+                prompt = self._maker.with_shape(shape).make(number, index)[0].prompt
+        made = line.ask(prompt, ask.max_tokens, ignore_eos=self._settings.ignore_eos)
         return made, None if line.prompt is not None else wanted
 
     async def _calibrate(self) -> None:

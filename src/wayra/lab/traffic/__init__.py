@@ -5,9 +5,9 @@ from wayra.lab.traffic.drive import drive
 from wayra.lab.traffic.lengths import Lengths, parse_lengths
 from wayra.lab.traffic.prompts import PromptMaker, PromptShape
 from wayra.lab.traffic.stage import Stage
-from wayra.lab.traffic.trace import TraceLine, read_trace
+from wayra.lab.traffic.trace import BLOCK_LEN, TraceLine, read_trace
 
 __all__ = [
-    "Arrivals", "Lengths", "PromptMaker", "PromptShape", "Stage", "TraceLine", "drive", "due_times", "parse_lengths",
-    "read_trace",
+    "BLOCK_LEN", "Arrivals", "Lengths", "PromptMaker", "PromptShape", "Stage", "TraceLine", "drive", "due_times",
+    "parse_lengths", "read_trace",
 ]  # fmt: skip

@@ -1,7 +1,7 @@
 """Prompts of a wanted length that no cache has seen: random words or token ids from a seed and a nonce of the run."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,6 +70,25 @@ class PromptMaker:
         if num_shared:
             words = _words(self._drawn(f"prefix/{group}"), num_shared) + words
         return Ask(" ".join(words), answer_len, ignore_eos), prompt_len
+
+    def make_of_blocks(
+        self, index: int, blocks: Sequence[int], block_len: int, prompt_len: int
+    ) -> tuple[int, ...] | str:
+        """A prompt whose beginning is made of blocks of block_len tokens, equal ones for equal numbers.
+
+        What the blocks do not fill is the request's own; what is too much of them is left out.
+        """
+        parts = [f"block/{number}" for number in blocks[: -(-prompt_len // block_len)]]
+        own = f"own/blocks/{index}"
+        if self._id_range is not None:
+            low, high = self._id_range
+            ids = [one for part in parts for one in _integers(self._drawn(part), block_len, high - low)][:prompt_len]
+            ids += _integers(self._drawn(own), prompt_len - len(ids), high - low)
+            return tuple(low + one for one in ids)
+        num_words = max(1, round((prompt_len - self.overhead_tokens) / self.tokens_per_word))
+        block_words = max(1, round(block_len / self.tokens_per_word))
+        words = [word for part in parts for word in _words(self._drawn(part), block_words)][:num_words]
+        return " ".join(words + _words(self._drawn(own), num_words - len(words)))
 
     def _lengths(self, stage: int, index: int) -> tuple[int, int]:
         prompt, answer = self.shape.prompt, self.shape.answer

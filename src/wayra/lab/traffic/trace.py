@@ -8,11 +8,14 @@ from wayra.base.errors import InvalidParameter
 from wayra.lab.targets.api import Ask
 
 MAX_LINES = 10_000_000
+BLOCK_LEN = 512
+"""Tokens that one of hash_ids stands for, in Mooncake's traces."""
 
 
 class TraceLine(msgspec.Struct, frozen=True):
     """prompt: the text, or prompt_tokens/input_length: how long a made-up one is to be. at_s/timestamp: seconds
-    (timestamp: milliseconds, as Mooncake's traces have it) from the beginning; None sends in a closed loop."""
+    (timestamp: milliseconds, as Mooncake's traces have it) from the beginning; None sends in a closed loop. hash_ids:
+    of a made-up prompt, a number for each block of BLOCK_LEN tokens: blocks of the same number are alike."""
 
     prompt: str | None = None
     prompt_tokens: int | None = None
@@ -21,6 +24,7 @@ class TraceLine(msgspec.Struct, frozen=True):
     output_length: int | None = None
     at_s: float | None = None
     timestamp: float | None = None
+    hash_ids: tuple[int, ...] = ()
 
     @property
     def due_s(self) -> float | None:
