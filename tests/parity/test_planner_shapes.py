@@ -13,15 +13,16 @@ from wayra.plan.memory import Request, kv_bytes
 from wayra.plan.reading import from_config
 
 TEXT = [
-    "arcee", "bamba", "bloom", "codegen", "cohere", "cohere2", "cohere2_moe", "deepseek_v3", "deepseek_v32", "ernie4_5",
-    "ernie4_5_moe", "exaone4", "exaone_moe", "falcon", "falcon_h1", "falcon_mamba", "flex_olmo", "gemma", "gemma2",
-    "gemma3_text", "gemma3n_text", "glm", "glm4", "glm4_moe", "glm4_moe_lite", "glm_moe_dsa", "gpt2", "gpt_bigcode",
-    "gpt_neo", "gpt_neox", "gpt_oss", "gptj", "granite", "granitemoe", "granitemoehybrid", "granitemoeshared", "helium",
-    "hy_v3", "internlm3", "jais2", "jamba", "kimi_linear", "lfm2", "llama", "llama4_text", "mamba", "mamba2", "mellum",
-    "minicpm3", "minimax", "minimax_m2", "minimax_m3_vl_text", "ministral3", "mistral", "mixtral", "mpt", "nanochat",
-    "nemotron_h", "olmo", "olmo2", "olmo3", "olmoe", "opt", "persimmon", "phi", "phi3", "phimoe", "qwen2", "qwen2_moe",
-    "qwen3", "qwen3_5_moe_text", "qwen3_5_text", "qwen3_moe", "qwen3_next", "recurrent_gemma", "rwkv", "seed_oss",
-    "smollm3", "stablelm", "starcoder2", "youtu", "zamba", "zamba2",
+    "arcee", "bamba", "bloom", "codegen", "cohere", "cohere2", "cohere2_moe", "deepseek_v3", "deepseek_v32",
+    "deepseek_v4", "ernie4_5", "ernie4_5_moe", "exaone4", "exaone_moe", "falcon", "falcon_h1", "falcon_mamba",
+    "flex_olmo", "gemma", "gemma2", "gemma3_text", "gemma3n_text", "glm", "glm4", "glm4_moe", "glm4_moe_lite",
+    "glm_moe_dsa", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox", "gpt_oss", "gptj", "granite", "granitemoe",
+    "granitemoehybrid", "granitemoeshared", "helium", "hy_v3", "internlm3", "jais2", "jamba", "kimi_linear", "lfm2",
+    "llama", "llama4_text", "mamba", "mamba2", "mellum", "minicpm3", "minimax", "minimax_m2", "minimax_m3_vl_text",
+    "ministral3", "mistral", "mixtral", "mpt", "nanochat", "nemotron_h", "olmo", "olmo2", "olmo3", "olmoe", "opt",
+    "persimmon", "phi", "phi3", "phimoe", "qwen2", "qwen2_moe", "qwen3", "qwen3_5_moe_text", "qwen3_5_text",
+    "qwen3_moe", "qwen3_next", "recurrent_gemma", "rwkv", "seed_oss", "smollm3", "stablelm", "starcoder2", "youtu",
+    "zamba", "zamba2",
 ]  # fmt: skip
 SEEING = [
     "Gemma3", "Idefics3", "InternVL", "Llama4", "Llava", "LlavaNext", "Mistral3", "PaliGemma", "Qwen2VL", "Qwen2_5_VL",
@@ -274,3 +275,37 @@ def test_layers_that_differ_are_the_sum_of_llama_layers_of_those_sizes() -> None
     # Two thirds of 512, 1280, 1536 and 51, in multiples of 256.
     layers = layer(4, 512) + layer(2, 1024) + layer(1, 1024) + layer(4, 256)
     assert found.parameters == layers + 2 * 1000 * 512 + 512
+
+
+def test_what_deepseek_v4_keeps_is_what_transformers_fills() -> None:
+    """Four layers: one that compresses 16 tokens, two that compress 4 and index them, one with a window alone."""
+    many, few = "heavily_compressed_attention", "compressed_sparse_attention"
+    config = transformers.DeepseekV4Config(
+        hidden_size=64, num_hidden_layers=4, num_attention_heads=4, head_dim=32, q_lora_rank=16, vocab_size=100,
+        moe_intermediate_size=32, n_routed_experts=4, num_experts_per_tok=2, o_groups=2, o_lora_rank=8,
+        index_n_heads=2, index_head_dim=16, index_topk=4, sliding_window=64, max_position_embeddings=512,
+        layer_types=[many, few, "sliding_attention", few], compress_rates={few: 4, many: 16},
+        mlp_layer_types=["hash_moe", "moe", "moe", "moe"],
+    )  # fmt: skip
+    made = transformers.DeepseekV4ForCausalLM(config).eval()
+    found = from_config(written(config, "DeepseekV4ForCausalLM"), name="x", source="config.json")
+    assert found.parameters == counted(made)
+    with torch.no_grad():
+        cache = made(torch.arange(1, 33)[None], use_cache=True).past_key_values
+    older = [tensor for layer in cache.layers for tensor in getattr(layer, "compressed_kv", {}).values()]
+    # Key and value are the same tensor.
+    grown = sum(layer.keys.numel() for layer in cache.layers) + sum(tensor.numel() for tensor in older)
+    assert found.kept_bytes(32, 16) - found.state_bytes == 2 * grown
+    with torch.no_grad():
+        cache = made(torch.arange(1, 48)[None], use_cache=True).past_key_values
+    names = ("buffer_kv", "buffer_gate", "overlap_kv", "overlap_gate")
+    waiting = [
+        tensor
+        for layer in cache.layers
+        for name in names
+        for tensor in getattr(layer, name, {}).values()
+        if tensor is not None
+    ]
+    # All but one of the tokens that a stretch takes wait at most: 15 of 16 and 3 of 4 here.
+    held = sum(tensor.numel() for tensor in waiting)
+    assert found.state_bytes == 2 * (held + 2 * 32 + 2 * 4 * (32 + 16))

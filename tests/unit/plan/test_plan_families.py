@@ -52,6 +52,14 @@ BART_LARGE: dict[str, Any] = {
     "decoder_attention_heads": 16, "encoder_ffn_dim": 4096, "decoder_ffn_dim": 4096, "vocab_size": 50265,
     "max_position_embeddings": 1024,
 }  # fmt: skip
+DEEPSEEK_V4_FLASH: dict[str, Any] = {
+    "architectures": ["DeepseekV4ForCausalLM"], "hidden_size": 4096, "num_hidden_layers": 43, "head_dim": 512,
+    "num_attention_heads": 64, "num_key_value_heads": 1, "q_lora_rank": 1024, "o_groups": 8, "o_lora_rank": 1024,
+    "moe_intermediate_size": 2048, "n_routed_experts": 256, "n_shared_experts": 1, "num_experts_per_tok": 6,
+    "vocab_size": 129280, "max_position_embeddings": 1048576, "sliding_window": 128, "index_n_heads": 64,
+    "index_head_dim": 128, "index_topk": 512, "hc_mult": 4, "num_nextn_predict_layers": 1,
+    "tie_word_embeddings": False,
+}  # fmt: skip
 # Of Llama 3.3 Nemotron Super 49B: layers with attention or without, and the multiplier of their feed-forward width.
 SUPER_49B = (
     [(8, 2.625)] + [(8, 5.25)] * 5 + [(0, 2.625)] * 2 + [(8, 5.25)] * 3 + [(0, 3.28125)] + [(8, 5.25)] * 30
@@ -186,6 +194,23 @@ def test_blocks_that_say_nothing_sensible_are_refused(change: dict[str, Any], er
         read(NEMOTRON_SUPER_49B, **change)
 
 
+def test_compressed_tokens_count_by_the_vectors_that_stand_for_them():
+    found = read(DEEPSEEK_V4_FLASH)
+    assert found.parameters / 1e9 == pytest.approx(284, rel=0.005)
+    assert found.active_parameters / 1e9 == pytest.approx(13, rel=0.1)
+    # 128 tokens in all 43 layers; a vector of 512 for 4 tokens with a key of 128 in 20, and for 128 tokens in 23.
+    latest, few, many = 43 * 128 * 512, 20 * (512 + 128) // 4, 23 * 512 // 128
+    assert found.kept_bytes(1 << 20, 16) - found.state_bytes == 2 * (latest + (few + many) * (1 << 20))
+    # What waits: 6 vectors for each of 4 tokens and keys like them, 2 for each of 128 tokens.
+    assert found.state_bytes == 2 * (20 * 6 * 4 * (512 + 128) + 23 * 2 * 128 * 512)
+    # The next token sees 512 of the vectors that it chooses, and all keys and all of the others.
+    seen = 20 * 512 * 512 + (1 << 20) * (20 * 128 // 4 + many)
+    assert found.seen_bytes(1 << 20, 16) - 2 * found.state_bytes == 2 * (latest + seen)
+    assert read(DEEPSEEK_V4_FLASH, compress_ratios=[128, 128] + [128, 4] * 21).mixing == found.mixing
+    eight = fit(found, stored_as("fp8"), hardware("h200"), Request(1, 1 << 20), 8)
+    assert eight.kv.value == found.state_bytes + 8 * 2 * (latest + (few + many) * (1 << 20))
+
+
 def test_an_encoder_with_a_decoder_keeps_what_was_written_and_what_was_read():
     found = read(FLAN_T5_XL)
     assert found.parameters == 2_849_757_184
@@ -228,6 +253,10 @@ def test_other_models_with_an_encoder_stay_refused(name: str):
         (ZAMBA2_7B, {"n_mamba_heads": 113}, "the width of Mamba of 7168 cannot be shared out among 113"),
         (ZAMBA2_7B, {"layers_block_type": ["full_attention"] * 81}, "a layer of kind full among shared ones"),
         (ZAMBA2_7B, {"num_mem_blocks": 0}, "num_mem_blocks is 0"),
+        (DEEPSEEK_V4_FLASH, {"compress_ratios": [4]}, "layer_types lists 1 of 43 layers"),
+        (DEEPSEEK_V4_FLASH, {"compress_ratios": [5] * 43}, "cannot size layers of 'compression by 5'"),
+        (DEEPSEEK_V4_FLASH, {"compress_rates": {"compressed_sparse_attention": 0}}, "is 0; expected 1 to"),
+        (DEEPSEEK_V4_FLASH, {"o_lora_rank": None}, "lacks o_lora_rank"),
         (ZAMBA_7B, {"attn_layer_period": 0}, "attn_layer_period is 0"),
         (RWKV_4_7B, {"attention_hidden_size": -1}, "attention_hidden_size is -1"),
         (FLAN_T5_XL, {"d_kv": None}, "lacks d_kv"),

@@ -142,6 +142,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         **dict.fromkeys(("minimax", "minimaxtext01"), _MINIMAX),
         **dict.fromkeys(("zamba", "zamba2"), Family(tied=True, norms=1, states=True, apart=True)),
         "recurrentgemma": Family(tied=True, o_bias=True, mlp_bias=True),
+        "deepseekv4": LLAMA,
         "rwkv": Family(matrices=2, norm_terms=2, final=2, states=True, wide=True),
         **dict.fromkeys(("decilm", "nemotronnas"), Family(norms=0, apart=True)),
         **dict.fromkeys(("lfm2", "lfm2moe"), Family(tied=True, head_norms="head")),

@@ -8,6 +8,7 @@ from wayra.base.errors import FileFormatError
 from wayra.model.keys import Keys
 from wayra.model.spec import MAX_HEAD_DIM, MAX_HEADS, MAX_WIDTH
 from wayra.plan.architecture import Experts
+from wayra.plan.configs.compressed import hyper_connections, kinds_compressed
 from wayra.plan.configs.differing import besides_attention, with_sizes
 from wayra.plan.configs.families import Family
 from wayra.plan.configs.keys import count, size
@@ -58,6 +59,12 @@ def _recurrent_gemma(keys: Keys) -> Keys:
     return _changed(keys, layer_types=found, sliding_window=window, intermediate_size=width)
 
 
+def _deepseek_v4(keys: Keys) -> Keys:
+    """Its layers' kinds are read apart, and all of them have experts."""
+    kinds = kinds_compressed(keys)
+    return _changed(keys, layer_types=["full_attention"] * len(kinds), compressed=list(kinds), mlp_layer_types=None)
+
+
 def _rwkv(keys: Keys) -> Keys:
     return _changed(keys, num_attention_heads=1, num_key_value_heads=1, head_dim=1)
 
@@ -88,6 +95,7 @@ def _named_bias(keys: Keys) -> str:
 
 _PREPARED: Mapping[str, Callable[[Keys], Keys]] = MappingProxyType(
     {
+        "deepseekv4": _deepseek_v4,
         "recurrentgemma": _recurrent_gemma,
         "rwkv": _rwkv,
         "zamba": _zamba,
@@ -153,6 +161,10 @@ def _shared_blocks(shape: Shape, experts: Experts | None, ffn_size: int) -> Besi
     return Besides(linear=found.linear, small=found.small, repeated=found.repeated)
 
 
+def _streams(shape: Shape, experts: Experts | None, ffn_size: int) -> Besides:
+    return Besides(small=hyper_connections(shape))
+
+
 def _differing_layers(shape: Shape, experts: Experts | None, ffn_size: int) -> Besides:
     linear, small = besides_attention(shape.keys)
     return Besides(linear=linear, small=small)
@@ -168,6 +180,7 @@ _BESIDES: Mapping[str, Callable[[Shape, Experts | None, int], Besides]] = Mappin
     {
         "gemma4": _gemma_4,
         "gemma3n": _gemma_3n,
+        "deepseekv4": _streams,
         "zamba": _shared_blocks,
         "zamba2": _shared_blocks,
         "decilm": _differing_layers,

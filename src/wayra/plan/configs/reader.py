@@ -8,6 +8,7 @@ from wayra.model.keys import Keys, shown
 from wayra.model.spec import MAX_CONTEXT, MAX_VOCAB
 from wayra.plan.architecture import Architecture, Experts
 from wayra.plan.configs.attention import attention
+from wayra.plan.configs.compressed import compressed_attention
 from wayra.plan.configs.differing import attention_of
 from wayra.plan.configs.encoder_decoder import PAIRS, encoder_decoder
 from wayra.plan.configs.families import FAMILIES, LLAMA, Family
@@ -150,6 +151,8 @@ def _described(shape: Shape, outer: Keys, name: str, notes: list[str]) -> Archit
 def _mixers(shape: Shape, image_count: int, image_tokens: int) -> tuple[Mixer, ...]:
     if shape.kind in ("decilm", "nemotronnas"):
         return attention_of(shape.keys)
+    if shape.kind == "deepseekv4":
+        return compressed_attention(shape)
     if shape.kind in ("zamba", "zamba2"):
         made = states(shape, shape.num_layers), shared_attention(shape)
         return tuple(mixer for mixer in made if mixer.layers)
