@@ -1,6 +1,8 @@
 """Whole data sets are read as they are published: several side by side in a repository, or in their authors' files."""
 
+import codecs
 import csv
+import gzip
 import json
 from pathlib import Path
 
@@ -112,3 +114,14 @@ def test_a_json_object_that_is_no_row_is_named_by_its_file(tmp_path: Path) -> No
     (tmp_path / "settings.json").write_text('{"colour": "red"}')
     with pytest.raises(DataError, match=r"no question that suite math can use; the first: settings\.json: lacks"):
         load(tmp_path, "math")
+
+
+def test_the_mark_that_some_editors_put_before_a_text_costs_no_row(tmp_path: Path) -> None:
+    row = {"question": "Why?", "answer": "#### 3"}
+    for name, content in (("a.jsonl", json.dumps(row)), ("b.csv", "question,answer\nWhy?,#### 3\n")):
+        marked = codecs.BOM_UTF8 + content.encode()
+        (tmp_path / name).write_bytes(marked)
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress(marked))
+        for file in (name, f"{name}.gz"):
+            found = load(tmp_path / file, "gsm8k")
+            assert ([item.target for item in found.items], found.problems) == (["3"], ())

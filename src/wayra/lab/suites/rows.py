@@ -1,5 +1,6 @@
 """Rows of a data set's files: JSON lines, JSON, CSV or Parquet. A malformed row is named and passed over."""
 
+import codecs
 import csv
 import gzip
 import io
@@ -72,7 +73,7 @@ def _content(path: Path) -> bytes:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise DataError(f"{path} has more than {MAX_FILE_BYTES:,} bytes; split it")
         if not path.name.lower().endswith(".gz"):
-            return path.read_bytes()
+            return path.read_bytes().removeprefix(codecs.BOM_UTF8)
         with gzip.open(path, "rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
     except (OSError, EOFError, gzip.zlib.error) as error:  # pyright: ignore[reportAttributeAccessIssue]
@@ -80,7 +81,7 @@ def _content(path: Path) -> bytes:
         raise DataError(f"{path} cannot be read: {reason}") from error
     if len(content) > MAX_FILE_BYTES:
         raise DataError(f"{path} unpacks to more than {MAX_FILE_BYTES:,} bytes; split it")
-    return content
+    return content.removeprefix(codecs.BOM_UTF8)
 
 
 def _json_lines(content: bytes, name: str) -> Iterator[Row | Problem]:
@@ -125,7 +126,7 @@ def _from_columns(table: dict[str, object]) -> object:
 
 def _csv_rows(content: bytes, name: str, columns: Sequence[str] | None) -> Iterator[Row | Problem]:
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode()
     except UnicodeDecodeError as error:
         raise DataError(f"{name} is not UTF-8 text (byte {error.start:,}); convert it first") from error
     csv.field_size_limit(MAX_FIELD_CHARS)
