@@ -441,7 +441,9 @@ def copies_of_cache(model: Architecture, gpus: int) -> list[str]:
             "its own (data-parallel attention), it takes one of these parts"
         ]
     kept = "their keys and values count" if any(mixer.state_bytes for mixer in model.mixing) else "the KV cache counts"
-    return [f"{gpus} cards for {heads} KV heads: engines copy the heads, and {kept} {gpus / heads:g} times"]
+    alike = len({mixer.kv_heads for mixer in model.mixing if mixer.token_values}) == 1
+    where = "" if alike else " in layers with so few"
+    return [f"{gpus} cards for {heads} KV heads: engines copy the heads, and {kept} {gpus / heads:g} times{where}"]
 
 
 def _gb(count: float) -> str:

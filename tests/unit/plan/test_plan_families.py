@@ -173,6 +173,7 @@ def test_layers_with_other_kv_heads_are_shared_out_apart():
     eight = fit(mixed, stored_as("bf16"), hardware("h100"), Request(1, 8192), 8)
     # Eight cards keep two copies of the layers with four KV heads.
     assert eight.kv.value == 8192 * 2 * 128 * 2 * (8 + 2 * 2 * 4)
+    assert any("the KV cache counts 2 times in layers with so few" in text for text in eight.warnings)
 
 
 @pytest.mark.parametrize(
