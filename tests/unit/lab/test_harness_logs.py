@@ -9,6 +9,7 @@ import pytest
 from wayra.base.errors import DataError, InvalidParameter
 from wayra.base.settings import Settings
 from wayra.lab.harness.inspect_run import InspectSettings, append_log, command_of
+from wayra.lab.harness.inspect_words import with_advice
 from wayra.lab.harness.unreachable import wants_hub
 from wayra.lab.runs import RunStore, summarise
 from wayra.lab.scoring.execution import task_executions
@@ -87,3 +88,14 @@ def test_tasks_are_suites_made_from_the_seed_and_judged_by_their_own_scorers(tmp
 )
 def test_words_of_a_missing_hub_are_told_from_others(words: str, is_of_the_hub: bool) -> None:
     assert wants_hub(words) == is_of_the_hub
+
+
+def test_what_to_do_is_said_only_where_the_words_are_of_it() -> None:
+    command = (
+        "subprocess.CalledProcessError: Command '['docker', 'compose', 'config']' returned non-zero exit status 125."
+    )
+    assert "its programs run in Docker" in with_advice(command)
+    assert "its programs run in Docker" in with_advice("No such file or directory: 'docker'")
+    assert "pip install 'swebench<5'" in with_advice("ImportError: cannot import name 'MAP_REPO_VERSION_TO_SPECS'")
+    for words in ("ModuleNotFoundError: No module named 'docker'", "KeyError: 'question'", ""):
+        assert with_advice(words) == words

@@ -35,6 +35,7 @@ def test_of_data_sets_side_by_side_the_suites_own_is_asked(tmp_path: Path) -> No
     for name, part in (("arc_easy", "ARC-Easy"), ("arc_challenge", "ARC-Challenge")):
         found = load(tmp_path, name)
         assert [item.id for item in found.items] == [part]
+        assert found.source == str(tmp_path / part)
         assert [item.id for item in found.shots] == [f"{part} shown"]
 
 

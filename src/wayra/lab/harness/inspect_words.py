@@ -11,14 +11,14 @@ from wayra.lab.harness.unreachable import HUB_MARKS
 
 MAX_WORDS = 500
 ERROR = "ERROR:"
+DOCKER_MARKS = ("docker daemon", "docker engine", "['docker'", "directory: 'docker'")
 ADVICE: Mapping[tuple[str, ...], str] = MappingProxyType(
     {
-        ("docker daemon", "docker engine", "'docker'"): "its programs run in Docker, which is not there "
-        "or not running: start it, or let them run on this machine with your rights, where the task can: -- --sandbox "
-        "local",
-        HUB_MARKS: "its questions come from the "
-        "hub, which cannot be reached: run it once where it can be and bring HF_HOME and INSPECT_EVALS_CACHE_DIR, or "
-        "give files of your own where the task takes them: -- -T dataset=FOLDER",
+        DOCKER_MARKS: "its programs run in Docker, which is not there or not running: start it, or let them run on "
+        "this machine with your rights, where the task can: -- --sandbox local",
+        HUB_MARKS: "its questions come from the hub, which cannot be reached: run it once where it can be and bring "
+        "HF_HOME and INSPECT_EVALS_CACHE_DIR, or give files of your own where the task takes them: -- -T "
+        "dataset=FOLDER",
         ("map_repo_version_to_specs",): "its scorer needs an older swebench: pip install 'swebench<5'",
     }
 )

@@ -30,7 +30,8 @@ def load_suite(
     Raises DataError saying what to do when there are no usable rows.
     """
     if data is not None:
-        return _from_path(suite, part_of(data, suite.hub.folder if suite.hub else ""), str(data))
+        part = part_of(data, suite.hub.folder if suite.hub else "")
+        return _from_path(suite, part, str(part))
     if suite.write is not None:
         return _checked(suite, list(suite.write(seed)), (), [], f"made from seed {seed}")
     if suite.package is not None:
