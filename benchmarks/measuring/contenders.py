@@ -138,10 +138,11 @@ class BinaryContender:
 
     def __init__(self, name: str, folder: Path, model: Path, threads: int) -> None:
         self.name, self._folder, self._model, self._threads = name, folder, model, threads
-        self.version, self.pids, self.first_token_s = str(folder), (), None
+        self.pids, self.first_token_s = (), None
         if not (folder / "llama-bench").is_file():
             raise WorkerError(f"{name}: no llama-bench in {folder}")
         self._repacks = "--run-time-repack" in self._run("llama-bench", ["--help"])
+        self.version = "llama-bench" + (", weights repacked" if self._repacks else "")
 
     def rate(self, workload: Workload) -> float:
         common = ["-m", str(self._model), "-t", str(self._threads)]

@@ -100,14 +100,8 @@ class Blocks {
   const KvView& kv_;
 };
 
-// Fetches n bytes of what is read a split later into the second cache: the buffers of the first one's misses are too
-// few to hide the latency of memory.
-inline void fetch_early(const uint8_t* at, int n) {
-  for (int i = 0; i < n; i += 64) __builtin_prefetch(at + i, 0, 2);
-}
-
 // scores[r][key] for the blocks that hold keys [lo, hi). While a block is read the next one is fetched, and after the
-// last the first values, and their values beside them: with few rows the cache's stream from memory is the limit.
+// last the first values: with few rows the cache's stream from memory is the limit.
 template <class E, int R>
 void score_keys(const AttentionArgs& a, const Blocks& blocks, const float* q, Range keys, float* scores) {
   const int steps = (a.kv.head_dim + E::kPer - 1) / E::kPer;
@@ -115,14 +109,12 @@ void score_keys(const AttentionArgs& a, const Blocks& blocks, const float* q, Ra
   for (int key = keys.lo / kKvBlock * kKvBlock; key < keys.hi; key += kKvBlock) {
     const auto* k = reinterpret_cast<const typename E::T*>(blocks.keys(key));
     const uint8_t* ahead = key + kKvBlock < keys.hi ? blocks.keys(key + kKvBlock) : blocks.values(keys.lo);
-    const uint8_t* values = blocks.values(key);
     F acc[R][2];
     for (int r = 0; r < R; ++r) acc[r][0] = acc[r][1] = simd::zero();
     for (int d = 0; d < steps; ++d) {
       if constexpr (R <= simd::kStreamRows) {
         constexpr int kBytes = kVector * static_cast<int>(sizeof(typename E::T));
         for (int i = 0; i < 2 * kBytes; i += 64) __builtin_prefetch(ahead + d * 2 * kBytes + i);
-        fetch_early(values + d * 2 * kBytes, 2 * kBytes);
       }
       const auto k0 = E::load(k + d * kVector);
       const auto k1 = E::load(k + (steps + d) * kVector);
@@ -228,7 +220,6 @@ struct Weighed {
   Range keys;
   const float* scores;
   int padded_dim;
-  int later_keys;  // of the next split that there are: what this thread likely reads next
 };
 
 // acc[r][dims] = sum over keys of p[r][key] * V[key][dims], C vectors of dims at a time; merged with what acc holds
@@ -261,15 +252,12 @@ void weigh_values(const Weighed& w, int dim, float* acc_out, const Factors* f) {
     // The last pair may have one key only; its other half was never written by this sequence.
     const bool cut = stop == end && w.keys.hi % E::kPer != 0;
     const uint8_t* ahead = next < end ? w.blocks.values(next * E::kPer) : nullptr;
-    const int key = step * E::kPer;
-    const uint8_t* later = key < w.later_keys ? w.blocks.keys(kSplitKeys + key) : nullptr;
     for (; step < stop - (cut ? 1 : 0); ++step) {
       const auto at = static_cast<int64_t>(step % kBlockSteps) * padded * E::kPer;
       if constexpr (R <= simd::kStreamRows) {
         constexpr int kBytes = C * kLanes * E::kPer * static_cast<int>(sizeof(typename E::T));
         const auto offset = (at + dim * E::kPer) * static_cast<int64_t>(sizeof(typename E::T));
         for (int i = 0; ahead && i < kBytes; i += 64) __builtin_prefetch(ahead + offset + i);
-        if (later) fetch_early(later + offset, kBytes);
       }
       add(v + at, step, false);
     }
@@ -305,10 +293,7 @@ void attend_split(const AttentionArgs& a, int first, int split, const float* q) 
     }
   }
   const int padded = a.kv.padded_dim;
-  const int later_keys = row_range(a, split, row + R - 1).hi < kSplitKeys
-                             ? 0
-                             : a.first_position + (row + R - 1) / a.ratio + 1 - (split + 1) * kSplitKeys;
-  const Weighed weighed{blocks, tile, scores, padded, later_keys < kSplitKeys ? later_keys : kSplitKeys};
+  const Weighed weighed{blocks, tile, scores, padded};
   float* acc = a.acc + static_cast<int64_t>(first) * padded;
   int dim = 0;
   if constexpr (4 * R <= simd::kAccumulators) {
