@@ -37,6 +37,17 @@ def counted(made: torch.nn.Module) -> int:
     return sum(weight.numel() for weight in made.parameters())
 
 
+def cache_after(made: torch.nn.Module, tokens: int) -> transformers.Cache:
+    with torch.no_grad():
+        return made(torch.arange(1, tokens + 1)[None], use_cache=True).past_key_values
+
+
+def kept_values(cache: transformers.Cache) -> int:
+    """Of keys and values in all layers; those without attention have none, or empty ones."""
+    filled = [layer for layer in cache.layers if getattr(layer, "keys", None) is not None]
+    return sum(layer.keys.numel() + layer.values.numel() for layer in filled)
+
+
 def written(config: transformers.PreTrainedConfig, name: str) -> dict[str, object]:
     """As a config.json has it."""
     return {**json.loads(json.dumps(config.to_dict(), default=str)), "architectures": [name]}
@@ -117,10 +128,8 @@ def test_the_cache_of_a_hybrid_is_what_transformers_fills() -> None:
     made = transformers.Qwen3NextForCausalLM(config).eval()
     found = from_config(written(config, "Qwen3NextForCausalLM"), name="x", source="config.json")
     assert found.parameters == counted(made)
-    with torch.no_grad():
-        cache = made(torch.arange(1, 11)[None], use_cache=True).past_key_values
-    grown = sum(layer.keys.numel() + layer.values.numel() for layer in cache.layers if hasattr(layer, "keys"))
-    assert found.kept_bytes(10, 16) - found.state_bytes == 2 * grown
+    cache = cache_after(made, 10)
+    assert found.kept_bytes(10, 16) - found.state_bytes == 2 * kept_values(cache)
     states = [layer.recurrent_states for layer in cache.layers if getattr(layer, "recurrent_states", None)]
     carried = sum(state.numel() for layer in states for state in layer.values())
     # In 32 bits, beside a convolution of 3 tokens in 16.
@@ -220,12 +229,8 @@ def test_each_use_of_a_shared_block_keeps_keys_and_values_of_its_own() -> None:
     made = transformers.Zamba2ForCausalLM(config).eval()
     found = from_config(written(config, "Zamba2ForCausalLM"), name="x", source="config.json")
     assert found.parameters == counted(made)
-    with torch.no_grad():
-        cache = made(torch.arange(1, 11)[None], use_cache=True).past_key_values
-    # Layers without attention have empty ones.
-    filled = [layer for layer in cache.layers if getattr(layer, "keys", None) is not None and layer.keys.numel()]
-    grown = sum(layer.keys.numel() + layer.values.numel() for layer in filled)
-    assert found.kept_bytes(10, 16) - found.state_bytes == 2 * grown
+    cache = cache_after(made, 10)
+    assert found.kept_bytes(10, 16) - found.state_bytes == 2 * kept_values(cache)
 
 
 def test_the_states_of_recurrences_are_those_that_transformers_carries() -> None:
@@ -290,14 +295,12 @@ def test_what_deepseek_v4_keeps_is_what_transformers_fills() -> None:
     made = transformers.DeepseekV4ForCausalLM(config).eval()
     found = from_config(written(config, "DeepseekV4ForCausalLM"), name="x", source="config.json")
     assert found.parameters == counted(made)
-    with torch.no_grad():
-        cache = made(torch.arange(1, 33)[None], use_cache=True).past_key_values
+    cache = cache_after(made, 32)
     older = [tensor for layer in cache.layers for tensor in getattr(layer, "compressed_kv", {}).values()]
     # Key and value are the same tensor.
     grown = sum(layer.keys.numel() for layer in cache.layers) + sum(tensor.numel() for tensor in older)
     assert found.kept_bytes(32, 16) - found.state_bytes == 2 * grown
-    with torch.no_grad():
-        cache = made(torch.arange(1, 48)[None], use_cache=True).past_key_values
+    cache = cache_after(made, 47)
     names = ("buffer_kv", "buffer_gate", "overlap_kv", "overlap_gate")
     waiting = [
         tensor

@@ -1,6 +1,6 @@
 """A model as a source of whole next-token distributions, which the facade's answers do not give."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 STEP_TOKENS = 512
 STEP_ROWS = 128
 """Of a vocabulary of floats each: 25 MB where it has 49,152 tokens."""
-
-Open = Callable[[str], "Predictor"]
 
 
 class Predictor:
