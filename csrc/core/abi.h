@@ -102,6 +102,9 @@ struct AttentionArgs {
   int32_t first_position;  // position of row 0's token
   int32_t window;          // keys seen by a query, 0 for all
   int32_t split_begin, split_end;
+  const uint8_t* next_base;    // where the keys of this thread's next split lie, as KvView's base and the first of its
+  const int32_t* next_blocks;  // blocks
+  int32_t next_keys;           // how many it has, 0 where none is known
   float scale;
   float* scores;  // scratch [kMaxAttentionRows][kSplitKeys]
   float* max;     // [rows] out: maximum of the scores, as a logarithm of base 2

@@ -132,10 +132,11 @@ class Executor {
   };
   // Some groups of some rows in the forms that consumers need, from values [rows][stride].
   void emit_rows(const Buffer& out, Rows rows, const float* values, int64_t stride, Groups groups);
-  void attend(const AttentionOp& op, const AttentionItem& item, Scratch& s);
+  void attend(const AttentionOp& op, const AttentionItem& item, const AttentionItem* next, Scratch& s);
   void merge(const AttentionOp& op, const MergeItem& item, Scratch& s);
   void write_heads(const AttentionOp& op, int seq, int kv_head, int row_begin, int rows, const float* running);
   KvView kv_view(int layer, int kv_head) const;
+  const int32_t* blocks_of(int seq) const { return in_.block_tables + static_cast<int64_t>(seq) * in_.blocks_per_seq; }
   int rows_of(const Buffer& b) const { return b.per_row ? in_.rows : in_.tokens; }
   Claims& next_claims(int thread);
   void barrier(int thread);

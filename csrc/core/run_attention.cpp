@@ -51,15 +51,21 @@ void Executor::plan_attention() {
   if (partials_.size() < floats) partials_.resize(floats);
 }
 
-// A partial result holds [rows] maxima, [rows] sums, then [rows][padded_dim] sums of values.
-void Executor::attend(const AttentionOp& op, const AttentionItem& item, Scratch& s) {
+// A partial result holds [rows] maxima, [rows] sums, then [rows][padded_dim] sums of values. next: what this thread
+// does after it, or null.
+void Executor::attend(const AttentionOp& op, const AttentionItem& item, const AttentionItem* next, Scratch& s) {
   const int ratio = op.num_heads / op.num_kv_heads;
   const Buffer& q = buffers_[static_cast<size_t>(op.q)];
   const int first_token = in_.query_starts[item.seq];
   const int padded = kv_.padded_dim();
   AttentionArgs a{};
   a.kv = kv_view(op.layer, item.kv_head);
-  a.block_table = in_.block_tables + static_cast<int64_t>(item.seq) * in_.blocks_per_seq;
+  a.block_table = blocks_of(item.seq);
+  if (next && next->split >= 0) {
+    a.next_base = kv_view(op.layer, next->kv_head).base;
+    a.next_blocks = blocks_of(next->seq) + next->split * (kSplitKeys / kKvBlock);
+    a.next_keys = std::min(kSplitKeys, in_.kv_lens[next->seq] - next->split * kSplitKeys);
+  }
   a.q = q.view.f32 + static_cast<int64_t>(first_token) * q.cols + item.kv_head * ratio * op.head_dim;
   a.q_token_stride = q.cols;
   a.ratio = ratio;
@@ -134,13 +140,24 @@ void Executor::run(const AttentionOp& op, int thread) {
   Claims& merge_claims = next_claims(thread);
   Scratch& s = scratch_[static_cast<size_t>(thread)];
   const auto items = static_cast<int64_t>(items_.size());
-  int64_t begin, end;
-  while (claims.claim(items, 1, &begin, &end)) {
-    const AttentionItem& item = items_[static_cast<size_t>(begin)];
-    if (item.has_row || !op.only_rows) attend(op, item, s);
+  // Claimed one ahead: while an item is computed, the keys of the thread's next one are on their way.
+  const auto claim = [&]() -> const AttentionItem* {
+    int64_t at, after;
+    while (claims.claim(items, 1, &at, &after)) {
+      const AttentionItem& item = items_[static_cast<size_t>(at)];
+      if (item.has_row || !op.only_rows) return &item;
+    }
+    return nullptr;
+  };
+  const AttentionItem* item = claim();
+  while (item) {
+    const AttentionItem* next = claim();
+    attend(op, *item, next, s);
+    item = next;
   }
   if (merges_.empty()) return;
   barrier(thread);
+  int64_t begin, end;
   while (merge_claims.claim(static_cast<int64_t>(merges_.size()), 1, &begin, &end)) {
     const MergeItem& item = merges_[static_cast<size_t>(begin)];
     if (item.has_row || !op.only_rows) merge(op, item, s);

@@ -91,17 +91,26 @@ typename E::Scalar scalar(const float* p, int step) {
 // The blocks of KV behind a range of keys of the split.
 class Blocks {
  public:
-  Blocks(const AttentionArgs& a, int split) : table_(a.block_table + split * (kSplitKeys / kKvBlock)), kv_(a.kv) {}
-  const uint8_t* keys(int key) const { return kv_.base + table_[key / kKvBlock] * kv_.block_stride; }
+  Blocks(const AttentionArgs& a, int split)
+      : Blocks(a.kv, a.kv.base, a.block_table + split * (kSplitKeys / kKvBlock)) {}
+  Blocks(const KvView& kv, const uint8_t* base, const int32_t* table) : base_(base), table_(table), kv_(kv) {}
+  const uint8_t* keys(int key) const { return base_ + table_[key / kKvBlock] * kv_.block_stride; }
   const uint8_t* values(int key) const { return keys(key) + kv_.v_offset; }
 
  private:
+  const uint8_t* base_;
   const int32_t* table_;
   const KvView& kv_;
 };
 
-// scores[r][key] for the blocks that hold keys [lo, hi). While a block is read the next one is fetched, and after the
-// last the first values: with few rows the cache's stream from memory is the limit.
+// Fetches n bytes of what is read a split later into the second cache: the buffers of the first one's misses are too
+// few to hide the latency of memory.
+inline void fetch_early(const uint8_t* at, int n) {
+  for (int i = 0; i < n; i += 64) __builtin_prefetch(at + i, 0, 2);
+}
+
+// scores[r][key] for the blocks that hold keys [lo, hi). While a block is read the next one is fetched, after the last
+// the first values, and its own values early: with few rows the cache's stream from memory is the limit.
 template <class E, int R>
 void score_keys(const AttentionArgs& a, const Blocks& blocks, const float* q, Range keys, float* scores) {
   const int steps = (a.kv.head_dim + E::kPer - 1) / E::kPer;
@@ -109,12 +118,14 @@ void score_keys(const AttentionArgs& a, const Blocks& blocks, const float* q, Ra
   for (int key = keys.lo / kKvBlock * kKvBlock; key < keys.hi; key += kKvBlock) {
     const auto* k = reinterpret_cast<const typename E::T*>(blocks.keys(key));
     const uint8_t* ahead = key + kKvBlock < keys.hi ? blocks.keys(key + kKvBlock) : blocks.values(keys.lo);
+    const uint8_t* values = blocks.values(key);
     F acc[R][2];
     for (int r = 0; r < R; ++r) acc[r][0] = acc[r][1] = simd::zero();
     for (int d = 0; d < steps; ++d) {
       if constexpr (R <= simd::kStreamRows) {
         constexpr int kBytes = kVector * static_cast<int>(sizeof(typename E::T));
         for (int i = 0; i < 2 * kBytes; i += 64) __builtin_prefetch(ahead + d * 2 * kBytes + i);
+        fetch_early(values + d * 2 * kBytes, 2 * kBytes);
       }
       const auto k0 = E::load(k + d * kVector);
       const auto k1 = E::load(k + (steps + d) * kVector);
@@ -220,6 +231,8 @@ struct Weighed {
   Range keys;
   const float* scores;
   int padded_dim;
+  Blocks next;  // of the keys that this thread reads after these values
+  int next_keys;
 };
 
 // acc[r][dims] = sum over keys of p[r][key] * V[key][dims], C vectors of dims at a time; merged with what acc holds
@@ -252,12 +265,15 @@ void weigh_values(const Weighed& w, int dim, float* acc_out, const Factors* f) {
     // The last pair may have one key only; its other half was never written by this sequence.
     const bool cut = stop == end && w.keys.hi % E::kPer != 0;
     const uint8_t* ahead = next < end ? w.blocks.values(next * E::kPer) : nullptr;
+    const int key = step * E::kPer;
+    const uint8_t* later = key < w.next_keys ? w.next.keys(key) : nullptr;
     for (; step < stop - (cut ? 1 : 0); ++step) {
       const auto at = static_cast<int64_t>(step % kBlockSteps) * padded * E::kPer;
       if constexpr (R <= simd::kStreamRows) {
         constexpr int kBytes = C * kLanes * E::kPer * static_cast<int>(sizeof(typename E::T));
         const auto offset = (at + dim * E::kPer) * static_cast<int64_t>(sizeof(typename E::T));
         for (int i = 0; ahead && i < kBytes; i += 64) __builtin_prefetch(ahead + offset + i);
+        if (later) fetch_early(later + offset, kBytes);
       }
       add(v + at, step, false);
     }
@@ -293,7 +309,10 @@ void attend_split(const AttentionArgs& a, int first, int split, const float* q) 
     }
   }
   const int padded = a.kv.padded_dim;
-  const Weighed weighed{blocks, tile, scores, padded};
+  const bool is_last = split + 1 == a.split_end;
+  const Blocks next = is_last ? Blocks(a.kv, a.next_base, a.next_blocks) : Blocks(a, split + 1);
+  const int next_keys = is_last ? a.next_keys : row_range(a, split + 1, row + R - 1).hi;
+  const Weighed weighed{blocks, tile, scores, padded, next, next_keys};
   float* acc = a.acc + static_cast<int64_t>(first) * padded;
   int dim = 0;
   if constexpr (4 * R <= simd::kAccumulators) {
