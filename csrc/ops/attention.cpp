@@ -40,8 +40,11 @@ struct Floats {
   static F keep_first(F v) { return v; }
   static F multiply_add(F acc, F lane, float scalar) { return simd::fma(lane, simd::set1(scalar), acc); }
   static F exp2(F x) { return simd::exp2(x); }
-  static void copy_query(const float* q, int dim, float* out) {
-    __builtin_memcpy(out, q, static_cast<size_t>(dim) * sizeof(float));
+  static void copy_query(const float* q, float factor, int dim, float* out) {
+    const F f = simd::set1(factor);
+    int d = 0;
+    for (; d + kLanes <= dim; d += kLanes) simd::store(out + d, simd::mul(simd::load(q + d), f));
+    if (d < dim) simd::store_first(out + d, simd::mul(simd::load_first(q + d, dim - d), f), dim - d);
   }
   static F put(float* at, float*, const F p[2], F sum) {
     simd::store(at, p[0]);
@@ -60,10 +63,11 @@ struct Pairs {
   static F multiply_add(F acc, const simd::B& lane, uint32_t scalar) { return simd::dot_bf16(acc, lane, scalar); }
   static F exp2(F x) { return simd::exp2_rough(x); }  // the result is rounded to eight bits
   // Zero up to a whole vector.
-  static void copy_query(const float* q, int dim, float* out) {
+  static void copy_query(const float* q, float factor, int dim, float* out) {
+    const F f = simd::set1(factor);
     int d = 0;
-    for (; d + kLanes <= dim; d += kLanes) simd::store_bf16(out + d / 2, simd::load(q + d));
-    if (d < dim) simd::store_bf16(out + d / 2, simd::load_first(q + d, dim - d));
+    for (; d + kLanes <= dim; d += kLanes) simd::store_bf16(out + d / 2, simd::mul(simd::load(q + d), f));
+    if (d < dim) simd::store_bf16(out + d / 2, simd::mul(simd::load_first(q + d, dim - d), f));
   }
   // In place: the half row at `row` that is written never reaches what is still to be read. The sum is of what was
   // rounded, so that the probabilities add up to one.
@@ -109,10 +113,12 @@ inline void fetch_early(const uint8_t* at, int n) {
   for (int i = 0; i < n; i += 64) __builtin_prefetch(at + i, 0, 2);
 }
 
-// scores[r][key] for the blocks that hold keys [lo, hi). While a block is read the next one is fetched, after the last
-// the first values, and its own values early: with few rows the cache's stream from memory is the limit.
+// scores[r][key] for the blocks that hold keys [lo, hi), and the largest lanes of each row in all of them. While a
+// block is read the next one is fetched, after the last the first values, and its own values early: with few rows the
+// cache's stream from memory is the limit.
 template <class E, int R>
-void score_keys(const AttentionArgs& a, const Blocks& blocks, const float* q, Range keys, float* scores) {
+void score_keys(const AttentionArgs& a, const Blocks& blocks, const float* q, Range keys, float* scores, F* largest) {
+  for (int r = 0; r < R; ++r) largest[r] = simd::set1(kUnseenMax);
   const int steps = (a.kv.head_dim + E::kPer - 1) / E::kPer;
   constexpr int kVector = kLanes * E::kPer;  // elements
   for (int key = keys.lo / kKvBlock * kKvBlock; key < keys.hi; key += kKvBlock) {
@@ -139,86 +145,89 @@ void score_keys(const AttentionArgs& a, const Blocks& blocks, const float* q, Ra
     for (int r = 0; r < R; ++r) {
       simd::store(scores + r * kSplitKeys + key, acc[r][0]);
       simd::store(scores + r * kSplitKeys + key + kLanes, acc[r][1]);
+      largest[r] = simd::max(largest[r], simd::max(acc[r][0], acc[r][1]));
     }
   }
 }
 
-// Calls f(first key, whether to mask) for each block of the tile; the row sees all of the ones not to be masked.
-template <class Fn>
-inline void each_block(Range tile, Range row, Fn f) {
-  int i = tile.lo / kKvBlock * kKvBlock;
-  const int whole_to = row.hi / kKvBlock * kKvBlock;
-  for (; i < tile.hi && i < row.lo; i += kKvBlock) f(i, std::true_type{});
-#pragma GCC unroll 2
-  for (; i < whole_to; i += kKvBlock) f(i, std::false_type{});
-  for (; i < tile.hi; i += kKvBlock) f(i, std::true_type{});
+// The largest lanes of a row's scores among the keys of the tile that it sees.
+F largest_seen(const float* scores, Range tile, Range row) {
+  F largest = simd::set1(kUnseenMax);
+  for (int at = tile.lo / kKvBlock * kKvBlock; at < tile.hi; at += kLanes) {
+    largest = simd::max(largest, simd::select_range(simd::load(scores + at), row.lo - at, row.hi - at, kUnseenMax));
+  }
+  return largest;
 }
 
-// The largest lanes of a row's scores, in the blocks that it sees.
-F largest_of(const float* scores, Range tile, Range row) {
-  F largest[2] = {simd::set1(kUnseenMax), simd::set1(kUnseenMax)};
-  each_block(tile, row, [&](int i, auto masked) {
-    for (int h = 0; h < 2; ++h) {
-      const int at = i + h * kLanes;
-      F v = simd::load(scores + at);
-      if (masked) v = simd::select_range(v, row.lo - at, row.hi - at, kUnseenMax);
-      largest[h] = simd::max(largest[h], v);
-    }
-  });
-  return simd::max(largest[0], largest[1]);
-}
-
-// Turns a row's scores into 2^(factor * score - max), zero for the keys it does not see; whole blocks are written.
-// Returns lanes that add up to their sum.
-template <class E>
-F soften(float* scores, Range tile, Range row, float factor, float max) {
-  const F f = simd::set1(factor), minus_max = simd::set1(-max);
-  F sum = simd::zero();
-  each_block(tile, row, [&](int i, auto masked) {
-    F p[2];
-    for (int h = 0; h < 2; ++h) {
-      const int at = i + h * kLanes;
-      p[h] = E::exp2(simd::fma(simd::load(scores + at), f, minus_max));
-      if (masked) p[h] = simd::select_range(p[h], row.lo - at, row.hi - at, 0.0f);
-    }
-    sum = E::put(scores + i, scores, p, sum);
-  });
-  return sum;
-}
-
-// All rows of a tile; max is a logarithm of base 2. What takes long within a lane's chain, the folding of lanes, is
-// done for all rows together. A row's arithmetic does not depend on the tile it is in.
+// The softmax of a tile's rows: scores become 2^(score - max) in place, zero for the keys that a row does not see. What
+// takes long within a lane's chain, the folding of lanes, is done for all rows together. A row's arithmetic does not
+// depend on the tile it is in.
 template <class E, int R>
-void soften_rows(const AttentionArgs& a, float* scores, Range tile, int split, int row, float* max, float* sum) {
-  const float factor = a.scale * 1.44269504088896341f;
-  F lanes[R];
-  Range seen[R];
-  for (int r = 0; r < R; ++r) {
-    seen[r] = row_range(a, split, row + r);
-    lanes[r] = largest_of(scores + r * kSplitKeys, tile, seen[r]);
+class Softmax {
+ public:
+  // scores: [R][kSplitKeys] logarithms of base 2, largest: what score_keys found in all blocks of the tile.
+  Softmax(const AttentionArgs& a, float* scores, Range tile, int split, int row, const F* largest) : scores_(scores) {
+    const Range whole{tile.lo / kKvBlock * kKvBlock, (tile.hi + kKvBlock - 1) / kKvBlock * kKvBlock};
+    F lanes[R];
+    for (int r = 0; r < R; ++r) {
+      seen_[r] = row_range(a, split, row + r);
+      const bool sees_all = seen_[r].lo <= whole.lo && seen_[r].hi >= whole.hi;
+      lanes[r] = sees_all ? largest[r] : largest_seen(scores + r * kSplitKeys, tile, seen_[r]);
+      sum_[r] = simd::zero();
+    }
+    for (int r = 0; r < R; ++r) max_[r] = sees_any(r) ? simd::reduce_max(lanes[r]) : kUnseenMax;
   }
-  for (int r = 0; r < R; ++r) max[r] = seen[r].hi > seen[r].lo ? simd::reduce_max(lanes[r]) * factor : kUnseenMax;
-  for (int r = 0; r < R; ++r) lanes[r] = soften<E>(scores + r * kSplitKeys, tile, seen[r], factor, max[r]);
-  for (int r = 0; r < R; ++r) sum[r] = seen[r].hi > seen[r].lo ? simd::reduce_add(lanes[r]) : 0.0f;
-}
+
+  const float* max() const { return max_; }
+
+  // Row r of the block that begins with `key`; blocks in order.
+  void soften(int r, int key) {
+    float* row = scores_ + r * kSplitKeys;
+    const F max = simd::set1(max_[r]);
+    F p[2];
+    for (int h = 0; h < 2; ++h) p[h] = E::exp2(simd::sub(simd::load(row + key + h * kLanes), max));
+    if (seen_[r].lo > key || seen_[r].hi < key + kKvBlock) {
+      for (int h = 0; h < 2; ++h) {
+        const int at = key + h * kLanes;
+        p[h] = simd::select_range(p[h], seen_[r].lo - at, seen_[r].hi - at, 0.0f);
+      }
+    }
+    sum_[r] = E::put(row + key, row, p, sum_[r]);
+  }
+
+  // Of all blocks softened.
+  void add_up(float* sum) const {
+    for (int r = 0; r < R; ++r) sum[r] = sees_any(r) ? simd::reduce_add(sum_[r]) : 0.0f;
+  }
+
+ private:
+  bool sees_any(int r) const { return seen_[r].hi > seen_[r].lo; }
+
+  float* scores_;
+  Range seen_[R];
+  float max_[R];
+  F sum_[R];
+};
 
 // What a split's results and those so far are multiplied with when they are merged.
 struct Factors {
   float old[kMaxAttentionRows], split[kMaxAttentionRows];
 };
 
-// Updates max and sum of each row. Source: Milakov and Gimelshein 2018.
-Factors merge_factors(int rows, float* max, float* sum, const float* split_max, const float* split_sum) {
+// Updates the maximum of each row. Source: Milakov and Gimelshein 2018.
+Factors merge_maxima(int rows, float* max, const float* split_max) {
   const F m = simd::load_first(max, rows), n = simd::load_first(split_max, rows);
   const F top = simd::max(m, n);
-  const F a = simd::exp2(simd::sub(m, top)), b = simd::exp2(simd::sub(n, top));
-  const F total = simd::fma(simd::load_first(split_sum, rows), b, simd::mul(simd::load_first(sum, rows), a));
   Factors f;
-  simd::store_first(f.old, a, rows);
-  simd::store_first(f.split, b, rows);
+  simd::store_first(f.old, simd::exp2(simd::sub(m, top)), rows);
+  simd::store_first(f.split, simd::exp2(simd::sub(n, top)), rows);
   simd::store_first(max, top, rows);
-  simd::store_first(sum, total, rows);
   return f;
+}
+
+void merge_sums(int rows, float* sum, const float* split_sum, const Factors& f) {
+  const F old = simd::mul(simd::load_first(sum, rows), simd::load_first(f.old, rows));
+  simd::store_first(sum, simd::fma(simd::load_first(split_sum, rows), simd::load_first(f.split, rows), old), rows);
 }
 
 F merged(const float* old, F split, float a, float b) {
@@ -236,9 +245,10 @@ struct Weighed {
 };
 
 // acc[r][dims] = sum over keys of p[r][key] * V[key][dims], C vectors of dims at a time; merged with what acc holds
-// when there are factors.
+// when there are factors. With a softmax, the probabilities come from it: a row of the next block now and then between
+// the products of this one, whose units it hardly needs.
 template <class E, int R, int C>
-void weigh_values(const Weighed& w, int dim, float* acc_out, const Factors* f) {
+void weigh_values(const Weighed& w, int dim, float* acc_out, const Factors* f, Softmax<E, R>* softmax) {
   F acc[R][C];
   for (int r = 0; r < R; ++r) {
     for (int c = 0; c < C; ++c) acc[r][c] = simd::zero();
@@ -257,8 +267,8 @@ void weigh_values(const Weighed& w, int dim, float* acc_out, const Factors* f) {
     }
   };
   const int end = (w.keys.hi + E::kPer - 1) / E::kPer;
+  constexpr int kBlockSteps = kKvBlock / E::kPer;
   for (int step = w.keys.lo / E::kPer; step < end;) {
-    constexpr int kBlockSteps = kKvBlock / E::kPer;
     const auto* v = reinterpret_cast<const typename E::T*>(w.blocks.values(step * E::kPer)) + dim * E::kPer;
     const int next = (step / kBlockSteps + 1) * kBlockSteps;
     const int stop = next < end ? next : end;
@@ -267,7 +277,7 @@ void weigh_values(const Weighed& w, int dim, float* acc_out, const Factors* f) {
     const uint8_t* ahead = next < end ? w.blocks.values(next * E::kPer) : nullptr;
     const int key = step * E::kPer;
     const uint8_t* later = key < w.next_keys ? w.next.keys(key) : nullptr;
-    for (; step < stop - (cut ? 1 : 0); ++step) {
+    const auto add_whole = [&] {
       const auto at = static_cast<int64_t>(step % kBlockSteps) * padded * E::kPer;
       if constexpr (R <= simd::kStreamRows) {
         constexpr int kBytes = C * kLanes * E::kPer * static_cast<int>(sizeof(typename E::T));
@@ -275,8 +285,16 @@ void weigh_values(const Weighed& w, int dim, float* acc_out, const Factors* f) {
         for (int i = 0; ahead && i < kBytes; i += 64) __builtin_prefetch(ahead + offset + i);
         if (later) fetch_early(later + offset, kBytes);
       }
-      add(v + at, step, false);
+      add(v + at, step++, false);
+    };
+    const int whole = stop - (cut ? 1 : 0);
+    if (softmax && next < end) {
+      for (int r = 0; r < R; ++r) {
+        softmax->soften(r, next * E::kPer);
+        for (int i = 0; i < kBlockSteps / R && step < whole; ++i) add_whole();
+      }
     }
+    while (step < whole) add_whole();
     if (cut) add(v + static_cast<int64_t>(step++ % kBlockSteps) * padded * E::kPer, stop - 1, true);
   }
   for (int r = 0; r < R; ++r) {
@@ -294,19 +312,19 @@ void attend_split(const AttentionArgs& a, int first, int split, const float* q) 
   const Range tile{row_range(a, split, row).lo, row_range(a, split, row + R - 1).hi};
   const Blocks blocks(a, split);
   float* scores = a.scores + first * kSplitKeys;
-  score_keys<E, R>(a, blocks, q, tile, scores);
-  float max[R], sum[R];
-  soften_rows<E, R>(a, scores, tile, split, row, max, sum);
+  F largest[R];
+  score_keys<E, R>(a, blocks, q, tile, scores, largest);
+  Softmax<E, R> softmax(a, scores, tile, split, row, largest);
   Factors factors;
   const Factors* f = nullptr;
   if (split > a.split_begin) {
-    factors = merge_factors(R, a.max + first, a.sum + first, max, sum);
+    factors = merge_maxima(R, a.max + first, softmax.max());
     f = &factors;
   } else {
-    for (int r = 0; r < R; ++r) {
-      a.max[first + r] = max[r];
-      a.sum[first + r] = sum[r];
-    }
+    for (int r = 0; r < R; ++r) a.max[first + r] = softmax.max()[r];
+  }
+  if (tile.lo < tile.hi) {
+    for (int r = 0; r < R; ++r) softmax.soften(r, tile.lo / kKvBlock * kKvBlock);
   }
   const int padded = a.kv.padded_dim;
   const bool is_last = split + 1 == a.split_end;
@@ -315,17 +333,31 @@ void attend_split(const AttentionArgs& a, int first, int split, const float* q) 
   const Weighed weighed{blocks, tile, scores, padded, next, next_keys};
   float* acc = a.acc + static_cast<int64_t>(first) * padded;
   int dim = 0;
-  if constexpr (4 * R <= simd::kAccumulators) {
-    for (; dim + 4 * kLanes <= padded; dim += 4 * kLanes) weigh_values<E, R, 4>(weighed, dim, acc, f);
+  const auto weigh = [&]<int C>() {
+    for (; dim + C * kLanes <= padded; dim += C * kLanes) {
+      weigh_values<E, R, C>(weighed, dim, acc, f, dim == 0 ? &softmax : nullptr);
+    }
+  };
+  if constexpr (4 * R <= simd::kAccumulators) weigh.template operator()<4>();
+  weigh.template operator()<2>();
+  weigh.template operator()<1>();
+  float sum[R];
+  softmax.add_up(sum);
+  if (f) {
+    merge_sums(R, a.sum + first, sum, factors);
+  } else {
+    for (int r = 0; r < R; ++r) a.sum[first + r] = sum[r];
   }
-  for (; dim + 2 * kLanes <= padded; dim += 2 * kLanes) weigh_values<E, R, 2>(weighed, dim, acc, f);
-  if (dim < padded) weigh_values<E, R, 1>(weighed, dim, acc, f);
 }
 
 template <class E, int R>
 void attend_rows(const AttentionArgs& a, int first) {
   alignas(64) float q[R * kQueryStride<E>];
-  for (int r = 0; r < R; ++r) E::copy_query(query(a, a.row_begin + first + r), a.kv.head_dim, q + r * kQueryStride<E>);
+  // Scores as logarithms of base 2: what the softmax would multiply them with is in the queries.
+  const float factor = a.scale * 1.44269504088896341f;
+  for (int r = 0; r < R; ++r) {
+    E::copy_query(query(a, a.row_begin + first + r), factor, a.kv.head_dim, q + r * kQueryStride<E>);
+  }
   for (int split = a.split_begin; split < a.split_end; ++split) attend_split<E, R>(a, first, split, q);
 }
 
@@ -375,7 +407,8 @@ void attention(const AttentionArgs& a) {
 
 void merge_splits(int32_t rows, float* max, float* sum, float* acc, const float* split_max, const float* split_sum,
                   const float* split_acc, int32_t padded_dim) {
-  const Factors f = merge_factors(rows, max, sum, split_max, split_sum);
+  const Factors f = merge_maxima(rows, max, split_max);
+  merge_sums(rows, sum, split_sum, f);
   for (int r = 0; r < rows; ++r) {
     for (int d = 0; d < padded_dim; d += kLanes) {
       float* out = acc + r * padded_dim + d;
