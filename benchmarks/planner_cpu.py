@@ -7,10 +7,11 @@ several sizes and formats, which are written to a temporary folder (4 GB; needs 
 
 Two things are timed: a decode step of the native backend at one batch and context, every KV block filled, and the
 reading of a prompt of one length, as the engine reads it, to its first token. All points of all models are measured in
-turns, several rounds, and a point's time is the median of the rounds that other processes left alone. Then, for each
-model, the constants are fitted to the other models and predict it; and for each format, batch, context and length, to
-the other ones and predict those. --write puts the tables into docs/plan.md and the constants fitted to all points into
-the package.
+turns, several rounds, and a point's time is the median of the rounds that other processes left alone. The machine's
+speeds are measured before and after every turn, since memory can be half as fast a minute later. Then, for each model,
+the constants are fitted to the other models and predict it; and for each format, batch, context and length, to the
+other ones and predict those. --write puts the tables into docs/plan.md and the constants fitted to all points into the
+package.
 
 --times FILE keeps every time there, and goes on from those that it holds; with --rounds 0 it judges what it holds.
 --folder DIR keeps the random models. Run it on an idle machine: the load is printed, and the spread of the rounds. Ends
@@ -32,7 +33,7 @@ import numpy as np
 from measuring.figures import markdown_table, write_section
 from measuring.machine import describe_machine
 from measuring.shipped_constants import write_shipped
-from measuring.step_times import Taken, Wanted, append_times, one_round, read_times
+from measuring.step_times import Taken, Wanted, append_times, one_turn, read_times
 from random_model import SHAPES, Shape, write_model
 
 from wayra.base import formats
@@ -128,9 +129,9 @@ def wanted_of(subject: Subject, grid: Sequence[tuple[int, int]], lengths: Sequen
     return Wanted(subject.name, subject.path, tuple(grid), kept)
 
 
-def machine_of(times: Sequence[Taken]) -> Hardware:
-    """This machine with the median of the speeds that each round began with."""
-    now = this_machine(available_bytes() or 0, today=datetime.now(tz=UTC).date())
+def machine_of(times: Sequence[Taken], now: Hardware, model: str | None = None) -> Hardware:
+    """`now` with the median of the speeds measured around each of the model's turns, or of all of them."""
+    times = [t for t in times if model in {None, t.model}]
     of = {what: [t.seconds for t in times if t.kind == what] for what in ("bytes_per_s", *now.flops)}
     if not all(of.values()):
         return now
@@ -138,19 +139,24 @@ def machine_of(times: Sequence[Taken]) -> Hardware:
     return replace(now, bytes_per_s=middle["bytes_per_s"], flops={what: middle[what] for what in now.flops})
 
 
-def speeds_now() -> list[Taken]:
-    now = this_machine(available_bytes() or 0, today=datetime.now(tz=UTC).date())
+def here() -> Hardware:
+    return this_machine(available_bytes() or 0, today=datetime.now(tz=UTC).date())
+
+
+def speeds_now(model: str) -> list[Taken]:
+    now = here()
     rates = {"bytes_per_s": now.bytes_per_s, **now.flops}
-    return [Taken("", what, 0, 0, rate) for what, rate in rates.items()]
+    return [Taken(model, what, 0, 0, rate) for what, rate in rates.items()]
 
 
-def points_of(chosen: Sequence[Subject], times: Sequence[Taken], on: Hardware) -> list[Point]:
+def points_of(chosen: Sequence[Subject], times: Sequence[Taken], now: Hardware) -> list[Point]:
     found: list[Point] = []
     for subject in chosen:
+        on = machine_of(times, now, subject.name)
         described = describe(str(subject.path))
         of: dict[tuple[str, int, int], list[Taken]] = {}
         for item in times:
-            if item.model == subject.name:
+            if item.model == subject.name and item.kind in TITLES:
                 of.setdefault((item.kind, item.batch, item.tokens), []).append(item)
         for (kind, batch, tokens), taken in of.items():
             # Disturbed ones say something only where there are no others.
@@ -240,8 +246,10 @@ def measure(chosen: Sequence[Subject], options: argparse.Namespace, into: Path) 
     wanted = [wanted_of(subject, grid, lengths) for subject in chosen]
     for number in range(options.rounds):
         print(f"round {number + 1} of {options.rounds}", flush=True)
-        append_times(into, speeds_now(), _report)
-        append_times(into, one_round(wanted, options.threads), _report)
+        for one in wanted:
+            append_times(into, speeds_now(one.model), _report)
+            append_times(into, one_turn(one, options.threads), _report)
+            append_times(into, speeds_now(one.model), _report)
 
 
 def _numbers(text: str) -> list[int]:
@@ -249,8 +257,9 @@ def _numbers(text: str) -> list[int]:
 
 
 def _report(t: Taken) -> None:
-    shown = f"{t.model}, {t.batch} x {t.tokens}: {t.seconds * 1e3:.3f} ms" if t.model else f"{t.seconds / 1e9:.1f} G/s"
-    print(f"{t.kind}: {shown}", flush=True)
+    is_time = t.kind in TITLES
+    shown = f"{t.batch} x {t.tokens}: {t.seconds * 1e3:.3f} ms" if is_time else f"{t.seconds / 1e9:.1f} G/s"
+    print(f"{t.model}, {t.kind}: {shown}", flush=True)
 
 
 def write(tables: Mapping[str, Sequence[Row]], points: Sequence[Point], constants: Constants) -> None:
@@ -275,8 +284,9 @@ def main() -> None:
         kept = options.times or Path(made) / "times.jsonl"
         measure(chosen, options, kept)
         times = read_times(kept)
-        on = machine_of(times)
-        points = points_of(chosen, times, on)
+        now = here()
+        on = machine_of(times, now)
+        points = points_of(chosen, times, now)
     tables = all_held_out(points)
     for kind, rows in tables.items():
         print(f"{TITLES[kind]}\n\n{table(rows)}\n")

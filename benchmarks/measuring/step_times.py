@@ -1,14 +1,13 @@
 """Times of single steps of this engine, as the planner predicts them: decode steps, and whole prompts read.
 
-Rounds go over all models in turns, so that a slow minute of the machine does not fall on one of them alone. Every time
-is kept, as a line of JSON, and a measurement can go on in another process. One that other processes disturbed is taken
-again, and says so if that did not help.
+Every time is kept, as a line of JSON, and a measurement can go on in another process. One that other processes
+disturbed is taken again, and says so if that did not help.
 """
 
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -84,26 +83,24 @@ class StepTimer(WayraBatches):
         return statistics.median(times)
 
 
-def one_round(models: Sequence[Wanted], threads: int) -> Iterator[Taken]:
-    """Every point of every model once."""
-    for wanted in models:
-        timer = StepTimer(
-            str(wanted.path),
-            threads,
-            wanted.blocks() * KV_BLOCK_LEN,
-            max_rows=max((b for b, _ in wanted.decode), default=1),
-            packed_cache=False,
-        )
-        timer.fill(wanted.blocks())
-        timer.prompt_s(64)  # The first step finds cold memory.
-        wait_for_quiet(QUIET_WAIT_S)
-        for batch, context in wanted.decode:
-            seconds, disturbed = _undisturbed(lambda b=batch, c=context, t=timer: t.step_s(b, c))
-            yield Taken(wanted.model, "decode", batch, context, seconds, disturbed)
-        for tokens in wanted.prompts:
-            seconds, disturbed = _undisturbed(lambda n=tokens, t=timer: t.prompt_s(n))
-            yield Taken(wanted.model, "prompt", 1, tokens, seconds, disturbed)
-        del timer
+def one_turn(wanted: Wanted, threads: int) -> Iterator[Taken]:
+    """Every point of a model once."""
+    timer = StepTimer(
+        str(wanted.path),
+        threads,
+        wanted.blocks() * KV_BLOCK_LEN,
+        max_rows=max((b for b, _ in wanted.decode), default=1),
+        packed_cache=False,
+    )
+    timer.fill(wanted.blocks())
+    timer.prompt_s(64)  # The first step finds cold memory.
+    wait_for_quiet(QUIET_WAIT_S)
+    for batch, context in wanted.decode:
+        seconds, disturbed = _undisturbed(lambda b=batch, c=context: timer.step_s(b, c))
+        yield Taken(wanted.model, "decode", batch, context, seconds, disturbed)
+    for tokens in wanted.prompts:
+        seconds, disturbed = _undisturbed(lambda n=tokens: timer.prompt_s(n))
+        yield Taken(wanted.model, "prompt", 1, tokens, seconds, disturbed)
 
 
 def _undisturbed(take: Callable[[], float]) -> tuple[float, bool]:
