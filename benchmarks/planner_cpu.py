@@ -59,6 +59,7 @@ RANDOM: Mapping[str, tuple[Shape, tuple[WeightFormat, ...]]] = {
     "random 0.17B, as many KV heads as heads": (
         Shape(16, 768, 12, 12, 64, 3072, VOCAB, True, 1e4, 8192), (formats.Q4_0, formats.Q6_K)
     ),
+    "random 0.12B, 32 layers": (Shape(32, 512, 8, 2, 64, 1536, VOCAB, True, 1e4, 8192), (formats.Q4_0, formats.Q8_0)),
     "random 0.23B": (
         Shape(12, 1024, 16, 4, 64, 4096, VOCAB, True, 1e4, 8192), (formats.Q8_0, formats.BF16, formats.Q4_K)
     ),

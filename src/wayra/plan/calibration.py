@@ -19,6 +19,7 @@ LEAST_LENGTHS = 4
 """Longest by shortest prompt."""
 COVERAGE = 0.9
 _STEPS = 1500
+_FIRST_SHARES = (0.7, 0.9)
 _SMALLEST_S = 1e-12
 
 Array = NDArray[np.float64]
@@ -187,7 +188,10 @@ def _minimise(observations: Sequence[Observation], start: Constants) -> Constant
     def loss(coded: Array) -> float:
         return float(np.mean(np.abs(np.log(_seconds(columns, _decode(coded, shares, start)) / times))))
 
-    return _decode(least_of(loss, _encode(start, shares)), shares, start)
+    # The loss has several valleys: from one start it may end where a share stays at a whole.
+    starts = [start, *(replace(start, **dict.fromkeys(shares, share)) for share in _FIRST_SHARES)]
+    found = [least_of(loss, _encode(each, shares)) for each in starts]
+    return _decode(min(found, key=loss), shares, start)
 
 
 def least_of(loss: Callable[[Array], float], start: Array) -> Array:

@@ -38,6 +38,8 @@ VALUE_BYTES_ON_CPU = 8
 """Written and read as a float."""
 HEAD_PRODUCTS_ON_CPU = 2
 """Its input is rounded to 15 bits, or not at all."""
+FLOAT_ATTENTION = 2
+"""Beside float weights the cache is float16, and multiplied as floats: half as many at a time as of bfloat16."""
 MAX_BATCH = 1 << 16
 MOST_WAITING = 64
 """Requests at once up to which times to first token were compared with measured ones."""
@@ -241,7 +243,8 @@ def decode_terms(deployment: Deployment, load: Load, *, interleaved: bool = True
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a step reads, computes and sends, of all cards together. attention: operations apart from the others.
+    """What a step reads, computes and sends, of all cards together. attention: operations apart from the others, at the
+    rate of bfloat16.
 
     steps: of the engine, each of which passes every layer. values: between products, on a CPU.
     """
@@ -276,13 +279,14 @@ def prefill_work(deployment: Deployment, tokens: float) -> Work:
     on_cpu = deployment.hardware.kind == "cpu"
     steps = max(1.0, math.ceil(tokens / CPU_BUFFERS.step_tokens)) if on_cpu else 1.0
     again = (steps - 1) * model.linear_read(tokens / steps) * stored.linear_bits / 8
+    attention = attention_flops(model, tokens) * (1 - 1 / model.num_layers) if on_cpu else 0.0
     return Work(
         weight_bytes=weight_bytes_read(model, stored, tokens / steps) + again,
         kv_bytes=0.0,
         operations=_products_on_cpu(model, tokens) if on_cpu else prefill_flops(model, tokens),
         link_bytes=_link_bytes(deployment, tokens),
         sequences=1,
-        attention=attention_flops(model, tokens) * (1 - 1 / model.num_layers) if on_cpu else 0.0,
+        attention=attention if stored.maths == "int8" else attention * FLOAT_ATTENTION,
         steps=steps,
         values=_values_of_prompt(model, tokens) if on_cpu else 0.0,
     )

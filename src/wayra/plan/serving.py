@@ -214,7 +214,7 @@ def _on_cpu(machine: Machine, work: roofline.Work, peak: Quantity, bandwidth: Qu
         bandwidth,
     )
     if work.attention:
-        said = "four a value of a head, for each token and each one before it"
+        said = "four a value of a head, for each token and each one before it; twice beside float weights"
         yield derived(
             "attention_s",
             "s",
