@@ -28,7 +28,11 @@ from wayra.base.errors import WayraError
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
-SOURCES = (ROOT / "benchmarks" / "measuring" / "kernels.cpp", ROOT / "csrc" / "core" / "formats.cpp")
+SOURCES = (
+    ROOT / "benchmarks" / "measuring" / "kernels.cpp",
+    ROOT / "csrc" / "core" / "formats.cpp",
+    ROOT / "csrc" / "core" / "cpus.cpp",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 // One kernel library's operations alone, each on one thread: the least thread CPU time of many repetitions, between
 // which all cases take turns. Usage: kernels LIBRARY REPEATS; prints one JSON object a line, the limits first.
-// Built on the spot with -O3 -march=native together with csrc/core/formats.cpp.
+// Built on the spot with -O3 -march=native together with formats.cpp and cpus.cpp of csrc/core.
 #include <dlfcn.h>
 #include <immintrin.h>
 #include <sys/mman.h>
@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "core/abi.h"
+#include "core/cpus.h"
 #include "core/formats.h"
 
 using namespace wayra;
@@ -86,11 +87,13 @@ void add_linear(std::vector<Case>& cases, const KernelTable& k, Format format, c
   float* out = room<float>(static_cast<size_t>(rows) * out_rows);
   // Products of words are as many a cycle as those of bfloat16.
   const char* unit = quantised ? "int8" : "bf16";
+  const bool pairs = multiplies_twice_a_cycle();
   const std::string title = "linear " + std::string(name) + " x" + std::to_string(rows);
   cases.push_back({title, unit, 2.0 * rows * cols * out_rows, static_cast<double>(bytes), [=, &k] {
                      // Blocks of rows as the executor takes them, a panel after the other.
                      for (int begin = 0; begin < rows; begin += 64) {
-                       LinearArgs a{m, x, nullptr, out, out_rows, 0, out_rows / kLanes, begin, std::min(rows, begin + 64)};
+                       const int end = std::min(rows, begin + 64);
+                       LinearArgs a{m, x, nullptr, out, out_rows, 0, out_rows / kLanes, begin, end, pairs};
                        k.linear(a);
                      }
                    }});

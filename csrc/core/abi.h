@@ -73,6 +73,7 @@ struct LinearArgs {
   int64_t out_stride;  // in floats
   int32_t panel_begin, panel_end;
   int32_t row_begin, row_end;
+  bool pair_panels;  // tiles of two panels: where loads rather than products are the limit
 };
 
 // One KV head of one layer: block b at base + b * block_stride (bytes), its keys first, then its values.

@@ -4,6 +4,10 @@
 #include <sched.h>
 #include <unistd.h>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -125,6 +129,18 @@ std::vector<std::string> runnable_isas() {
 #endif
   isas.push_back("portable");
   return isas;
+}
+
+bool multiplies_twice_a_cycle() {
+#if defined(__x86_64__)
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  if (!__get_cpuid(0, &eax, &ebx, &ecx, &edx) || ebx != signature_AMD_ebx) return true;
+  if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx)) return true;
+  const unsigned family = ((eax >> 8) & 15) + ((eax >> 20) & 255);
+  return family != 25;
+#else
+  return false;
+#endif
 }
 
 std::string cpu_name() {

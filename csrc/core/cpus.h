@@ -23,4 +23,8 @@ bool leave_cpus(const std::vector<int>& cpus);
 std::vector<std::string> runnable_isas();
 std::string cpu_name();
 
+// Whether a core starts two products of 64 bytes a cycle, so that loads limit them: with AVX-512 all but AMD's family
+// 25 (Zen 4), which starts one.
+bool multiplies_twice_a_cycle();
+
 }  // namespace wayra

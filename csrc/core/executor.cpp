@@ -7,6 +7,7 @@
 #include <new>
 #include <stdexcept>
 
+#include "core/cpus.h"
 #include "core/formats.h"
 
 namespace wayra {
@@ -69,7 +70,7 @@ bool serves(const BufferKind& b, Input input) {
 }  // namespace
 
 Executor::Executor(const KernelTable* kernels, int threads, Limits limits, KvShape kv)
-    : kernels_(kernels), limits_(limits), kv_(kv), pool_(threads) {
+    : kernels_(kernels), pair_panels_(multiplies_twice_a_cycle()), limits_(limits), kv_(kv), pool_(threads) {
   if (limits.max_tokens < 1 || limits.max_seqs < 1 || limits.vocab < 1) refuse("limits must be positive");
   if (kv.num_layers < 1 || kv.num_kv_heads < 1) refuse("a KV cache needs layers and heads");
   if (kv.head_dim < 1 || kv.head_dim > kMaxHeadDim) {

@@ -142,6 +142,7 @@ class Executor {
   void barrier(int thread);
 
   const KernelTable* kernels_;
+  const bool pair_panels_;
   const Limits limits_;
   const KvShape kv_;
   std::vector<PackedMatrix> matrices_;

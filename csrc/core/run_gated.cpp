@@ -53,7 +53,7 @@ void Executor::run_gated(size_t index, Rows rows, int thread) {
       float* base = both + part * kColumns - rows.begin * 2 * kColumns - column;
       kernels_->linear({&m, &p.x, p.bias ? p.bias + part * out.cols : nullptr, base, 2 * kColumns, column / kLanes,
                         (column + columns + kLanes - 1) / kLanes, static_cast<int32_t>(rows.begin),
-                        static_cast<int32_t>(rows.end)});
+                        static_cast<int32_t>(rows.end), pair_panels_});
     }
     profile_.enter(thread, index + 2);
     // In place, unless somebody reads the floats. `values` and its stride are those of whole rows.

@@ -118,7 +118,7 @@ void Executor::multiply(const Product& p, int64_t panel_begin, int64_t panel_end
       const int64_t stop = std::min(panel_end, panel_base + part_panels);
       kernels_->linear({&m, &p.x, p.bias ? p.bias + out_base : nullptr, p.out + out_base, p.out_stride,
                         static_cast<int32_t>(from - panel_base), static_cast<int32_t>(stop - panel_base),
-                        static_cast<int32_t>(rows.begin), static_cast<int32_t>(rows.end)});
+                        static_cast<int32_t>(rows.begin), static_cast<int32_t>(rows.end), pair_panels_});
       from = stop;
     }
     panel_base += part_panels;

@@ -43,7 +43,7 @@ void embed_quantised(const PackedMatrix& m, int32_t row, float* out) {
   for (int g = 0; g < m.cols / kGroup; ++g) {
     B w[8];
     Scales s;
-    P::codes(codes + static_cast<int64_t>(g) * P::kCodeBytes, w);
+    unpack<P>(codes + static_cast<int64_t>(g) * P::kCodeBytes, w);
     P::scales(scale_base, g, s);
     for (int q = 0; q < 8; ++q) __builtin_memcpy(quads[q], &w[q], 64);
     for (int h = 0; h < 2; ++h) {

@@ -23,30 +23,35 @@ void float_tile(const LinearArgs& a, int panel, int64_t row) {
   for (int r = 0; r < R; ++r) write_row(a, panel, row + r, acc[r]);
 }
 
-template <int R>
+template <int N, int R>
 void bf16_tile(const LinearArgs& a, int panel, int64_t row) {
-  const uint8_t* w = a.weight->data + panel * a.weight->panel_bytes;
+  const int64_t panel_bytes = a.weight->panel_bytes;
+  const uint8_t* w = a.weight->data + panel * panel_bytes;
   const uint16_t* x = a.x->bf16 + a.x->at(row, 0) * kGroup;
-  const bool first_tile = row == a.row_begin;  // later ones find the panel in the cache
-  const uint8_t* here = w;
-  F acc[R];
-  for (int r = 0; r < R; ++r) acc[r] = simd::zero();
+  const bool first_tile = N == 1 && row == a.row_begin;  // later ones find the panels in the cache
+  F acc[N][R];
+  for (int r = 0; r < R; ++r) {
+    for (int n = 0; n < N; ++n) acc[n][r] = simd::zero();
+  }
   for (int g = 0; g < a.x->groups; ++g) {
-    if (first_tile) here = prefetch(here, kGroup / 2 * kPairBytes);
+    if (first_tile) prefetch(w, kGroup / 2 * kPairBytes);
 #pragma GCC unroll 16
     for (int p = 0; p < kGroup / 2; ++p) {
-      const B pair = simd::load_bytes(w);
+      B pair[N];
+      for (int n = 0; n < N; ++n) pair[n] = simd::load_bytes(w + n * panel_bytes);
       w += kPairBytes;
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
         uint32_t both;
         __builtin_memcpy(&both, x + r * kGroup + 2 * p, sizeof both);
-        acc[r] = simd::dot_bf16(acc[r], pair, both);
+        for (int n = 0; n < N; ++n) acc[n][r] = simd::dot_bf16(acc[n][r], pair[n], both);
       }
     }
     x += kTileRows * kGroup;
   }
-  for (int r = 0; r < R; ++r) write_row(a, panel, row + r, acc[r]);
+  for (int r = 0; r < R; ++r) {
+    for (int n = 0; n < N; ++n) write_row(a, panel + n, row + r, acc[n][r]);
+  }
 }
 
 // The same weights with every bit of the activations: the output head, where a step waits for memory anyway.
@@ -56,11 +61,10 @@ void bf16_by_float_tile(const LinearArgs& a, int panel, int64_t row) {
   const int64_t cols = a.weight->cols;
   const float* x = a.x->f32 + row * cols;
   const bool first_tile = row == a.row_begin;
-  const uint8_t* here = w;
   F acc[R];
   for (int r = 0; r < R; ++r) acc[r] = simd::zero();
   for (int64_t k = 0; k < cols; k += 2) {
-    if (first_tile) here = prefetch(here, kPairBytes);
+    if (first_tile) prefetch(w, kPairBytes);
     const B pair = simd::load_bytes(w);
     w += kPairBytes;
     const F even = simd::low_bf16(pair);
@@ -76,21 +80,24 @@ void bf16_by_float_tile(const LinearArgs& a, int panel, int64_t row) {
 
 struct FloatTile {
   static constexpr int kMaxRows = simd::kMaxRows;
-  template <int R>
+  static constexpr int kPairRows = 0;
+  template <int N, int R>
   static void run(const LinearArgs& a, int panel, int64_t row) {
     float_tile<R>(a, panel, row);
   }
 };
 struct BF16Tile {
   static constexpr int kMaxRows = simd::kMaxRows;
-  template <int R>
+  static constexpr int kPairRows = simd::kAccumulators >= 16 ? 8 : 0;
+  template <int N, int R>
   static void run(const LinearArgs& a, int panel, int64_t row) {
-    bf16_tile<R>(a, panel, row);
+    bf16_tile<N, R>(a, panel, row);
   }
 };
 struct BF16ByFloatTile {
   static constexpr int kMaxRows = simd::kMaxRows;
-  template <int R>
+  static constexpr int kPairRows = 0;
+  template <int N, int R>
   static void run(const LinearArgs& a, int panel, int64_t row) {
     bf16_by_float_tile<R>(a, panel, row);
   }

@@ -1,4 +1,6 @@
 // Products of quantised weights with int8 activations.
+#include <utility>
+
 #include "ops/kernels.h"
 #include "ops/tiles.h"
 #include "ops/unpack.h"
@@ -43,109 +45,173 @@ inline I offset_init(int32_t neg_sum) {
   }
 }
 
-// dots[r] += dot products of quads [From, To) of a group with row r's integers at a + 32 * r. Where registers suffice
-// all rows go quad by quad: chains of eight dependent instructions, one a row, keep the multipliers busy.
-template <class P, int R, int From, int To>
-inline void dot_rows(I dots[R], const B w[8], const int8_t* a) {
+// The codes of a group of one panel, unpacked at once.
+template <class P>
+struct Unpacked {
+  static constexpr int kPanels = 1;
+  B w[8];
+
+  explicit Unpacked(const uint8_t* codes) { unpack<P>(codes, w); }
+  template <int Q>
+  B quad(int) const {
+    return w[Q];
+  }
+};
+
+// Those of two panels, unpacked as they are needed: the registers hold the sums of both.
+template <class P>
+struct PackedPair {
+  static constexpr int kPanels = 2;
+  const uint8_t* codes[2];
+
+  template <int Q>
+  B quad(int panel) const {
+    return P::template quad<Q>(codes[panel]);
+  }
+};
+
+// Calls f.operator()<Q>() for Q of [From, To).
+template <int From, int To, class F>
+inline void each_quad(F f) {
+  [&]<int... Q>(std::integer_sequence<int, Q...>) __attribute__((always_inline)) {
+    (f.template operator()<From + Q>(), ...);
+  }(std::make_integer_sequence<int, To - From>{});
+}
+
+// dots[n][r] += dot products of quads [From, To) of panel n's group with row r's integers at a + 32 * r. Where
+// registers suffice all rows go quad by quad: chains of eight dependent instructions, one a row and panel, keep the
+// multipliers busy, and what is loaded of a row serves every panel.
+template <class P, int R, int From, int To, class Codes>
+inline void dot_rows(I dots[][R], const Codes& codes, const int8_t* a) {
+  constexpr int N = Codes::kPanels;
   if constexpr (simd::kAccumulators >= 16) {
+    each_quad<From, To>([&]<int Q>() __attribute__((always_inline)) {
+      B w[N];
+      for (int n = 0; n < N; ++n) w[n] = codes.template quad<Q>(n);
 #pragma GCC unroll 8
-    for (int q = From; q < To; ++q) {
-#pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) dots[r] = dot<P>(dots[r], w[q], a + r * kGroup + 4 * q);
-    }
+      for (int r = 0; r < R; ++r) {
+        for (int n = 0; n < N; ++n) dots[n][r] = dot<P>(dots[n][r], w[n], a + r * kGroup + 4 * Q);
+      }
+    });
   } else {
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
-      for (int q = From; q < To; ++q) dots[r] = dot<P>(dots[r], w[q], a + r * kGroup + 4 * q);
+      for (int q = From; q < To; ++q) dots[0][r] = dot<P>(dots[0][r], codes.w[q], a + r * kGroup + 4 * q);
     }
   }
 }
 
 // Dot products of quads [From, To) of entries `at`...; neg_sum(r) is minus the sum of row r's integers.
-template <class P, bool Fine, int R, int From, int To, class NegSum>
-inline void dot_group(I dots[R], const B w[8], const TileRows& x, int64_t at, NegSum neg_sum) {
-  if constexpr (Fine) {
-    for (int r = 0; r < R; ++r) dots[r] = simd::zeroi();
-    dot_rows<P, R, From, To>(dots, w, x.q + at * kGroup);
-    I low[R];
-    for (int r = 0; r < R; ++r) low[r] = offset_init<P>(neg_sum(r));
-    dot_rows<P, R, From, To>(low, w, x.low + at * kGroup);
-    for (int r = 0; r < R; ++r) dots[r] = simd::addi(low[r], simd::slli<7>(dots[r]));
-  } else {
+template <class P, bool Fine, int R, int From, int To, class Codes, class NegSum>
+inline void dot_group(I dots[][R], const Codes& codes, const TileRows& x, int64_t at, NegSum neg_sum) {
+  constexpr int N = Codes::kPanels;
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) dots[r] = offset_init<P>(neg_sum(r));
-    dot_rows<P, R, From, To>(dots, w, x.q + at * kGroup);
+  for (int r = 0; r < R; ++r) {
+    for (int n = 0; n < N; ++n) dots[n][r] = offset_init<P>(neg_sum(r));
+  }
+  if constexpr (Fine) {
+    I high[N][R];
+    for (int r = 0; r < R; ++r) {
+      for (int n = 0; n < N; ++n) high[n][r] = simd::zeroi();
+    }
+    dot_rows<P, R, From, To>(high, codes, x.q + at * kGroup);
+    dot_rows<P, R, From, To>(dots, codes, x.low + at * kGroup);
+    for (int r = 0; r < R; ++r) {
+      for (int n = 0; n < N; ++n) dots[n][r] = simd::addi(dots[n][r], simd::slli<7>(high[n][r]));
+    }
+  } else {
+    dot_rows<P, R, From, To>(dots, codes, x.q + at * kGroup);
   }
 }
 
-// Adds the contribution of the group at entries `at`... to R output rows.
-template <class P, bool Fine, int R>
-inline void add_group(F acc[R], const B w[8], const Scales& s, const TileRows& x, int64_t at) {
+// Adds the contribution of the group at entries `at`... to R output rows of N panels.
+template <class P, bool Fine, int R, class Codes>
+inline void add_group(F acc[][R], const Codes& codes, const Scales* s, const TileRows& x, int64_t at) {
+  constexpr int N = Codes::kPanels;
   if constexpr (P::kHalfScales) {
     // Floats instead of the products of integers that a file's definition has: one operation a row less, and exact but
     // for the last bit.
-    const F first = simd::mul(s.d, simd::to_float(s.half[0])), second = simd::mul(s.d, simd::to_float(s.half[1]));
+    F first[N], second[N];
+    for (int n = 0; n < N; ++n) {
+      first[n] = simd::mul(s[n].d, simd::to_float(s[n].half[0]));
+      second[n] = simd::mul(s[n].d, simd::to_float(s[n].half[1]));
+    }
     // Row by row where the registers do not hold a second sum of every row.
-    constexpr int N = simd::kAccumulators >= 16 && !Fine ? R : 1;
-    for (int top = 0; top < R; top += N) {
+    constexpr int K = simd::kAccumulators >= 16 && !Fine ? R : 1;
+    for (int top = 0; top < R; top += K) {
       const int64_t entry = at + top;
-      I dots[N];
-      F both[N];
-      dot_group<P, Fine, N, 0, 4>(dots, w, x, entry, [&](int r) { return x.neg_sum16[2 * (entry + r)]; });
+      I dots[N][K];
+      F both[N][K];
+      dot_group<P, Fine, K, 0, 4>(dots, codes, x, entry, [&](int r) { return x.neg_sum16[2 * (entry + r)]; });
 #pragma GCC unroll 8
-      for (int r = 0; r < N; ++r) both[r] = simd::mul(simd::to_float(dots[r]), first);
-      dot_group<P, Fine, N, 4, 8>(dots, w, x, entry, [&](int r) { return x.neg_sum16[2 * (entry + r) + 1]; });
+      for (int r = 0; r < K; ++r) {
+        for (int n = 0; n < N; ++n) both[n][r] = simd::mul(simd::to_float(dots[n][r]), first[n]);
+      }
+      dot_group<P, Fine, K, 4, 8>(dots, codes, x, entry, [&](int r) { return x.neg_sum16[2 * (entry + r) + 1]; });
 #pragma GCC unroll 8
-      for (int r = 0; r < N; ++r) {
-        both[r] = simd::fma(simd::to_float(dots[r]), second, both[r]);
-        if constexpr (P::kOffsetShift < 0) {
-          for (int h = 0; h < 2; ++h) {
-            const I neg_sum = simd::set1i(x.neg_sum16[2 * (entry + r) + h]);
-            both[r] = simd::fma(simd::to_float(neg_sum), simd::sub(simd::zero(), s.m_half[h]), both[r]);
+      for (int r = 0; r < K; ++r) {
+        for (int n = 0; n < N; ++n) {
+          both[n][r] = simd::fma(simd::to_float(dots[n][r]), second[n], both[n][r]);
+          if constexpr (P::kOffsetShift < 0) {
+            for (int h = 0; h < 2; ++h) {
+              const I neg_sum = simd::set1i(x.neg_sum16[2 * (entry + r) + h]);
+              both[n][r] = simd::fma(simd::to_float(neg_sum), simd::sub(simd::zero(), s[n].m_half[h]), both[n][r]);
+            }
           }
+          acc[n][top + r] = simd::fma(both[n][r], simd::set1(x.scale[entry + r]), acc[n][top + r]);
         }
-        acc[top + r] = simd::fma(both[r], simd::set1(x.scale[entry + r]), acc[top + r]);
       }
     }
   } else {
-    I dots[R];
-    dot_group<P, Fine, R, 0, 8>(dots, w, x, at, [&](int r) { return x.neg_sum[at + r]; });
+    I dots[N][R];
+    dot_group<P, Fine, R, 0, 8>(dots, codes, x, at, [&](int r) { return x.neg_sum[at + r]; });
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
-      acc[r] = simd::fma(simd::to_float(dots[r]), simd::mul(s.d, simd::set1(x.scale[at + r])), acc[r]);
-      if constexpr (P::kHasMin) acc[r] = simd::fma(s.m, simd::set1(x.sum[at + r]), acc[r]);
+      for (int n = 0; n < N; ++n) {
+        acc[n][r] = simd::fma(simd::to_float(dots[n][r]), simd::mul(s[n].d, simd::set1(x.scale[at + r])), acc[n][r]);
+        if constexpr (P::kHasMin) acc[n][r] = simd::fma(s[n].m, simd::set1(x.sum[at + r]), acc[n][r]);
+      }
     }
   }
 }
 
-template <class P, bool Fine, int R>
+template <class P, bool Fine, int N, int R>
 void quantised_tile(const LinearArgs& a, int panel, int64_t row) {
-  const uint8_t* codes = a.weight->data + panel * a.weight->panel_bytes;
+  const int64_t panel_bytes = a.weight->panel_bytes;
+  const uint8_t* codes = a.weight->data + panel * panel_bytes;
   const uint8_t* scales = codes + a.weight->scale_offset;
-  F acc[R];
-  for (int r = 0; r < R; ++r) acc[r] = simd::zero();
-  const TileRows x(*a.x, row);
-  const int64_t stride = a.weight->panel_bytes / a.x->groups;
-  const uint8_t* here = codes;
-  const bool first_tile = row == a.row_begin;  // later ones find the panel in the cache
-  for (int g = 0; g < a.x->groups; ++g) {
-    B w[8];
-    Scales s;
-    if (first_tile) here = prefetch(here, stride);
-    P::codes(codes + static_cast<int64_t>(g) * P::kCodeBytes, w);
-    P::scales(scales, g, s);
-    add_group<P, Fine, R>(acc, w, s, x, static_cast<int64_t>(g) * kTileRows);
+  F acc[N][R];
+  for (int r = 0; r < R; ++r) {
+    for (int n = 0; n < N; ++n) acc[n][r] = simd::zero();
   }
-  for (int r = 0; r < R; ++r) write_row(a, panel, row + r, acc[r]);
+  const TileRows x(*a.x, row);
+  const int64_t stride = panel_bytes / a.x->groups;
+  const bool first_tile = N == 1 && row == a.row_begin;  // later ones find the panels in the cache
+  for (int g = 0; g < a.x->groups; ++g) {
+    Scales s[N];
+    if (first_tile) prefetch(codes + g * stride, stride);
+    for (int n = 0; n < N; ++n) P::scales(scales + n * panel_bytes, g, s[n]);
+    const uint8_t* group = codes + static_cast<int64_t>(g) * P::kCodeBytes;
+    const int64_t at = static_cast<int64_t>(g) * kTileRows;
+    if constexpr (N == 1) {
+      add_group<P, Fine, R>(acc, Unpacked<P>(group), s, x, at);
+    } else {
+      add_group<P, Fine, R>(acc, PackedPair<P>{{group, group + panel_bytes}}, s, x, at);
+    }
+  }
+  for (int r = 0; r < R; ++r) {
+    for (int n = 0; n < N; ++n) write_row(a, panel + n, row + r, acc[n][r]);
+  }
 }
 
 template <class P, bool Fine>
 struct QuantisedTile {
   // Fine activations are those of the head: a few rows a step.
   static constexpr int kMaxRows = Fine ? 4 : simd::kMaxRows;
-  template <int R>
+  static constexpr int kPairRows = simd::kAccumulators >= 16 && !Fine && !P::kHalfScales ? 4 : 0;
+  template <int N, int R>
   static void run(const LinearArgs& a, int panel, int64_t row) {
-    quantised_tile<P, Fine, R>(a, panel, row);
+    quantised_tile<P, Fine, N, R>(a, panel, row);
   }
 };
 }  // namespace

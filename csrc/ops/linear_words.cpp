@@ -32,40 +32,71 @@ inline void dot_group(I dots[R], const uint8_t* codes, const int16_t* a) {
   }
 }
 
+// Two panels of four rows: what is loaded of a row serves two products.
 template <int R>
+inline void dot_pair(I dots[2][R], const uint8_t* const codes[2], const int16_t* a) {
+  for (int r = 0; r < R; ++r) dots[0][r] = dots[1][r] = simd::zeroi();
+#pragma GCC unroll 16
+  for (int p = 0; p < kPairs; ++p) {
+    const B first = simd::load_bytes(codes[0] + 64 * p), second = simd::load_bytes(codes[1] + 64 * p);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      dots[0][r] = simd::dot_words(dots[0][r], first, a + r * kGroup + 2 * p);
+      dots[1][r] = simd::dot_words(dots[1][r], second, a + r * kGroup + 2 * p);
+    }
+  }
+}
+
+template <int N, int R>
 void word_tile(const LinearArgs& a, int panel, int64_t row) {
-  const uint8_t* codes = a.weight->data + panel * a.weight->panel_bytes;
-  const auto* scales = reinterpret_cast<const uint16_t*>(codes + a.weight->scale_offset);
+  const int64_t panel_bytes = a.weight->panel_bytes;
+  const uint8_t* codes = a.weight->data + panel * panel_bytes;
+  const uint8_t* scales = codes + a.weight->scale_offset;
   const int64_t first = a.x->at(row, 0);
   const int16_t* words = a.x->words + first * kGroup;
   const float* word_scale = a.x->word_scale + first;
-  const bool first_tile = row == a.row_begin;  // later ones find the panel in the cache
-  const uint8_t* here = codes;
-  F acc[R];
-  for (int r = 0; r < R; ++r) acc[r] = simd::zero();
+  const bool first_tile = N == 1 && row == a.row_begin;  // later ones find the panels in the cache
+  F acc[N][R];
+  for (int r = 0; r < R; ++r) {
+    for (int n = 0; n < N; ++n) acc[n][r] = simd::zero();
+  }
   for (int g = 0; g < a.x->groups; ++g) {
-    if (first_tile) here = prefetch(here, kCodeBytes + kScaleBytes);
+    if (first_tile) prefetch(codes + g * (kCodeBytes + kScaleBytes), kCodeBytes + kScaleBytes);
     const int16_t* at = words + static_cast<int64_t>(g) * kTileRows * kGroup;
     const float* scale = word_scale + static_cast<int64_t>(g) * kTileRows;
-    const F d = simd::load_bf16(scales + g * kLanes);
-    I dots[R];
-    if constexpr (simd::kAccumulators >= 16) {
-      dot_group<R>(dots, codes + g * kCodeBytes, at);
+    const uint8_t* group = codes + g * kCodeBytes;
+    F d[N];
+    for (int n = 0; n < N; ++n) {
+      d[n] = simd::load_bf16(reinterpret_cast<const uint16_t*>(scales + n * panel_bytes) + g * kLanes);
+    }
+    I dots[N][R];
+    if constexpr (N == 2) {
+      const uint8_t* const both[2] = {group, group + panel_bytes};
+      dot_pair<R>(dots, both, at);
+    } else if constexpr (simd::kAccumulators >= 16) {
+      dot_group<R>(dots[0], group, at);
     } else {
       // Row by row: all sums at once would not fit the registers.
-      for (int r = 0; r < R; ++r) dot_group<1>(dots + r, codes + g * kCodeBytes, at + r * kGroup);
+      for (int r = 0; r < R; ++r) dot_group<1>(dots[0] + r, group, at + r * kGroup);
     }
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) acc[r] = simd::fma(simd::to_float(dots[r]), simd::mul(d, simd::set1(scale[r])), acc[r]);
+    for (int r = 0; r < R; ++r) {
+      for (int n = 0; n < N; ++n) {
+        acc[n][r] = simd::fma(simd::to_float(dots[n][r]), simd::mul(d[n], simd::set1(scale[r])), acc[n][r]);
+      }
+    }
   }
-  for (int r = 0; r < R; ++r) write_row(a, panel, row + r, acc[r]);
+  for (int r = 0; r < R; ++r) {
+    for (int n = 0; n < N; ++n) write_row(a, panel + n, row + r, acc[n][r]);
+  }
 }
 
 struct WordTile {
   static constexpr int kMaxRows = simd::kMaxRows;
-  template <int R>
+  static constexpr int kPairRows = simd::kAccumulators >= 16 ? 4 : 0;
+  template <int N, int R>
   static void run(const LinearArgs& a, int panel, int64_t row) {
-    word_tile<R>(a, panel, row);
+    word_tile<N, R>(a, panel, row);
   }
 };
 }  // namespace

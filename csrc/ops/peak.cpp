@@ -49,9 +49,8 @@ void read(const uint8_t* data, int64_t bytes) {
   constexpr int kStreams = 4;
   B found[kStreams];
   for (B& f : found) f = simd::load_bytes(data);
-  const uint8_t* here = data;
   for (int64_t at = 0; at + 64 * kStreams <= bytes; at += 64 * kStreams) {
-    here = prefetch(here, 64 * kStreams);
+    prefetch(data + at, 64 * kStreams);
 #pragma GCC unroll 4
     for (int s = 0; s < kStreams; ++s) found[s] = simd::or_bytes(found[s], simd::load_bytes(data + at + 64 * s));
   }

@@ -15,13 +15,12 @@ using simd::I;
 constexpr int64_t kPrefetchFar = 32 << 10;
 constexpr int64_t kPrefetchNear = 2 << 10;
 
-// Asks for the weights behind the next `bytes`; returns where those end.
-inline const uint8_t* prefetch(const uint8_t* here, int64_t bytes) {
+// Asks for what lies ahead of the next `bytes`.
+inline void prefetch(const uint8_t* here, int64_t bytes) {
   for (int64_t i = 0; i < bytes; i += 64) {
     __builtin_prefetch(here + kPrefetchFar + i, 0, 2);
     __builtin_prefetch(here + kPrefetchNear + i, 0, 3);
   }
-  return here + bytes;
 }
 
 inline void write_row(const LinearArgs& a, int panel, int64_t row, F acc) {
@@ -37,20 +36,36 @@ inline void write_row(const LinearArgs& a, int panel, int64_t row, F acc) {
   }
 }
 
+// Covers the rows from `row` on with tiles of one panel.
+template <class Tile>
+void cover_panel(const LinearArgs& a, Tile tile, int panel, int64_t row) {
+  const int64_t end = a.row_end;
+  if constexpr (Tile::kMaxRows >= 8) {
+    for (; row + 8 <= end; row += 8) tile.template run<1, 8>(a, panel, row);
+  }
+  for (; row + 4 <= end; row += 4) tile.template run<1, 4>(a, panel, row);
+  for (; row + 2 <= end; row += 2) tile.template run<1, 2>(a, panel, row);
+  for (; row < end; ++row) tile.template run<1, 1>(a, panel, row);
+}
+
 // Covers the rows with tiles of 8, 4, 2 and 1 (up to kMaxRows), panel by panel so that a panel stays in the cache.
-// row_begin is a multiple of 8, so that no tile crosses one of the activations'.
+// row_begin is a multiple of 8, so that no tile crosses one of the activations'. Rows behind the first tile, which
+// waits for the weights, go in tiles of kPairRows rows and two panels: what is loaded of a row serves two products.
 template <class Tile>
 void cover(const LinearArgs& a, Tile tile) {
-  for (int panel = a.panel_begin; panel < a.panel_end; ++panel) {
-    int64_t row = a.row_begin;
-    const int64_t end = a.row_end;
-    if constexpr (Tile::kMaxRows >= 8) {
-      for (; row + 8 <= end; row += 8) tile.template run<8>(a, panel, row);
+  int panel = a.panel_begin;
+  if constexpr (Tile::kPairRows > 0) {
+    const int64_t first = a.row_begin + kTileRows;
+    const int64_t paired = a.pair_panels ? (a.row_end - first) / Tile::kPairRows * Tile::kPairRows : 0;
+    for (; paired > 0 && panel + 2 <= a.panel_end; panel += 2) {
+      for (int n = 0; n < 2; ++n) tile.template run<1, kTileRows>(a, panel + n, a.row_begin);
+      for (int64_t row = first; row < first + paired; row += Tile::kPairRows) {
+        tile.template run<2, Tile::kPairRows>(a, panel, row);
+      }
+      for (int n = 0; n < 2; ++n) cover_panel(a, tile, panel + n, first + paired);
     }
-    for (; row + 4 <= end; row += 4) tile.template run<4>(a, panel, row);
-    for (; row + 2 <= end; row += 2) tile.template run<2>(a, panel, row);
-    for (; row < end; ++row) tile.template run<1>(a, panel, row);
   }
+  for (; panel < a.panel_end; ++panel) cover_panel(a, tile, panel, a.row_begin);
 }
 
 }  // namespace wayra

@@ -2,6 +2,8 @@
 // A weight is d * (code - offset) or d * code + m; `scales` gives d and m of a group (of both halves where a scale
 // governs 16 k only). Layout: core/formats.h.
 #pragma once
+#include <utility>
+
 #include "ops/simd.h"
 
 namespace wayra {
@@ -16,47 +18,34 @@ struct Scales {
   F m_half[2];  // Q2_K
 };
 
-inline void unpack_nibbles(const uint8_t* p, B w[8]) {
-  for (int i = 0; i < 4; ++i) {
-    const B x = simd::load_bytes(p + 64 * i);
-    w[i] = simd::and_bytes(x, 0x0f);
-    w[i + 4] = simd::and_bytes(simd::shift_right<4>(x), 0x0f);
-  }
+// The bits of `mask` that begin at bit From of each byte, moved to bit To.
+template <int From, int To, int Mask>
+inline B moved_bits(B x) {
+  if constexpr (From > To) x = simd::shift_right<From - To>(x);
+  if constexpr (From < To) x = simd::shift_left<To - From>(x);
+  return simd::and_bytes(x, Mask << To);
 }
 
-inline void unpack_pairs(const uint8_t* p, B w[8]) {
-  for (int i = 0; i < 2; ++i) {
-    const B x = simd::load_bytes(p + 64 * i);
-    w[4 * i] = simd::and_bytes(x, 3);
-    w[4 * i + 1] = simd::and_bytes(simd::shift_right<2>(x), 3);
-    w[4 * i + 2] = simd::and_bytes(simd::shift_right<4>(x), 3);
-    w[4 * i + 3] = simd::and_bytes(simd::shift_right<6>(x), 3);
-  }
+// Quad Q (four consecutive k of every row) of a plane of nibbles, of which a register holds Q and Q + 4.
+template <int Q>
+inline B nibbles(const uint8_t* p) {
+  const B x = simd::load_bytes(p + 64 * (Q % 4));
+  if constexpr (Q < 4)
+    return simd::and_bytes(x, 0x0f);
+  else
+    return simd::and_bytes(simd::shift_right<4>(x), 0x0f);
 }
 
-// Adds bit q of the plane to quad q, at bit position `To`.
-template <int To, int Q>
-inline B plane_bit(B plane) {
-  constexpr int shift = Q - To;
-  if constexpr (shift > 0) {
-    return simd::and_bytes(simd::shift_right<shift>(plane), 1 << To);
-  } else if constexpr (shift < 0) {
-    return simd::and_bytes(simd::shift_left<-shift>(plane), 1 << To);
-  } else {
-    return simd::and_bytes(plane, 1 << To);
-  }
+// Bits [0, 2) of quad Q of a plane of pairs of bits, moved to bits [To, To + 2).
+template <int Q, int To>
+inline B bit_pairs(const uint8_t* p) {
+  return moved_bits<2 * (Q % 4), To, 3>(simd::load_bytes(p + 64 * (Q / 4)));
 }
-template <int To>
-inline void add_bits(const uint8_t* p, B w[8]) {
-  const B x = simd::load_bytes(p);
-  w[0] = simd::or_bytes(w[0], plane_bit<To, 0>(x));
-  w[1] = simd::or_bytes(w[1], plane_bit<To, 1>(x));
-  w[2] = simd::or_bytes(w[2], plane_bit<To, 2>(x));
-  w[3] = simd::or_bytes(w[3], plane_bit<To, 3>(x));
-  w[4] = simd::or_bytes(w[4], plane_bit<To, 4>(x));
-  w[5] = simd::or_bytes(w[5], plane_bit<To, 5>(x));
-  w[6] = simd::or_bytes(w[6], plane_bit<To, 6>(x));
-  w[7] = simd::or_bytes(w[7], plane_bit<To, 7>(x));
+
+// Bit Q of a plane of bits, moved to bit To.
+template <int Q, int To>
+inline B plane_bit(const uint8_t* p) {
+  return moved_bits<Q, To, 1>(simd::load_bytes(p));
 }
 
 inline F halves(const uint8_t* p) { return simd::load_f16(reinterpret_cast<const uint16_t*>(p)); }
@@ -76,12 +65,18 @@ struct Packed;
 
 template <>
 struct Packed<Format::kQ4_0> : Layout<256, 3, false, false> {
-  static void codes(const uint8_t* p, B w[8]) { unpack_nibbles(p, w); }
+  template <int Q>
+  static B quad(const uint8_t* p) {
+    return nibbles<Q>(p);
+  }
   static void scales(const uint8_t* p, int g, Scales& s) { s.d = halves(p + 32 * g); }
 };
 template <>
 struct Packed<Format::kQ4_1> : Layout<256, -1, true, false> {
-  static void codes(const uint8_t* p, B w[8]) { unpack_nibbles(p, w); }
+  template <int Q>
+  static B quad(const uint8_t* p) {
+    return nibbles<Q>(p);
+  }
   static void scales(const uint8_t* p, int g, Scales& s) {
     s.d = halves(p + 64 * g);
     s.m = halves(p + 64 * g + 32);
@@ -89,27 +84,34 @@ struct Packed<Format::kQ4_1> : Layout<256, -1, true, false> {
 };
 template <>
 struct Packed<Format::kQ5_0> : Layout<320, 4, false, false> {
-  static void codes(const uint8_t* p, B w[8]) {
-    unpack_nibbles(p, w);
-    add_bits<4>(p + 256, w);
+  template <int Q>
+  static B quad(const uint8_t* p) {
+    return simd::or_bytes(nibbles<Q>(p), plane_bit<Q, 4>(p + 256));
   }
   static void scales(const uint8_t* p, int g, Scales& s) { s.d = halves(p + 32 * g); }
 };
 template <>
 struct Packed<Format::kQ5_1> : Layout<320, -1, true, false> {
-  static void codes(const uint8_t* p, B w[8]) { Packed<Format::kQ5_0>::codes(p, w); }
+  template <int Q>
+  static B quad(const uint8_t* p) {
+    return Packed<Format::kQ5_0>::quad<Q>(p);
+  }
   static void scales(const uint8_t* p, int g, Scales& s) { Packed<Format::kQ4_1>::scales(p, g, s); }
 };
 template <>
 struct Packed<Format::kQ8_0> : Layout<512, 7, false, false, true> {
-  static void codes(const uint8_t* p, B w[8]) {
-    for (int i = 0; i < 8; ++i) w[i] = simd::load_bytes(p + 64 * i);
+  template <int Q>
+  static B quad(const uint8_t* p) {
+    return simd::load_bytes(p + 64 * Q);
   }
   static void scales(const uint8_t* p, int g, Scales& s) { s.d = halves(p + 32 * g); }
 };
 template <>
 struct Packed<Format::kQ4_K> : Layout<256, -1, true, false> {
-  static void codes(const uint8_t* p, B w[8]) { unpack_nibbles(p, w); }
+  template <int Q>
+  static B quad(const uint8_t* p) {
+    return nibbles<Q>(p);
+  }
   static void scales(const uint8_t* p, int g, Scales& s) {
     const uint8_t* super = p + g / 8 * (64 + 8 * 32);
     const uint8_t* at = super + 64 + g % 8 * 32;
@@ -119,20 +121,17 @@ struct Packed<Format::kQ4_K> : Layout<256, -1, true, false> {
 };
 template <>
 struct Packed<Format::kQ5_K> : Layout<320, -1, true, false> {
-  static void codes(const uint8_t* p, B w[8]) { Packed<Format::kQ5_0>::codes(p, w); }
+  template <int Q>
+  static B quad(const uint8_t* p) {
+    return Packed<Format::kQ5_0>::quad<Q>(p);
+  }
   static void scales(const uint8_t* p, int g, Scales& s) { Packed<Format::kQ4_K>::scales(p, g, s); }
 };
 template <>
 struct Packed<Format::kQ6_K> : Layout<384, 5, false, true> {
-  static void codes(const uint8_t* p, B w[8]) {
-    unpack_nibbles(p, w);
-    for (int i = 0; i < 2; ++i) {
-      const B x = simd::load_bytes(p + 256 + 64 * i);
-      w[4 * i] = simd::or_bytes(w[4 * i], simd::and_bytes(simd::shift_left<4>(x), 0x30));
-      w[4 * i + 1] = simd::or_bytes(w[4 * i + 1], simd::and_bytes(simd::shift_left<2>(x), 0x30));
-      w[4 * i + 2] = simd::or_bytes(w[4 * i + 2], simd::and_bytes(x, 0x30));
-      w[4 * i + 3] = simd::or_bytes(w[4 * i + 3], simd::and_bytes(simd::shift_right<2>(x), 0x30));
-    }
+  template <int Q>
+  static B quad(const uint8_t* p) {
+    return simd::or_bytes(nibbles<Q>(p), bit_pairs<Q, 4>(p + 256));
   }
   static void scales(const uint8_t* p, int g, Scales& s) {
     const uint8_t* super = p + g / 8 * (32 + 8 * 32);
@@ -144,15 +143,18 @@ struct Packed<Format::kQ6_K> : Layout<384, 5, false, true> {
 };
 template <>
 struct Packed<Format::kQ3_K> : Layout<192, 2, false, true> {
-  static void codes(const uint8_t* p, B w[8]) {
-    unpack_pairs(p, w);
-    add_bits<2>(p + 128, w);
+  template <int Q>
+  static B quad(const uint8_t* p) {
+    return simd::or_bytes(bit_pairs<Q, 0>(p), plane_bit<Q, 2>(p + 128));
   }
   static void scales(const uint8_t* p, int g, Scales& s) { Packed<Format::kQ6_K>::scales(p, g, s); }
 };
 template <>
 struct Packed<Format::kQ2_K> : Layout<128, -1, false, true> {
-  static void codes(const uint8_t* p, B w[8]) { unpack_pairs(p, w); }
+  template <int Q>
+  static B quad(const uint8_t* p) {
+    return bit_pairs<Q, 0>(p);
+  }
   static void scales(const uint8_t* p, int g, Scales& s) {
     const uint8_t* super = p + g / 8 * (64 + 8 * 32);
     const uint8_t* at = super + 64 + g % 8 * 32;
@@ -169,6 +171,13 @@ struct Packed<Format::kQ2_K> : Layout<128, -1, false, true> {
     }
   }
 };
+
+// All quads of the group at p.
+template <class P>
+inline void unpack(const uint8_t* p, B w[8]) {
+  [&]<int... Q>(std::integer_sequence<int, Q...>)
+      __attribute__((always_inline)) { ((w[Q] = P::template quad<Q>(p)), ...); }(std::make_integer_sequence<int, 8>{});
+}
 
 // Calls f with a value of type Packed<F> for a quantised format.
 template <class Fn>

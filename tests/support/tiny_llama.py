@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from wayra.base.formats import F32, Q4_1, Q4_K, Q6_K, Q8_0, WeightFormat
+from wayra.base.formats import BF16, F16, F32, Q4_0, Q4_1, Q4_K, Q6_K, Q8_0, WeightFormat
 from wayra.model import families
 from wayra.model.rope import rope_frequencies
 from wayra.model.spec import ModelSpec, RopeSpec
@@ -23,6 +23,7 @@ def tiny_spec(vocab_size: int = 251, context_len: int = 512) -> ModelSpec:
 # Where a block keeps its half-precision scales, and how large they are for weights of unit size.
 SCALES_OF = {
     Q8_0.name: {0: 0.015},
+    Q4_0.name: {0: 0.22},
     Q4_1.name: {0: 0.22, 2: -1.65},
     Q4_K.name: {0: 0.0045, 2: 0.034},
     Q6_K.name: {208: 4e-4},
@@ -54,8 +55,10 @@ def tiny_weights(spec: ModelSpec, fmt: WeightFormat = F32, seed: int = 0) -> Mod
 def _matrix(name: str, shape: tuple[int, ...], fmt: WeightFormat, rng: np.random.Generator) -> Weight:
     rows, cols = shape
     spread = 2.0 / np.sqrt(cols)
-    if fmt is F32:
-        data = np.frombuffer(rng.normal(0, spread, shape).astype("<f4").tobytes(), dtype=np.uint8)
+    if fmt.block_len == 1:
+        floats = rng.normal(0, spread, shape).astype("<f4")
+        stored = {F32: floats, F16: floats.astype("<f2"), BF16: (floats.view("<u4") >> 16).astype("<u2")}[fmt]
+        data = np.frombuffer(stored.tobytes(), dtype=np.uint8)
     else:
         blocks = rng.integers(0, 256, (rows * cols // fmt.block_len, fmt.block_bytes), dtype=np.uint8)
         for offset, scale in SCALES_OF[fmt.name].items():
