@@ -51,7 +51,8 @@ void pack(int format, int64_t rows, int64_t cols, Array<const uint8_t> raw, Mayb
           Array<uint8_t> out, int threads) {
   const wayra::FormatInfo& info = info_of(format);
   need(static_cast<int64_t>(out.size()) == packed_bytes(format, rows, cols), "wrong size of the packed output");
-  const int64_t raw_rows = static_cast<int64_t>(raw.size()) / (cols / info.block_len * info.block_bytes);
+  const int64_t raw_rows =
+      static_cast<int64_t>(raw.size()) / (info.row_scale_bytes + cols / info.block_len * info.block_bytes);
   const int32_t* order = nullptr;
   if (row_order) {
     need(static_cast<int64_t>(row_order->size()) == rows, "row_order needs one entry a row");

@@ -198,8 +198,9 @@ int main(int argc, char** argv) {
   add_limits(cases);
   const std::pair<Format, const char*> formats[] = {
       {Format::kQ4_0, "Q4_0"}, {Format::kQ4_1, "Q4_1"}, {Format::kQ5_0, "Q5_0"}, {Format::kQ5_1, "Q5_1"},
-      {Format::kQ8_0, "Q8_0"}, {Format::kQ2_K, "Q2_K"}, {Format::kQ3_K, "Q3_K"}, {Format::kQ4_K, "Q4_K"},
-      {Format::kQ5_K, "Q5_K"}, {Format::kQ6_K, "Q6_K"}, {Format::kF16, "F16"},   {Format::kBF16, "BF16"}};
+      {Format::kQ8_0, "Q8_0"}, {Format::kI8, "I8"},     {Format::kQ2_K, "Q2_K"}, {Format::kQ3_K, "Q3_K"},
+      {Format::kQ4_K, "Q4_K"}, {Format::kQ5_K, "Q5_K"}, {Format::kQ6_K, "Q6_K"}, {Format::kF16, "F16"},
+      {Format::kBF16, "BF16"}};
   for (const auto& [format, name] : formats)
     for (int rows : {1, 8, 64, 512}) add_linear(cases, k, format, name, rows);
   add_attention(cases, k, "attention, 64 queries, 2,048 keys", 64, 8);

@@ -20,6 +20,7 @@ enum class Format : int32_t {
   kQ4_K = 12,
   kQ5_K = 13,
   kQ6_K = 14,
+  kI8 = 24,  // integers with a float32 scale a row
   kBF16 = 30,
 };
 

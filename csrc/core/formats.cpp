@@ -16,6 +16,7 @@ constexpr FormatInfo kInfoQ3_K{Input::kInt8, true, 256, 110, 192, 32, 32};
 constexpr FormatInfo kInfoQ4_K{Input::kInt8, true, 256, 144, 256, 64, 32};
 constexpr FormatInfo kInfoQ5_K{Input::kInt8, true, 256, 176, 320, 64, 32};
 constexpr FormatInfo kInfoQ6_K{Input::kInt8, true, 256, 210, 384, 32, 32};
+constexpr FormatInfo kInfoI8{Input::kInt8, false, 32, 32, 512, 0, 0, 4};
 }  // namespace
 
 const FormatInfo* format_info(Format format) {
@@ -33,6 +34,7 @@ const FormatInfo* format_info(Format format) {
     case Format::kQ4_K: return &kInfoQ4_K;
     case Format::kQ5_K: return &kInfoQ5_K;
     case Format::kQ6_K: return &kInfoQ6_K;
+    case Format::kI8: return &kInfoI8;
   }
   return nullptr;
 }
@@ -45,7 +47,7 @@ int64_t panel_code_bytes(const FormatInfo& info, int64_t cols) {
 int64_t panel_bytes(const FormatInfo& info, int64_t cols) {
   const int64_t groups = (cols + kGroup - 1) / kGroup;
   const int64_t supers = info.super_blocks ? cols / 256 : 0;
-  const int64_t scales = supers * info.super_bytes + groups * info.scale_bytes;
+  const int64_t scales = supers * info.super_bytes + groups * info.scale_bytes + kLanes * info.row_scale_bytes;
   return panel_code_bytes(info, cols) + (scales + 63) / 64 * 64;
 }
 

@@ -27,6 +27,8 @@ struct FormatInfo {
   int32_t code_bytes;   // packed, a group of 32 k x 16 rows (float32: one k x 16 rows)
   int32_t super_bytes;  // packed, super-scales of 256 k x 16 rows
   int32_t scale_bytes;  // packed, scales of a group
+  // Of a row's one scale, or 0: it comes before the row in the raw matrix, and [16] of them first of a panel's scales.
+  int32_t row_scale_bytes = 0;
 };
 
 // Null for an unknown format.

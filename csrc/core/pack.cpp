@@ -50,7 +50,10 @@ Halves read_block(Format f, const uint8_t* b, Group& g) {
       for (int i = 0; i < 32; ++i) g.code[i] = static_cast<uint8_t>(g.code[i] | (((high >> i) & 1u) << 4));
       return {read_u16(b), f == Format::kQ5_0 ? uint16_t{0} : read_u16(b + 2)};
     }
-    default:  // Q8_0, stored with an offset of 128
+    case Format::kI8:
+      for (int i = 0; i < 32; ++i) g.code[i] = b[i] ^ 0x80;
+      return {};
+    default:  // Q8_0; both are packed with an offset of 128
       for (int i = 0; i < 32; ++i) g.code[i] = b[2 + i] ^ 0x80;
       return {read_u16(b), 0};
   }
@@ -133,6 +136,7 @@ void put_codes(Format f, const uint8_t* code, int lane, uint8_t* out) {
       out[plane * 64 + at] = static_cast<uint8_t>(out[plane * 64 + at] | bits);
     };
     switch (f) {
+      case Format::kI8:
       case Format::kQ8_0: set(quad, c); break;
       case Format::kQ2_K:
       case Format::kQ3_K:
@@ -155,6 +159,8 @@ void put_u16(uint8_t* out, int lane, uint16_t v) { std::memcpy(out + 2 * lane, &
 void pack_row(Format f, const FormatInfo& info, int64_t cols, const uint8_t* row, int lane, uint8_t* codes,
               uint8_t* scales) {
   Group g{};
+  std::memcpy(scales + lane * info.row_scale_bytes, row, static_cast<size_t>(info.row_scale_bytes));
+  row += info.row_scale_bytes;
   for (int64_t i = 0; i < cols / kGroup; ++i) {
     if (info.super_blocks) {
       const int64_t super = i / 8;
@@ -168,7 +174,7 @@ void pack_row(Format f, const FormatInfo& info, int64_t cols, const uint8_t* row
     } else {
       const Halves h = read_block(f, row + i * info.block_bytes, g);
       uint8_t* at = scales + i * info.scale_bytes;
-      put_u16(at, lane, h.d);
+      if (info.scale_bytes > 0) put_u16(at, lane, h.d);
       if (info.scale_bytes == 64) put_u16(at + 32, lane, h.m);
     }
     put_codes(f, g.code, lane, codes + i * info.code_bytes);
@@ -235,7 +241,7 @@ void pack_word_row(int64_t cols, const uint8_t* row, int lane, uint8_t* codes, u
 void pack_panels(Format format, int64_t rows, int64_t cols, const uint8_t* raw, const int32_t* row_order,
                  int64_t panel_begin, int64_t panel_end, uint8_t* out) {
   const FormatInfo& info = *format_info(format);
-  const int64_t row_bytes = cols / info.block_len * info.block_bytes;
+  const int64_t row_bytes = info.row_scale_bytes + cols / info.block_len * info.block_bytes;
   const int64_t bytes = panel_bytes(info, cols);
   const int64_t code_bytes = panel_code_bytes(info, cols);
   for (int64_t p = panel_begin; p < panel_end; ++p) {

@@ -168,7 +168,9 @@ inline void add_group(F acc[][R], const Codes& codes, const Scales* s, const Til
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       for (int n = 0; n < N; ++n) {
-        acc[n][r] = simd::fma(simd::to_float(dots[n][r]), simd::mul(s[n].d, simd::set1(x.scale[at + r])), acc[n][r]);
+        const F scale = simd::set1(x.scale[at + r]);
+        const F factor = P::kRowScale ? scale : simd::mul(s[n].d, scale);  // a row's one scale comes last
+        acc[n][r] = simd::fma(simd::to_float(dots[n][r]), factor, acc[n][r]);
         if constexpr (P::kHasMin) acc[n][r] = simd::fma(s[n].m, simd::set1(x.sum[at + r]), acc[n][r]);
       }
     }
@@ -200,7 +202,14 @@ void quantised_tile(const LinearArgs& a, int panel, int64_t row) {
     }
   }
   for (int r = 0; r < R; ++r) {
-    for (int n = 0; n < N; ++n) write_row(a, panel + n, row + r, acc[n][r]);
+    for (int n = 0; n < N; ++n) {
+      if constexpr (P::kRowScale) {
+        Scales s;
+        P::scales(scales + n * panel_bytes, 0, s);
+        acc[n][r] = simd::mul(acc[n][r], s.d);
+      }
+      write_row(a, panel + n, row + r, acc[n][r]);
+    }
   }
 }
 

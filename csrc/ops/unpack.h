@@ -51,13 +51,14 @@ inline B plane_bit(const uint8_t* p) {
 inline F halves(const uint8_t* p) { return simd::load_f16(reinterpret_cast<const uint16_t*>(p)); }
 
 // Shared shape of a format: what its kernel has to do besides the dot products.
-template <int CodeBytes, int OffsetShift, bool HasMin, bool HalfScales, bool Wide = false>
+template <int CodeBytes, int OffsetShift, bool HasMin, bool HalfScales, bool Wide = false, bool RowScale = false>
 struct Layout {
   static constexpr int kCodeBytes = CodeBytes;
   static constexpr int kOffsetShift = OffsetShift;  // codes are offset by 1 << OffsetShift; -1 for none
   static constexpr bool kHasMin = HasMin;
   static constexpr bool kHalfScales = HalfScales;
-  static constexpr bool kWide = Wide;  // codes use all eight bits
+  static constexpr bool kWide = Wide;          // codes use all eight bits
+  static constexpr bool kRowScale = RowScale;  // one scale a row, float32
 };
 
 template <Format>
@@ -105,6 +106,14 @@ struct Packed<Format::kQ8_0> : Layout<512, 7, false, false, true> {
     return simd::load_bytes(p + 64 * Q);
   }
   static void scales(const uint8_t* p, int g, Scales& s) { s.d = halves(p + 32 * g); }
+};
+template <>
+struct Packed<Format::kI8> : Layout<512, 7, false, false, true, true> {
+  template <int Q>
+  static B quad(const uint8_t* p) {
+    return simd::load_bytes(p + 64 * Q);
+  }
+  static void scales(const uint8_t* p, int, Scales& s) { s.d = simd::load(reinterpret_cast<const float*>(p)); }
 };
 template <>
 struct Packed<Format::kQ4_K> : Layout<256, -1, true, false> {
@@ -193,6 +202,7 @@ inline void with_format(Format format, Fn&& f) {
     case Format::kQ4_K: return f(Packed<Format::kQ4_K>{});
     case Format::kQ5_K: return f(Packed<Format::kQ5_K>{});
     case Format::kQ6_K: return f(Packed<Format::kQ6_K>{});
+    case Format::kI8: return f(Packed<Format::kI8>{});
     default: return;
   }
 }

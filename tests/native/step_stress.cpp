@@ -69,9 +69,17 @@ std::vector<uint8_t> raw_weights(Format format, int rows, int cols, bool sane, R
   const wayra::FormatInfo& info = *wayra::format_info(format);
   const auto blocks = static_cast<size_t>(rows) * static_cast<size_t>(cols / info.block_len);
   const auto block_bytes = static_cast<size_t>(info.block_bytes);
-  std::vector<uint8_t> raw(blocks * block_bytes);
+  const auto row_scale_bytes = static_cast<size_t>(info.row_scale_bytes);
+  std::vector<uint8_t> raw(blocks * block_bytes + static_cast<size_t>(rows) * row_scale_bytes);
   for (uint8_t& byte : raw) byte = static_cast<uint8_t>(random());
   if (!sane) return raw;
+  if (row_scale_bytes > 0) {
+    for (size_t r = 0; r < static_cast<size_t>(rows); ++r) {
+      const float scale = real(random, 0.0f, 0.01f);
+      std::memcpy(raw.data() + r * (raw.size() / static_cast<size_t>(rows)), &scale, sizeof scale);
+    }
+    return raw;
+  }
   for (size_t b = 0; b < blocks; ++b) {
     uint8_t* block = raw.data() + b * block_bytes;
     if (format == Format::kF32) {
@@ -367,7 +375,8 @@ bool stress(const wayra::KernelTable* kernels, const Shape& s, int steps, uint64
 
 std::vector<Shape> shapes() {
   const std::vector<Format> floats{Format::kF32, Format::kF16, Format::kBF16};
-  const std::vector<Format> small{Format::kQ4_0, Format::kQ4_1, Format::kQ5_0, Format::kQ5_1, Format::kQ8_0};
+  const std::vector<Format> small{Format::kQ4_0, Format::kQ4_1, Format::kQ5_0,
+                                  Format::kQ5_1, Format::kQ8_0, Format::kI8};
   const std::vector<Format> super{Format::kQ2_K, Format::kQ3_K, Format::kQ4_K, Format::kQ5_K, Format::kQ6_K};
   return {
       {2, 72, 3, 1, 40, 100, 203, 37, floats, wayra::KvType::kF32, true},

@@ -1,7 +1,4 @@
-"""int8 matrices with one scale a row, as compressed-tensors stores them: found, checked, and as blocks of Q8_0.
-
-Repeating a row's scale in each of its blocks costs 6 % of memory and gives every backend one kind of 8-bit weights.
-"""
+"""int8 matrices with one scale a row, as compressed-tensors stores them: found, checked, and with scale beside row."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,11 +20,7 @@ def scale_name(tensor_name: str) -> str:
 
 
 def row_scale(tensor: RawTensor, stored: Mapping[str, RawTensor], where: Path) -> NDArray[np.float32]:
-    """float32 [rows]: the scales of an int8 matrix, rounded to float16 as blocks of Q8_0 hold them.
-
-    Scales in bfloat16 that float16 has in its normal range are kept exactly. Raises FileFormatError, ShapeError,
-    UnsupportedModel.
-    """
+    """float32 [rows]: the scales of an int8 matrix. Raises FileFormatError, ShapeError, UnsupportedModel."""
     name = scale_name(tensor.name)
     rows, cols = tensor.shape
     if name not in stored:
@@ -40,21 +33,15 @@ def row_scale(tensor: RawTensor, stored: Mapping[str, RawTensor], where: Path) -
     if cols % formats.Q8_0.block_len:
         raise UnsupportedModel(f"{where}: rows of {tensor.name!r} hold {cols} int8 weights, expected a multiple of 32")
     values = dequantise(scales.fmt, scales.data, rows)
-    with np.errstate(over="ignore"):
-        kept = values.astype(np.float16).astype(np.float32)
-    if not (np.isfinite(values).all() and (values >= 0).all() and (np.abs(kept - values) <= values * 2**-10).all()):
-        raise FileFormatError(
-            f"{where}: {name!r} holds scales that are negative, not finite or beyond float16; fetch it again"
-        )
-    return kept
+    if not (np.isfinite(values).all() and (values >= 0).all()):
+        raise FileFormatError(f"{where}: {name!r} holds scales that are negative or not finite; fetch it again")
+    return values
 
 
-def as_q8_0(matrix: Matrix) -> NDArray[np.uint8]:
-    """The bytes of a row-scaled matrix as blocks of Q8_0, row-major. Copies."""
+def scaled_rows(matrix: Matrix) -> NDArray[np.uint8]:
+    """The bytes of a row-scaled matrix: of each row its float32 scale, then its integers. Copies."""
     assert matrix.row_scale is not None
-    fmt = formats.Q8_0
-    blocks = np.empty((matrix.rows, matrix.cols // fmt.block_len, fmt.block_bytes), np.uint8)
-    scales = matrix.row_scale.astype("<f2").view(np.uint8).reshape(-1, 1, 2)
-    blocks[:, :, :2] = scales
-    blocks[:, :, 2:] = matrix.tensor.data.reshape(matrix.rows, -1, fmt.block_len)
-    return blocks.reshape(-1)
+    rows = np.empty((len(matrix.row_scale), 4 + matrix.cols), np.uint8)
+    rows[:, :4] = matrix.row_scale.astype("<f4").view(np.uint8).reshape(-1, 4)
+    rows[:, 4:] = matrix.tensor.data.view(np.uint8).reshape(len(rows), -1)
+    return rows.reshape(-1)

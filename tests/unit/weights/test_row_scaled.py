@@ -13,11 +13,9 @@ from model_files import TinyShape, safetensors_bytes, tiny_arrays, tiny_config
 from wayra.backends.api import BackendOptions, Model
 from wayra.backends.numpy import NumpyBackend
 from wayra.base.errors import FileFormatError, ShapeError, UnsupportedModel, WayraError
-from wayra.base.formats import Q8_0
 from wayra.model.record import record
-from wayra.weights.formats import dequantise
 from wayra.weights.loader import load_weights, model_spec, open_checkpoint
-from wayra.weights.row_scaled import as_q8_0
+from wayra.weights.row_scaled import scaled_rows
 
 SHAPE = TinyShape(hidden=32, head_dim=16, heads=4, ffn=96, vocab=64, tied=False)
 PROMPT = np.arange(40, dtype=np.int32)
@@ -107,12 +105,22 @@ def test_every_backend_follows_the_definition(tmp_path: Path, name: str) -> None
     assert error < 1e-5
 
 
-def test_blocks_of_q8_0_hold_the_same_weights(tmp_path: Path) -> None:
+def test_a_row_begins_with_its_scale(tmp_path: Path) -> None:
     stored = stored_int8(tiny_arrays(SHAPE))
     checkpoint = open_checkpoint(write(tmp_path / "int8", stored, W8A8))
     part = load_weights(checkpoint, model_spec(checkpoint)).matrices["layers.1.down"].parts[0]
-    values = dequantise(Q8_0, as_q8_0(part), part.rows * part.cols).reshape(part.rows, part.cols)
+    rows = scaled_rows(part).reshape(part.rows, 4 + part.cols)
+    values = rows[:, 4:].view(np.int8) * rows[:, :4].copy().view("<f4")
     np.testing.assert_array_equal(values, multiplied_out(stored)["model.layers.1.mlp.down_proj.weight"][1])
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1 / 3, 1e6])
+def test_scales_keep_every_bit_of_a_float32(tmp_path: Path, scale: float) -> None:
+    stored = stored_int8(tiny_arrays(SHAPE)) | {SCALE: ("F32", np.full((32, 1), scale, np.float32))}
+    checkpoint = open_checkpoint(write(tmp_path / "int8", stored, W8A8))
+    part = load_weights(checkpoint, model_spec(checkpoint)).matrices["layers.0.o"].parts[0]
+    assert part.row_scale is not None
+    np.testing.assert_array_equal(part.row_scale, np.full(32, scale, np.float32))
 
 
 def _with(group: str, **changed: object) -> dict[str, object]:
@@ -158,7 +166,6 @@ SCALE = f"{NAME}_scale"
         ({SCALE: ("F32", np.ones((32, 2), np.float32))}, ShapeError, "one scale a row"),
         ({SCALE: ("F32", np.full((32, 1), np.nan, np.float32))}, FileFormatError, "not finite"),
         ({SCALE: ("F32", np.full((32, 1), -1, np.float32))}, FileFormatError, "negative"),
-        ({SCALE: ("F32", np.full((32, 1), 1e-12, np.float32))}, FileFormatError, "beyond float16"),
         ({SCALE: ("I8", np.ones((32, 1), np.int8))}, FileFormatError, "expected floats"),
         ({"model.norm.weight": ("I8", np.ones(32, np.int8))}, UnsupportedModel, "stored as int8"),
     ],

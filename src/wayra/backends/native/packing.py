@@ -13,7 +13,7 @@ from wayra.base import formats
 from wayra.base.errors import BackendError, CacheError, IntegrityError, OutOfMemory
 from wayra.base.formats import WeightFormat
 from wayra.weights.packed_cache import PackedCache, PackedFile, PackedKey
-from wayra.weights.row_scaled import as_q8_0
+from wayra.weights.row_scaled import scaled_rows
 from wayra.weights.tensors import Matrix, ModelWeights
 
 LAYOUT = "native 2: panels of 16 rows, groups of 32, pairs of words"
@@ -54,7 +54,7 @@ def plan_spans(weights: ModelWeights) -> tuple[dict[str, Span], int]:
 
 
 def _packed_as(matrix: Matrix) -> WeightFormat:
-    return matrix.tensor.fmt if matrix.row_scale is None else formats.Q8_0
+    return matrix.tensor.fmt if matrix.row_scale is None else formats.I8
 
 
 def span_name(slot: str, part: int) -> str:
@@ -146,7 +146,7 @@ def _pack(arena: _native.Arena, spans: Mapping[str, Span], threads: int) -> None
 
 def _pack_span(span: Span, out: NDArray[np.uint8], threads: int) -> None:
     matrix = span.matrix
-    stored = matrix.tensor.data if matrix.row_scale is None else as_q8_0(matrix)
+    stored = matrix.tensor.data if matrix.row_scale is None else scaled_rows(matrix)
     _native.pack(span.format_id, matrix.rows, matrix.cols, stored, matrix.row_order, out, threads)
 
 
