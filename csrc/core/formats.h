@@ -10,7 +10,7 @@
 // most kWordSteps with a bfloat16 scale [16] for a group, because a product of such words is twice as fast as one of
 // floats. Groups of both are filled with zeros to 32. Scales follow all codes of the panel, a group after the other;
 // the formats with super-blocks of 256 put the super-scales (float16 [16], then the minimum's where there is one)
-// before the eight groups they govern.
+// before the eight groups they govern. A row's one scale is a float32, [16] of them a panel.
 #pragma once
 #include "core/abi.h"
 
