@@ -9,41 +9,31 @@ constexpr int kPairs = kGroup / 2;
 constexpr int64_t kCodeBytes = kPairs * 64;  // of a group of a panel
 constexpr int64_t kScaleBytes = 2 * kLanes;
 
-// The group at `codes` times row r's words at a + 32 * r. Few rows take several sums each, so that no chain of
-// dependent products is longer than memory takes; integers add up to the same in any order.
-template <int R>
-inline void dot_group(I dots[R], const uint8_t* codes, const int16_t* a) {
-  constexpr int kChains = R >= 4 ? 1 : 4 / R;
-  I sums[R][kChains];
-  for (int r = 0; r < R; ++r) {
-    for (int c = 0; c < kChains; ++c) sums[r][c] = simd::zeroi();
+// dots[n * R + r]: the group of panel n, at codes + n * panel_bytes, times row r's words at a + 32 * r. Few products
+// take several sums each, so that no chain of dependent ones is longer than memory takes; integers add up to the same
+// in any order. What is loaded of a row serves every panel.
+template <int N, int R>
+inline void dot_group(I* dots, const uint8_t* codes, int64_t panel_bytes, const int16_t* a) {
+  constexpr int kChains = N * R >= 4 ? 1 : 4 / (N * R);
+  I sums[N * R][kChains];
+  for (int i = 0; i < N * R; ++i) {
+    for (int c = 0; c < kChains; ++c) sums[i][c] = simd::zeroi();
   }
 #pragma GCC unroll 16
   for (int p = 0; p < kPairs; ++p) {
-    const B w = simd::load_bytes(codes + 64 * p);
+    B w[N];
+    for (int n = 0; n < N; ++n) w[n] = simd::load_bytes(codes + n * panel_bytes + 64 * p);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
-      sums[r][p % kChains] = simd::dot_words(sums[r][p % kChains], w, a + r * kGroup + 2 * p);
+      for (int n = 0; n < N; ++n) {
+        I& sum = sums[n * R + r][p % kChains];
+        sum = simd::dot_words(sum, w[n], a + r * kGroup + 2 * p);
+      }
     }
   }
-  for (int r = 0; r < R; ++r) {
-    dots[r] = sums[r][0];
-    for (int c = 1; c < kChains; ++c) dots[r] = simd::addi(dots[r], sums[r][c]);
-  }
-}
-
-// Two panels of four rows: what is loaded of a row serves two products.
-template <int R>
-inline void dot_pair(I dots[2][R], const uint8_t* const codes[2], const int16_t* a) {
-  for (int r = 0; r < R; ++r) dots[0][r] = dots[1][r] = simd::zeroi();
-#pragma GCC unroll 16
-  for (int p = 0; p < kPairs; ++p) {
-    const B first = simd::load_bytes(codes[0] + 64 * p), second = simd::load_bytes(codes[1] + 64 * p);
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-      dots[0][r] = simd::dot_words(dots[0][r], first, a + r * kGroup + 2 * p);
-      dots[1][r] = simd::dot_words(dots[1][r], second, a + r * kGroup + 2 * p);
-    }
+  for (int i = 0; i < N * R; ++i) {
+    dots[i] = sums[i][0];
+    for (int c = 1; c < kChains; ++c) dots[i] = simd::addi(dots[i], sums[i][c]);
   }
 }
 
@@ -70,14 +60,11 @@ void word_tile(const LinearArgs& a, int panel, int64_t row) {
       d[n] = simd::load_bf16(reinterpret_cast<const uint16_t*>(scales + n * panel_bytes) + g * kLanes);
     }
     I dots[N][R];
-    if constexpr (N == 2) {
-      const uint8_t* const both[2] = {group, group + panel_bytes};
-      dot_pair<R>(dots, both, at);
-    } else if constexpr (simd::kAccumulators >= 16) {
-      dot_group<R>(dots[0], group, at);
+    if constexpr (simd::kAccumulators >= 16) {
+      dot_group<N, R>(dots[0], group, panel_bytes, at);
     } else {
       // Row by row: all sums at once would not fit the registers.
-      for (int r = 0; r < R; ++r) dot_group<1>(dots[0] + r, group, at + r * kGroup);
+      for (int r = 0; r < R; ++r) dot_group<1, 1>(dots[0] + r, group, panel_bytes, at + r * kGroup);
     }
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
