@@ -24,14 +24,15 @@ enum class Format : int32_t {
   kBF16 = 30,
 };
 
-enum class KvType : int32_t { kF32 = 0, kF16 = 1, kBF16 = 2 };
+enum class KvType : int32_t { kF32 = 0, kF16 = 1, kBF16 = 2, kInt8 = 3 };
 
-constexpr int kLanes = 16;        // weight rows interleaved in a panel
-constexpr int kGroup = 32;        // consecutive k that share an activation scale
-constexpr int kWordSteps = 8191;  // largest integer of a word: a group's products sum to less than 2^31
-constexpr int kTileRows = 8;      // rows of activations stored together
-constexpr int kKvBlock = 32;      // tokens in a KV block
-constexpr int kSplitKeys = 256;   // keys in an attention split; splits start at multiples of it
+constexpr int kLanes = 16;                   // weight rows interleaved in a panel
+constexpr int kGroup = 32;                   // consecutive k that share an activation scale
+constexpr int kWordSteps = 8191;             // largest integer of a word: a group's products sum to less than 2^31
+constexpr int kTileRows = 8;                 // rows of activations stored together
+constexpr int kKvBlock = 32;                 // tokens in a KV block
+constexpr int kKvScaleBytes = 4 * kKvBlock;  // of the keys of a block, and of its values
+constexpr int kSplitKeys = 256;              // keys in an attention split; splits start at multiples of it
 constexpr int kMaxHeadDim = 1024;
 
 // A packed matrix: ceil(rows / 16) panels of panel_bytes; a panel holds its codes, then (at scale_offset) its scales.
@@ -80,6 +81,8 @@ struct LinearArgs {
 // One KV head of one layer: block b at base + b * block_stride (bytes), its keys first, then its values.
 // F32, F16:  K [2 halves][head_dim][16 keys], V [32 keys][padded_dim].
 // BF16:      K [2 halves][pairs of dimensions][16 keys][2], V [16 pairs of keys][padded_dim][2].
+// Int8:      K [2 halves][quads of dimensions][16 keys][4] as integer + 128, and float32 [32 keys], a scale a key;
+//            V [16 pairs of keys][padded_dim][2], and float32 [32 keys]. Keys and queries are turned (ops/heads.h).
 struct KvView {
   uint8_t* base;
   int64_t block_stride;
@@ -88,7 +91,10 @@ struct KvView {
   int32_t padded_dim;  // head_dim rounded up to 16
   KvType type;
 
-  int32_t per_lane() const { return type == KvType::kBF16 ? 2 : 1; }
+  // Dimensions of a key that lie side by side.
+  int32_t key_dims() const { return type == KvType::kInt8 ? 4 : type == KvType::kBF16 ? 2 : 1; }
+  int64_t key_scales() const { return v_offset - kKvScaleBytes; }                       // bytes from K
+  int64_t value_scales() const { return static_cast<int64_t>(kKvBlock) * padded_dim; }  // bytes from V
 };
 
 // Attention of `rows` query rows (token-major: row r is token r / ratio, head r % ratio of the KV head) over splits
@@ -158,7 +164,7 @@ struct SampleArgs {
 enum class Peak : int32_t { kInt8, kBF16, kF32 };
 
 // The operations of one instruction set. Every function is free of state and of allocation.
-constexpr int32_t kAbiVersion = 8;  // raised with every change in this file: a library left behind is refused
+constexpr int32_t kAbiVersion = 9;  // raised with every change in this file: a library left behind is refused
 struct KernelTable {
   int32_t abi_version;
   const char* name;

@@ -76,12 +76,16 @@ struct KvShape {
   KvType type;
 
   int padded_dim() const { return (head_dim + kLanes - 1) / kLanes * kLanes; }
-  int64_t element_bytes() const { return type == KvType::kF32 ? 4 : 2; }
+  int64_t element_bytes() const { return type == KvType::kF32 ? 4 : type == KvType::kInt8 ? 1 : 2; }
+  int64_t scale_bytes() const { return type == KvType::kInt8 ? kKvScaleBytes : 0; }
   int64_t v_offset() const {
-    const int64_t dims = type == KvType::kBF16 ? head_dim + head_dim % 2 : head_dim;  // whole pairs
-    return kKvBlock * dims * element_bytes();
+    const int side_by_side = type == KvType::kInt8 ? 4 : type == KvType::kBF16 ? 2 : 1;
+    const int64_t dims = (head_dim + side_by_side - 1) / side_by_side * side_by_side;
+    return kKvBlock * dims * element_bytes() + scale_bytes();
   }
-  int64_t head_bytes() const { return v_offset() + static_cast<int64_t>(kKvBlock) * padded_dim() * element_bytes(); }
+  int64_t head_bytes() const {
+    return v_offset() + static_cast<int64_t>(kKvBlock) * padded_dim() * element_bytes() + scale_bytes();
+  }
   int64_t block_bytes() const { return head_bytes() * num_kv_heads; }  // of one layer
 };
 

@@ -2,11 +2,12 @@
 //
 // Keys are lanes of K and dimensions are lanes of V (layout: KvView in core/abi.h), so scores and outputs are chains of
 // multiply-adds and nothing is added across lanes. Splits start at multiples of 256 and are merged in order, whoever
-// computed them: prefill, decode and any chunking go through the same arithmetic. With a bfloat16 cache the queries and
-// the probabilities are rounded to bfloat16 too, and a lane holds two consecutive elements of a dot product.
+// computed them: prefill, decode and any chunking go through the same arithmetic. How elements of each type are
+// multiplied, and what is rounded beside them: ops/cached.h.
 // Source: FlashAttention (Dao et al. 2022), FlashDecoding.
 #include <type_traits>
 
+#include "ops/cached.h"
 #include "ops/kernels.h"
 #include "ops/simd.h"
 
@@ -30,59 +31,10 @@ const float* query(const AttentionArgs& a, int row) {
   return a.q + row / a.ratio * a.q_token_stride + static_cast<int64_t>(row % a.ratio) * a.kv.head_dim;
 }
 
-// How elements of the cache are multiplied: a lane holds kPer consecutive ones, and so does the scalar beside it.
-template <class E>
-struct Floats {
-  using T = typename E::T;
-  using Scalar = float;
-  static constexpr int kPer = 1;
-  static F load(const T* p) { return E::get(p); }
-  static F keep_first(F v) { return v; }
-  static F multiply_add(F acc, F lane, float scalar) { return simd::fma(lane, simd::set1(scalar), acc); }
-  static F exp2(F x) { return simd::exp2(x); }
-  static void copy_query(const float* q, float factor, int dim, float* out) {
-    const F f = simd::set1(factor);
-    int d = 0;
-    for (; d + kLanes <= dim; d += kLanes) simd::store(out + d, simd::mul(simd::load(q + d), f));
-    if (d < dim) simd::store_first(out + d, simd::mul(simd::load_first(q + d, dim - d), f), dim - d);
-  }
-  static F put(float* at, float*, const F p[2], F sum) {
-    simd::store(at, p[0]);
-    simd::store(at + kLanes, p[1]);
-    return simd::add(simd::add(sum, p[0]), p[1]);
-  }
-};
-
-struct Pairs {
-  using T = uint16_t;
-  using Scalar = uint32_t;
-  static constexpr int kPer = 2;
-  static constexpr uint32_t kOnes = 0x3f803f80u;
-  static simd::B load(const T* p) { return simd::load_bytes(reinterpret_cast<const uint8_t*>(p)); }
-  static simd::B keep_first(const simd::B& v) { return simd::and_lanes(v, 0xffffu); }
-  static F multiply_add(F acc, const simd::B& lane, uint32_t scalar) { return simd::dot_bf16(acc, lane, scalar); }
-  static F exp2(F x) { return simd::exp2_rough(x); }  // the result is rounded to eight bits
-  // Zero up to a whole vector.
-  static void copy_query(const float* q, float factor, int dim, float* out) {
-    const F f = simd::set1(factor);
-    int d = 0;
-    for (; d + kLanes <= dim; d += kLanes) simd::store_bf16(out + d / 2, simd::mul(simd::load(q + d), f));
-    if (d < dim) simd::store_bf16(out + d / 2, simd::mul(simd::load_first(q + d, dim - d), f));
-  }
-  // In place: the half row at `row` that is written never reaches what is still to be read. The sum is of what was
-  // rounded, so that the probabilities add up to one.
-  static F put(float* at, float* row, const F p[2], F sum) {
-    float* out = row + (at - row) / 2;
-    const simd::B both = simd::to_bf16(p[0], p[1]);
-    simd::store_bytes(out, both);
-    return simd::dot_bf16(sum, both, kOnes);
-  }
-};
-
 // Floats between the rows of a tile's queries: known when compiling, so that one pointer serves all rows, and no power
 // of two, so that they do not fall into the same lines of the cache.
 template <class E>
-constexpr int kQueryStride = kMaxHeadDim / E::kPer + kLanes;
+constexpr int kQueryStride = kMaxHeadDim / E::kDims + kLanes;
 
 // Scalar `step` of what copy_query or put left at p.
 template <class E>
@@ -92,6 +44,13 @@ typename E::Scalar scalar(const float* p, int step) {
   return s;
 }
 
+// A tile's query rows.
+template <class E, int R>
+struct Queries {
+  alignas(64) float of[R][kQueryStride<E>];
+  RowScales scales[R];
+};
+
 // The blocks of KV behind a range of keys of the split.
 class Blocks {
  public:
@@ -100,6 +59,9 @@ class Blocks {
   Blocks(const KvView& kv, const uint8_t* base, const int32_t* table) : base_(base), table_(table), kv_(kv) {}
   const uint8_t* keys(int key) const { return base_ + table_[key / kKvBlock] * kv_.block_stride; }
   const uint8_t* values(int key) const { return keys(key) + kv_.v_offset; }
+  // Of a block's keys and values, where they are integers.
+  const float* key_scales(int key) const { return reinterpret_cast<const float*>(keys(key) + kv_.key_scales()); }
+  const float* value_scales(int key) const { return reinterpret_cast<const float*>(values(key) + kv_.value_scales()); }
 
  private:
   const uint8_t* base_;
@@ -117,35 +79,43 @@ inline void fetch_early(const uint8_t* at, int n) {
 // block is read the next one is fetched, after the last the first values, and its own values early: with few rows the
 // cache's stream from memory is the limit.
 template <class E, int R>
-void score_keys(const AttentionArgs& a, const Blocks& blocks, const float* q, Range keys, float* scores, F* largest) {
+void score_keys(const AttentionArgs& a, const Blocks& blocks, const Queries<E, R>& queries, Range keys, float* scores,
+                F* largest) {
   for (int r = 0; r < R; ++r) largest[r] = simd::set1(kUnseenMax);
-  const int steps = (a.kv.head_dim + E::kPer - 1) / E::kPer;
-  constexpr int kVector = kLanes * E::kPer;  // elements
+  const int steps = (a.kv.head_dim + E::kDims - 1) / E::kDims;
+  constexpr int kVector = kLanes * E::kDims;  // elements
   for (int key = keys.lo / kKvBlock * kKvBlock; key < keys.hi; key += kKvBlock) {
     const auto* k = reinterpret_cast<const typename E::T*>(blocks.keys(key));
     const uint8_t* ahead = key + kKvBlock < keys.hi ? blocks.keys(key + kKvBlock) : blocks.values(keys.lo);
     const uint8_t* values = blocks.values(key);
-    F acc[R][2];
-    for (int r = 0; r < R; ++r) acc[r][0] = acc[r][1] = simd::zero();
+    typename E::Sum acc[R][2];
+    for (int r = 0; r < R; ++r) acc[r][0] = acc[r][1] = E::begin_score(queries.scales[r]);
+    if constexpr (E::kScaled && R <= simd::kStreamRows) {
+      fetch_early(reinterpret_cast<const uint8_t*>(blocks.value_scales(key)), kKvScaleBytes);
+    }
     for (int d = 0; d < steps; ++d) {
       if constexpr (R <= simd::kStreamRows) {
         constexpr int kBytes = kVector * static_cast<int>(sizeof(typename E::T));
         for (int i = 0; i < 2 * kBytes; i += 64) __builtin_prefetch(ahead + d * 2 * kBytes + i);
         fetch_early(values + d * 2 * kBytes, 2 * kBytes);
       }
-      const auto k0 = E::load(k + d * kVector);
-      const auto k1 = E::load(k + (steps + d) * kVector);
+      const auto k0 = E::load_key(k + d * kVector);
+      const auto k1 = E::load_key(k + (steps + d) * kVector);
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
-        const auto both = scalar<E>(q + r * kQueryStride<E>, d);
-        acc[r][0] = E::multiply_add(acc[r][0], k0, both);
-        acc[r][1] = E::multiply_add(acc[r][1], k1, both);
+        const auto q = scalar<E>(queries.of[r], d);
+        acc[r][0] = E::multiply_key(acc[r][0], k0, q);
+        acc[r][1] = E::multiply_key(acc[r][1], k1, q);
       }
     }
+    const float* key_scales = blocks.key_scales(key);
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
-      simd::store(scores + r * kSplitKeys + key, acc[r][0]);
-      simd::store(scores + r * kSplitKeys + key + kLanes, acc[r][1]);
-      largest[r] = simd::max(largest[r], simd::max(acc[r][0], acc[r][1]));
+      for (int h = 0; h < 2; ++h) {
+        const F score = E::score(acc[r][h], key_scales + h * kLanes, queries.scales[r]);
+        simd::store(scores + r * kSplitKeys + key + h * kLanes, score);
+        largest[r] = simd::max(largest[r], score);
+      }
     }
   }
 }
@@ -166,7 +136,10 @@ template <class E, int R>
 class Softmax {
  public:
   // scores: [R][kSplitKeys] logarithms of base 2, largest: what score_keys found in all blocks of the tile.
-  Softmax(const AttentionArgs& a, float* scores, Range tile, int split, int row, const F* largest) : scores_(scores) {
+  // Sets what the weighing of values needs in `scales`.
+  Softmax(const AttentionArgs& a, const Blocks& blocks, float* scores, Range tile, int split, int row, const F* largest,
+          RowScales* scales)
+      : blocks_(blocks), scores_(scores), scales_(scales) {
     const Range whole{tile.lo / kKvBlock * kKvBlock, (tile.hi + kKvBlock - 1) / kKvBlock * kKvBlock};
     F lanes[R];
     for (int r = 0; r < R; ++r) {
@@ -176,6 +149,7 @@ class Softmax {
       sum_[r] = simd::zero();
     }
     for (int r = 0; r < R; ++r) max_[r] = sees_any(r) ? simd::reduce_max(lanes[r]) : kUnseenMax;
+    if constexpr (E::kScaled) find_value_scales(whole);
   }
 
   const float* max() const { return max_; }
@@ -192,7 +166,7 @@ class Softmax {
         p[h] = simd::select_range(p[h], seen_[r].lo - at, seen_[r].hi - at, 0.0f);
       }
     }
-    sum_[r] = E::put(row + key, row, p, sum_[r]);
+    sum_[r] = E::put(row, key, p, E::kScaled ? blocks_.value_scales(key) : nullptr, scales_[r], sum_[r]);
   }
 
   // Of all blocks softened.
@@ -203,7 +177,30 @@ class Softmax {
  private:
   bool sees_any(int r) const { return seen_[r].hi > seen_[r].lo; }
 
+  // The largest scale among the values that a row sees, whatever the tile.
+  void find_value_scales(Range whole) {
+    const auto largest = [&](Range seen) {
+      F lanes = simd::zero();
+      for (int at = whole.lo; at < whole.hi; at += kLanes) {
+        const F found = simd::load(blocks_.value_scales(at) + at % kKvBlock);
+        lanes = simd::max(lanes, simd::select_range(found, seen.lo - at, seen.hi - at, 0.0f));
+      }
+      return simd::reduce_max(lanes);
+    };
+    for (int r = 0; r < R; ++r) {
+      const bool like_last = r > 0 && seen_[r].lo == seen_[r - 1].lo && seen_[r].hi == seen_[r - 1].hi;
+      if (like_last) {
+        scales_[r].steps = scales_[r - 1].steps;
+        scales_[r].step = scales_[r - 1].step;
+      } else {
+        E::set_steps(largest(seen_[r]), scales_[r]);
+      }
+    }
+  }
+
+  const Blocks& blocks_;
   float* scores_;
+  RowScales* scales_;
   Range seen_[R];
   float max_[R];
   F sum_[R];
@@ -240,6 +237,7 @@ struct Weighed {
   Range keys;
   const float* scores;
   int padded_dim;
+  const RowScales* scales;
   Blocks next;  // of the keys that this thread reads after these values
   int next_keys;
 };
@@ -249,39 +247,39 @@ struct Weighed {
 // the products of this one, whose units it hardly needs.
 template <class E, int R, int C>
 void weigh_values(const Weighed& w, int dim, float* acc_out, const Factors* f, Softmax<E, R>* softmax) {
-  F acc[R][C];
+  typename E::Sum acc[R][C];
   for (int r = 0; r < R; ++r) {
-    for (int c = 0; c < C; ++c) acc[r][c] = simd::zero();
+    for (int c = 0; c < C; ++c) acc[r][c] = E::begin_value();
   }
   const int padded = w.padded_dim;
   const auto add = [&](const auto* row, int step, bool half) {
-    decltype(E::load(row)) value[C];
+    decltype(E::load_value(row)) value[C];
     for (int c = 0; c < C; ++c) {
-      value[c] = E::load(row + c * kLanes * E::kPer);
+      value[c] = E::load_value(row + c * kLanes * E::kKeys);
       if (half) value[c] = E::keep_first(value[c]);
     }
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       const auto p = scalar<E>(w.scores + r * kSplitKeys, step);
-      for (int c = 0; c < C; ++c) acc[r][c] = E::multiply_add(acc[r][c], value[c], p);
+      for (int c = 0; c < C; ++c) acc[r][c] = E::multiply_value(acc[r][c], value[c], p);
     }
   };
-  const int end = (w.keys.hi + E::kPer - 1) / E::kPer;
-  constexpr int kBlockSteps = kKvBlock / E::kPer;
-  for (int step = w.keys.lo / E::kPer; step < end;) {
-    const auto* v = reinterpret_cast<const typename E::T*>(w.blocks.values(step * E::kPer)) + dim * E::kPer;
+  const int end = (w.keys.hi + E::kKeys - 1) / E::kKeys;
+  constexpr int kBlockSteps = kKvBlock / E::kKeys;
+  for (int step = w.keys.lo / E::kKeys; step < end;) {
+    const auto* v = reinterpret_cast<const typename E::T*>(w.blocks.values(step * E::kKeys)) + dim * E::kKeys;
     const int next = (step / kBlockSteps + 1) * kBlockSteps;
     const int stop = next < end ? next : end;
     // The last pair may have one key only; its other half was never written by this sequence.
-    const bool cut = stop == end && w.keys.hi % E::kPer != 0;
-    const uint8_t* ahead = next < end ? w.blocks.values(next * E::kPer) : nullptr;
-    const int key = step * E::kPer;
+    const bool cut = stop == end && w.keys.hi % E::kKeys != 0;
+    const uint8_t* ahead = next < end ? w.blocks.values(next * E::kKeys) : nullptr;
+    const int key = step * E::kKeys;
     const uint8_t* later = key < w.next_keys ? w.next.keys(key) : nullptr;
     const auto add_whole = [&] {
-      const auto at = static_cast<int64_t>(step % kBlockSteps) * padded * E::kPer;
+      const auto at = static_cast<int64_t>(step % kBlockSteps) * padded * E::kKeys;
       if constexpr (R <= simd::kStreamRows) {
-        constexpr int kBytes = C * kLanes * E::kPer * static_cast<int>(sizeof(typename E::T));
-        const auto offset = (at + dim * E::kPer) * static_cast<int64_t>(sizeof(typename E::T));
+        constexpr int kBytes = C * kLanes * E::kKeys * static_cast<int>(sizeof(typename E::T));
+        const auto offset = (at + dim * E::kKeys) * static_cast<int64_t>(sizeof(typename E::T));
         for (int i = 0; ahead && i < kBytes; i += 64) __builtin_prefetch(ahead + offset + i);
         if (later) fetch_early(later + offset, kBytes);
       }
@@ -290,31 +288,32 @@ void weigh_values(const Weighed& w, int dim, float* acc_out, const Factors* f, S
     const int whole = stop - (cut ? 1 : 0);
     if (softmax && next < end) {
       for (int r = 0; r < R; ++r) {
-        softmax->soften(r, next * E::kPer);
+        softmax->soften(r, next * E::kKeys);
         for (int i = 0; i < kBlockSteps / R && step < whole; ++i) add_whole();
       }
     }
     while (step < whole) add_whole();
-    if (cut) add(v + static_cast<int64_t>(step++ % kBlockSteps) * padded * E::kPer, stop - 1, true);
+    if (cut) add(v + static_cast<int64_t>(step++ % kBlockSteps) * padded * E::kKeys, stop - 1, true);
   }
   for (int r = 0; r < R; ++r) {
     float* out = acc_out + r * padded + dim;
     for (int c = 0; c < C; ++c, out += kLanes) {
-      simd::store(out, f ? merged(out, acc[r][c], f->old[r], f->split[r]) : acc[r][c]);
+      const F found = E::weighed(acc[r][c], w.scales[r]);
+      simd::store(out, f ? merged(out, found, f->old[r], f->split[r]) : found);
     }
   }
 }
 
 // One split of keys: the rows' maxima, sums and weighed values become those of it and of the splits before.
 template <class E, int R>
-void attend_split(const AttentionArgs& a, int first, int split, const float* q) {
+void attend_split(const AttentionArgs& a, int first, int split, Queries<E, R>& queries) {
   const int row = a.row_begin + first;
   const Range tile{row_range(a, split, row).lo, row_range(a, split, row + R - 1).hi};
   const Blocks blocks(a, split);
   float* scores = a.scores + first * kSplitKeys;
   F largest[R];
-  score_keys<E, R>(a, blocks, q, tile, scores, largest);
-  Softmax<E, R> softmax(a, scores, tile, split, row, largest);
+  score_keys<E, R>(a, blocks, queries, tile, scores, largest);
+  Softmax<E, R> softmax(a, blocks, scores, tile, split, row, largest, queries.scales);
   Factors factors;
   const Factors* f = nullptr;
   if (split > a.split_begin) {
@@ -330,7 +329,7 @@ void attend_split(const AttentionArgs& a, int first, int split, const float* q) 
   const bool is_last = split + 1 == a.split_end;
   const Blocks next = is_last ? Blocks(a.kv, a.next_base, a.next_blocks) : Blocks(a, split + 1);
   const int next_keys = is_last ? a.next_keys : row_range(a, split + 1, row + R - 1).hi;
-  const Weighed weighed{blocks, tile, scores, padded, next, next_keys};
+  const Weighed weighed{blocks, tile, scores, padded, queries.scales, next, next_keys};
   float* acc = a.acc + static_cast<int64_t>(first) * padded;
   int dim = 0;
   const auto weigh = [&]<int C>() {
@@ -352,13 +351,13 @@ void attend_split(const AttentionArgs& a, int first, int split, const float* q) 
 
 template <class E, int R>
 void attend_rows(const AttentionArgs& a, int first) {
-  alignas(64) float q[R * kQueryStride<E>];
+  Queries<E, R> queries;
   // Scores as logarithms of base 2: what the softmax would multiply them with is in the queries.
   const float factor = a.scale * 1.44269504088896341f;
   for (int r = 0; r < R; ++r) {
-    E::copy_query(query(a, a.row_begin + first + r), factor, a.kv.head_dim, q + r * kQueryStride<E>);
+    E::copy_query(query(a, a.row_begin + first + r), factor, a.kv.head_dim, queries.of[r], queries.scales[r]);
   }
-  for (int split = a.split_begin; split < a.split_end; ++split) attend_split<E, R>(a, first, split, q);
+  for (int split = a.split_begin; split < a.split_end; ++split) attend_split<E, R>(a, first, split, queries);
 }
 
 template <class E>
@@ -399,9 +398,10 @@ void attend(const AttentionArgs& a) {
 
 void attention(const AttentionArgs& a) {
   switch (a.kv.type) {
-    case KvType::kF32: return attend<Floats<simd::AsF32>>(a);
-    case KvType::kF16: return attend<Floats<simd::AsF16>>(a);
-    case KvType::kBF16: return attend<Pairs>(a);
+    case KvType::kF32: return attend<CachedFloats<simd::AsF32>>(a);
+    case KvType::kF16: return attend<CachedFloats<simd::AsF16>>(a);
+    case KvType::kBF16: return attend<CachedPairs>(a);
+    case KvType::kInt8: return attend<CachedInts>(a);
   }
 }
 

@@ -1,6 +1,7 @@
 // Rotary embedding of Q and K of one token; K and V go to the paged cache.
 #include <cstring>
 
+#include "ops/heads.h"
 #include "ops/kernels.h"
 #include "ops/simd.h"
 
@@ -33,53 +34,89 @@ void round_to(KvType type, const float* in, int n, uint16_t* out) {
   }
 }
 
-// Copies n units of T from src to dst, dst + stride, ...
+// Copies n units of T from src to dst, dst + stride, ..., with the bits of `flip` the other way round.
 template <class T>
-void scatter(const void* src, int n, uint8_t* dst, int64_t stride) {
-  for (int i = 0; i < n; ++i) __builtin_memcpy(dst + i * stride, static_cast<const T*>(src) + i, sizeof(T));
+void scatter(const void* src, int n, uint8_t* dst, int64_t stride, T flip = 0) {
+  for (int i = 0; i < n; ++i) {
+    T unit;
+    __builtin_memcpy(&unit, static_cast<const T*>(src) + i, sizeof unit);
+    unit ^= flip;
+    __builtin_memcpy(dst + i * stride, &unit, sizeof unit);
+  }
 }
 
 // Writes key `slot` of a block: its dimensions go a lane of each vector.
 void write_key(const KvView& kv, uint8_t* block, int slot, const void* key) {
   const int lane = slot % kLanes, half = slot / kLanes;
-  const int steps = (kv.head_dim + kv.per_lane() - 1) / kv.per_lane();
+  const int steps = (kv.head_dim + kv.key_dims() - 1) / kv.key_dims();
   if (kv.type == KvType::kF16) {
     scatter<uint16_t>(key, steps, block + (static_cast<int64_t>(half) * steps * kLanes + lane) * 2, kLanes * 2);
   } else {
-    scatter<uint32_t>(key, steps, block + (static_cast<int64_t>(half) * steps * kLanes + lane) * 4, kLanes * 4);
+    const uint32_t flip = kv.type == KvType::kInt8 ? 0x80808080u : 0;  // integer + 128
+    scatter<uint32_t>(key, steps, block + (static_cast<int64_t>(half) * steps * kLanes + lane) * 4, kLanes * 4, flip);
   }
 }
 
 void write_value(const KvView& kv, uint8_t* values, int slot, const void* value) {
+  const int64_t of_pair = static_cast<int64_t>(slot / 2) * kv.padded_dim * 2 + slot % 2;
   if (kv.type == KvType::kBF16) {
-    const int64_t at = static_cast<int64_t>(slot / 2) * kv.padded_dim * 2 + slot % 2;
-    scatter<uint16_t>(value, kv.head_dim, values + at * 2, 4);
+    scatter<uint16_t>(value, kv.head_dim, values + of_pair * 2, 4);
+  } else if (kv.type == KvType::kInt8) {
+    scatter<uint8_t>(value, kv.head_dim, values + of_pair, 2);
   } else {
     const int64_t bytes = kv.type == KvType::kF32 ? 4 : 2;
     std::memcpy(values + slot * kv.padded_dim * bytes, value, static_cast<size_t>(kv.head_dim * bytes));
   }
 }
+
+// A head in the form in which it is stored.
+class Stored {
+ public:
+  explicit Stored(const KvView& kv) : kv_(kv) {}
+
+  void key(float* turned, uint8_t* block, int slot) {
+    if (kv_.type == KvType::kInt8) turn(turned, kv_.head_dim);
+    write_key(kv_, block, slot, round(turned, block + kv_.key_scales(), slot));
+  }
+  void value(const float* value, uint8_t* values, int slot) {
+    write_value(kv_, values, slot, round(value, values + kv_.value_scales(), slot));
+  }
+
+ private:
+  const void* round(const float* head, uint8_t* scales, int slot) {
+    if (kv_.type == KvType::kF32) return head;
+    if (kv_.type != KvType::kInt8) {
+      round_to(kv_.type, head, kv_.head_dim, words_);
+      return words_;
+    }
+    const float scale = round_head(head, kv_.head_dim, bytes_).scale;
+    std::memcpy(scales + slot * static_cast<int64_t>(sizeof scale), &scale, sizeof scale);
+    return bytes_;
+  }
+
+  const KvView& kv_;
+  alignas(64) uint16_t words_[kMaxHeadDim];
+  alignas(64) int8_t bytes_[kMaxHeadDim];
+};
 }  // namespace
 
 void rope_store(const RopeStoreArgs& a) {
   const int dim = a.kv.head_dim;
   const int half = a.rotary_dim / 2;
   const float* in = a.qkv;
-  for (int h = 0; h < a.num_heads; ++h, in += dim) rotate(in, a.cos_sin, half, dim, a.q_out + h * dim);
+  for (int h = 0; h < a.num_heads; ++h, in += dim) {
+    rotate(in, a.cos_sin, half, dim, a.q_out + h * dim);
+    if (a.kv.type == KvType::kInt8) turn(a.q_out + h * dim, dim);
+  }
   uint8_t* block = a.kv.base + a.block * a.kv.block_stride;
-  alignas(64) float turned[kMaxHeadDim];
-  alignas(64) uint16_t rounded[kMaxHeadDim];
-  const auto stored = [&](const float* values) -> const void* {
-    if (a.kv.type == KvType::kF32) return values;
-    round_to(a.kv.type, values, dim, rounded);
-    return rounded;
-  };
+  alignas(64) float key[kMaxHeadDim];
+  Stored stored(a.kv);
   for (int h = 0; h < a.num_kv_heads; ++h, in += dim) {
-    rotate(in, a.cos_sin, half, dim, turned);
-    write_key(a.kv, block + h * a.kv_head_stride, a.slot, stored(turned));
+    rotate(in, a.cos_sin, half, dim, key);
+    stored.key(key, block + h * a.kv_head_stride, a.slot);
   }
   for (int h = 0; h < a.num_kv_heads; ++h, in += dim) {
-    write_value(a.kv, block + h * a.kv_head_stride + a.kv.v_offset, a.slot, stored(in));
+    stored.value(in, block + h * a.kv_head_stride + a.kv.v_offset, a.slot);
   }
 }
 }  // namespace wayra

@@ -19,6 +19,10 @@ struct I {
 };
 using B = I;
 
+using Sums = I;  // what a loop carries integer sums in
+inline Sums as_sums(I v) { return v; }
+inline I as_ints(Sums v) { return v; }
+
 inline F load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
 inline void store(float* p, F v) {
   _mm256_storeu_ps(p, v.a);
@@ -129,6 +133,14 @@ inline void store_and_sum(int8_t* p, I low, I high, int32_t sums[2]) {
   sums[0] = reduce_addi(low);
   sums[1] = reduce_addi(high);
 }
+// Lane i becomes lane i ^ H.
+template <int H>
+inline F swap_lanes(F v) {
+  if constexpr (H == 1) return {_mm256_permute_ps(v.a, 0xb1), _mm256_permute_ps(v.b, 0xb1)};
+  if constexpr (H == 2) return {_mm256_permute_ps(v.a, 0x4e), _mm256_permute_ps(v.b, 0x4e)};
+  if constexpr (H == 4) return {_mm256_permute2f128_ps(v.a, v.a, 1), _mm256_permute2f128_ps(v.b, v.b, 1)};
+  if constexpr (H == 8) return {v.b, v.a};
+}
 inline __m256 round_half(__m256 v) { return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 inline F round(F x) { return {round_half(x.a), round_half(x.b)}; }
 // v * 2^n for integral n in two steps, so that n may leave the range of exponents by a little.
@@ -217,6 +229,10 @@ inline I dot_words(I acc, B pairs, const int16_t* a) {
   const __m256i v = _mm256_set1_epi32(both);
   return {_mm256_add_epi32(acc.a, _mm256_madd_epi16(pairs.a, v)),
           _mm256_add_epi32(acc.b, _mm256_madd_epi16(pairs.b, v))};
+}
+// Thirty-two integers of eight bits as words.
+inline B load_as_words(const int8_t* p) {
+  return {_mm256_cvtepi8_epi16(half_of(p, 0)), _mm256_cvtepi8_epi16(half_of(p, 1))};
 }
 inline void store_s16(int16_t* p, I v) {
   const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(v.a, v.b), 0xd8);

@@ -18,6 +18,12 @@ using F = __m512;
 using I = __m512i;
 using B = __m512i;  // 64 bytes: lane r holds four consecutive k of row r
 
+// What a loop carries integer sums in. The instructions that add to them take a vector of 32-bit integers, __m512i is
+// one of 64-bit ones, and GCC copies every register twice a round where a loop carries the latter.
+using Sums = int32_t __attribute__((vector_size(64)));
+inline Sums as_sums(I v) { return reinterpret_cast<Sums>(v); }
+inline I as_ints(Sums v) { return reinterpret_cast<I>(v); }
+
 inline F load(const float* p) { return _mm512_loadu_ps(p); }
 inline void store(float* p, F v) { _mm512_storeu_ps(p, v); }
 inline void store_first(float* p, F v, int n) { _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1), v); }
@@ -137,6 +143,10 @@ inline I dot_words(I acc, B pairs, const int16_t* a) {
   __builtin_memcpy(&both, a, 4);
   return _mm512_dpwssd_epi32(acc, pairs, _mm512_set1_epi32(both));
 }
+// Thirty-two integers of eight bits as words.
+inline B load_as_words(const int8_t* p) {
+  return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
 inline void store_s16(int16_t* p, I v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(v)); }
 inline B and_lanes(B v, uint32_t mask) { return _mm512_and_si512(v, _mm512_set1_epi32(static_cast<int32_t>(mask))); }
 // Thirty-two integers of eight bits to memory, and the sum of each sixteen.
@@ -210,6 +220,14 @@ inline F store_negative_sums(const int8_t* q, int32_t* halves, int32_t* whole) {
 inline void store_s8(int8_t* p, I low, I high) {
   const __m256i q = _mm256_set_m128i(_mm512_cvtepi32_epi8(high), _mm512_cvtepi32_epi8(low));
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), q);
+}
+// Lane i becomes lane i ^ H.
+template <int H>
+inline F swap_lanes(F v) {
+  if constexpr (H == 1) return _mm512_permute_ps(v, 0xb1);
+  if constexpr (H == 2) return _mm512_permute_ps(v, 0x4e);
+  if constexpr (H == 4) return _mm512_shuffle_f32x4(v, v, 0xb1);
+  if constexpr (H == 8) return _mm512_shuffle_f32x4(v, v, 0x4e);
 }
 inline F round(F v) { return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 // v * 2^n for integral n, with overflow and underflow as they should be.

@@ -21,6 +21,10 @@ struct B {
   uint8_t v[64];
 };
 
+using Sums = I;  // what a loop carries integer sums in
+inline Sums as_sums(const I& v) { return v; }
+inline I as_ints(const Sums& v) { return v; }
+
 template <class R, class Fn>
 inline R lanes(Fn fn) {
   R r;
@@ -185,6 +189,11 @@ inline void store_and_sum(int8_t* p, const I& low, const I& high, int32_t sums[2
   sums[0] = reduce_addi(low);
   sums[1] = reduce_addi(high);
 }
+// Lane i becomes lane i ^ H.
+template <int H>
+inline F swap_lanes(const F& x) {
+  return lanes<F>([&](int i) { return x.v[i ^ H]; });
+}
 inline F round(const F& x) {
   return lanes<F>([&](int i) { return std::nearbyint(x.v[i]); });
 }
@@ -266,6 +275,14 @@ inline I dot_words(const I& acc, const B& pairs, const int16_t* a) {
     std::memcpy(both, pairs.v + 4 * i, 4);
     return acc.v[i] + both[0] * a[0] + both[1] * a[1];
   });
+}
+// Thirty-two integers of eight bits as words.
+inline B load_as_words(const int8_t* p) {
+  int16_t words[32];
+  for (int i = 0; i < 32; ++i) words[i] = p[i];
+  B r;
+  std::memcpy(r.v, words, sizeof r.v);
+  return r;
 }
 inline void store_s16(int16_t* p, const I& v) {
   for (int i = 0; i < 16; ++i) p[i] = static_cast<int16_t>(v.v[i]);

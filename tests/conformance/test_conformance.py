@@ -168,12 +168,33 @@ def test_tied_embeddings_of_a_format_serve_both_ends(load: Load, fmt: WeightForm
     assert errors.max() <= NMSE_MOVED_ONCE
 
 
-@pytest.mark.parametrize(("kv_dtype", "bound"), [("f32", NMSE_FLOAT), ("f16", 1e-7), ("bf16", 1e-6)])
+@pytest.mark.parametrize(("kv_dtype", "bound"), [("f32", NMSE_FLOAT), ("f16", 1e-7), ("bf16", 1e-6), ("int8", 1e-5)])
 def test_cache_precision_agrees_with_the_definition(load: Load, kv_dtype: str, bound: float) -> None:
-    # A last-bit difference before rounding may round to the neighbour: 2**-11 (f16) or 2**-8 (bf16) of a few values.
+    # A last-bit difference before rounding may round to the neighbour: 2**-11 (f16) or 2**-8 (bf16) of a few values,
+    # 1/127 (int8) of the largest of a head.
     model, reference = pair(load, BASE, everywhere(F32), replace(OPTIONS, kv_dtype=kv_dtype))
     prompt = tokens(BASE, 75)
     assert nmse(prompt_logits(model, prompt, (40,)), prompt_logits(reference, prompt, (40,))) <= bound
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "odd", "gqa1_head64", "gqa3_head40", "gqa4_head80", "gqa7_head128", "head42", "head256",
+        "window", "window_over_blocks", "partial_rotary",
+    ],
+)  # fmt: skip
+def test_a_cache_of_integers_agrees_with_its_definition(load: Load, shape: str) -> None:
+    # Heads of every order of Hadamard matrix and with a last quad that is not whole, over more keys than one split has.
+    shapes = {**SHAPES, "head42": _heads(2, 1, 42), "head256": _heads(3, 1, 256)}
+    spec = replace(shapes[shape], num_layers=1, context_len=512)
+    model, reference = pair(load, spec, everywhere(F32), replace(OPTIONS, kv_dtype="int8"))
+    prompt = tokens(spec, 302)
+    chunks = (128, 256, 300, 301)
+    errors = row_errors(prompt_logits(model, prompt, chunks), prompt_logits(reference, prompt, chunks))
+    # An integer moved in a query or in a key is one step in some scores of a few rows.
+    assert np.median(errors) <= 1e-7
+    assert errors.max() <= 1e-4
 
 
 def single_token_sequences(spec: ModelSpec, count: int) -> StepBatch:

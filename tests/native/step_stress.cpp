@@ -385,6 +385,9 @@ std::vector<Shape> shapes() {
       {2, 40, 2, 2, 20, 50, 37, 0, floats, wayra::KvType::kF16, false},
       {2, 64, 3, 1, 32, 96, 45, 290, small, wayra::KvType::kF32, false},
       {1, 256, 4, 2, 64, 256, 33, 0, super, wayra::KvType::kF16, false},
+      {2, 96, 6, 2, 32, 160, 77, 300, small, wayra::KvType::kInt8, true},
+      {2, 72, 3, 1, 42, 100, 203, 37, floats, wayra::KvType::kInt8, true},
+      {1, 256, 4, 2, 64, 256, 33, 0, super, wayra::KvType::kInt8, false},
   };
 }
 }  // namespace

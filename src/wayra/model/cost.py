@@ -12,7 +12,9 @@ from wayra.model.ops import FLOAT_BYTES, TABLE, CallShapes, OpCost, StepSize
 from wayra.model.program import Call, Program
 from wayra.model.slots import Slot
 
-KV_BYTES: Mapping[str, int] = {"f32": 4, "f16": 2, "bf16": 2}
+KV_BYTES: Mapping[str, int] = {"f32": 4, "f16": 2, "bf16": 2, "int8": 1}
+KV_SCALE_BYTES: Mapping[str, int] = {"f32": 0, "f16": 0, "bf16": 0, "int8": 4}
+"""Of each head of a token's key, and of its value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,7 @@ def step_size(tokens: int | Sequence[int], rows: int, kv_lens: Sequence[int], kv
         raise InvalidParameter(f"{rows} logit rows of {sum(tokens)} tokens")
     if kv_dtype not in KV_BYTES:
         raise InvalidParameter(f"kv_dtype {kv_dtype!r} is unknown; expected one of {', '.join(KV_BYTES)}")
-    return StepSize(sum(tokens), rows, tuple(tokens), tuple(kv_lens), KV_BYTES[kv_dtype])
+    return StepSize(sum(tokens), rows, tuple(tokens), tuple(kv_lens), KV_BYTES[kv_dtype], KV_SCALE_BYTES[kv_dtype])
 
 
 def _call_cost(call: Call, slots: Mapping[str, Slot], step: StepSize, weight_bits: WeightBits) -> Cost:
@@ -170,7 +172,7 @@ def memory(program: Program, *, tokens: int, rows: int, weight_bits: WeightBits,
     weight_bytes = 0.0
     for slot in families.slots(spec):
         weight_bytes += step.count(slot.shape) * slot_bits(slot, weight_bits) / 8
-    kv_bytes = 2 * spec.num_layers * spec.kv_size * step.kv_bytes
+    kv_bytes = spec.num_layers * step.kept_bytes(spec.num_kv_heads, spec.head_dim)
     return MemoryNeed(weight_bytes, kv_bytes, _peak_activation_bytes(program, step))
 
 

@@ -74,7 +74,7 @@ class StepSize:
     """How large a step is: what the cost of a call depends on besides its shapes.
 
     tokens, rows: the dims of those names. query_lens, kv_lens: one entry a sequence, as in a step's batch.
-    kv_bytes: bytes of one stored key or value element.
+    kv_bytes: bytes of one stored key or value element. kv_scale_bytes: of what a head of a token has beside them.
     """
 
     tokens: int
@@ -82,6 +82,11 @@ class StepSize:
     query_lens: tuple[int, ...]
     kv_lens: tuple[int, ...]
     kv_bytes: int
+    kv_scale_bytes: int = 0
+
+    def kept_bytes(self, kv_heads: int, head_dim: int) -> int:
+        """Of a token's keys and values in one layer."""
+        return 2 * kv_heads * (head_dim * self.kv_bytes + self.kv_scale_bytes)
 
     def size(self, dim: Dim) -> int:
         if dim == "tokens":
@@ -229,7 +234,7 @@ def _rope_store_shapes(s: CallShapes) -> tuple[Shape, ...]:
 def _rope_store_cost(s: CallShapes, outputs: tuple[Shape, ...], step: StepSize) -> OpCost:
     kv_heads = s.int_attr("num_kv_heads")
     rotated = step.tokens * (s.int_attr("num_heads") + kv_heads) * s.int_attr("rotary_dim")
-    written = step.tokens * 2 * kv_heads * s.int_attr("head_dim") * step.kv_bytes
+    written = step.tokens * step.kept_bytes(kv_heads, s.int_attr("head_dim"))
     return OpCost(3 * rotated, _weights_read(s), _traffic(s, outputs, step), kv_written=written)
 
 
@@ -246,7 +251,7 @@ def _attention_cost(s: CallShapes, outputs: tuple[Shape, ...], step: StepSize) -
     lens = list(zip(step.query_lens, step.kv_lens, strict=True))
     pairs = sum(visible_pairs(q, kv, window) for q, kv in lens)
     keys = sum(visible_keys(q, kv, window) for q, kv in lens)
-    kv_read = keys * 2 * s.int_attr("num_kv_heads") * head_dim * step.kv_bytes
+    kv_read = keys * step.kept_bytes(s.int_attr("num_kv_heads"), head_dim)
     # A pair costs a dot product (2d), its share of the softmax (about 4), and a scaled addition of V (2d).
     return OpCost(pairs * heads * (4 * head_dim + 4), (), _traffic(s, outputs, step), kv_read=kv_read)
 

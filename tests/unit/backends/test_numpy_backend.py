@@ -33,13 +33,15 @@ def test_chunks_of_a_prompt_give_the_logits_of_the_whole(chunks: tuple[int, ...]
 
 def test_narrow_caches_lose_in_proportion_to_their_precision() -> None:
     exact = prompt_logits(load(), PROMPT)
-    f16, bf16 = (
+    f16, bf16, int8 = (
         np.sqrt(np.square(prompt_logits(load(BackendOptions(kv_dtype=kv_dtype)), PROMPT) - exact).mean())
-        for kv_dtype in ("f16", "bf16")
+        for kv_dtype in ("f16", "bf16", "int8")
     )
     assert 0 < f16 < 0.01 * exact.std()
     # Eleven bits against eight: an eighth of the error.
     assert 4 < bf16 / f16 < 16
+    # Steps of the largest value over 127 against those of each value's own size.
+    assert 1 < int8 / bf16 < 8
 
 
 def test_the_forward_runs_directly_on_real_arrays() -> None:

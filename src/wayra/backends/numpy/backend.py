@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from wayra.backends.api import KV_BLOCK_LEN, BackendOptions, MemoryReport, StepBatch, StepResult
 from wayra.backends.check_batch import check_batch, check_kv_blocks, check_kv_bytes
 from wayra.backends.numpy import ops
-from wayra.backends.numpy.kv import STORED, LayerKV
+from wayra.backends.numpy.kv import STORED, LayerKV, stored_len
 from wayra.backends.numpy.sample import RowSampling, log_softmax, most_likely
 from wayra.backends.numpy.weights import Activations, DenseWeight, dense_weight
 from wayra.base.errors import BackendError, InvalidParameter, OutOfMemory, ShapeError
@@ -86,8 +86,9 @@ class NumpyModel:
 
     def kv_bytes_per_block(self) -> int:
         """Bytes of one KV block over all layers."""
-        values = 2 * self.spec.num_layers * KV_BLOCK_LEN * self.spec.kv_size
-        return values * np.dtype(STORED[self._options.kv_dtype]).itemsize
+        kv_dtype = self._options.kv_dtype
+        values = 2 * KV_BLOCK_LEN * self.spec.num_kv_heads * stored_len(self.spec.head_dim, kv_dtype)
+        return self.spec.num_layers * values * np.dtype(STORED[kv_dtype]).itemsize
 
     def allocate_kv(self, num_blocks: int) -> None:
         """Make room for `num_blocks` KV blocks, zeroed; drops what was there. Raises OutOfMemory, InvalidParameter."""
@@ -156,8 +157,9 @@ class NumpyModel:
 
 
 def _new_kv(spec: ModelSpec, kv_dtype: str, num_blocks: int) -> NDArray[np.generic]:
-    """[layers, 2, blocks, KV_BLOCK_LEN, kv_heads, head_dim]."""
-    shape = (spec.num_layers, 2, num_blocks, KV_BLOCK_LEN, spec.num_kv_heads, spec.head_dim)
+    """[layers, 2, blocks, KV_BLOCK_LEN, kv_heads, stored_len]."""
+    head_len = stored_len(spec.head_dim, kv_dtype)
+    shape = (spec.num_layers, 2, num_blocks, KV_BLOCK_LEN, spec.num_kv_heads, head_len)
     return np.zeros(shape, STORED[kv_dtype])
 
 

@@ -60,18 +60,18 @@ def rope_store(
 def attention(q: Floats, scale: float, window: int | None, heads: HeadAttrs, kv: LayerKV) -> Floats:
     """softmax(Q K^T * scale) V over the keys each query may see, [tokens, heads * head_dim].
 
-    With a bfloat16 cache Q (with what makes scores logarithms of base 2) and the exponentials are rounded to bfloat16
-    too, as hardware multiplies them.
+    With a bfloat16 or int8 cache Q (with what makes scores logarithms of base 2) is rounded too, with the former the
+    exponentials as well, as hardware multiplies them.
     """
     factor = np.float32(scale) * np.float32(LOG2_E)
     out = np.empty((len(q), heads.num_heads, heads.head_dim), np.float32)
     group = heads.num_heads // heads.num_kv_heads
     for tokens, positions, keys, values in kv.sequences():
-        queries = kv.rounded_like_bf16(q[tokens] * factor).reshape(-1, heads.num_kv_heads, group, heads.head_dim)
+        queries = kv.queries((q[tokens] * factor).reshape(-1, heads.num_kv_heads, group, heads.head_dim))
         scores = np.einsum("tkgd,skd->kgts", queries, keys)
         age = positions[:, None] - np.arange(len(keys))
         scores = np.where((age >= 0) & (age < (window or len(keys))), scores, -np.inf)
-        weights = kv.rounded_like_bf16(np.exp2(scores - scores.max(axis=-1, keepdims=True)))
+        weights = kv.weights(np.exp2(scores - scores.max(axis=-1, keepdims=True)))
         weights = weights / weights.sum(axis=-1, keepdims=True)
         out[tokens] = np.einsum("kgts,skd->tkgd", weights, values).reshape(-1, heads.num_heads, heads.head_dim)
     return out.reshape(len(q), -1)
