@@ -330,7 +330,7 @@ void Executor::run_stretch(const Stretch& s, int thread) {
   }
   Claims& claims = next_claims(thread);
   Rows rows;
-  while (claims.claim_tiles(total, {kTileRows, kStretchRows}, pool_.size(), &rows.begin, &rows.end)) {
+  while (claims.claim_tiles(total, {kTileRows, kLeastRows, kMostRows}, pool_.size(), &rows.begin, &rows.end)) {
     for (size_t i = s.begin; i < s.end; ++i) {
       if (is_gated_[i]) {
         run_gated(i++, rows, thread);

@@ -11,8 +11,10 @@
 
 namespace wayra {
 
-// Most rows that a thread takes through a stretch of operations: their floats stay in its caches.
+// Rows of each thread from which on threads take rows through a stretch of operations.
 constexpr int64_t kStretchRows = 64;
+// How many of them at a time: all weights of the stretch are read anew for them, and their floats stay in the caches.
+constexpr int64_t kLeastRows = 48, kMostRows = 128;
 
 class Executor {
  public:

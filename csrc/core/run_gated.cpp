@@ -6,7 +6,7 @@
 
 namespace wayra {
 namespace {
-// Columns of gate, and of up, at a time: with kStretchRows rows they fill a small part of the second cache.
+// Columns of gate, and of up, at a time: with kMostRows rows they fill a small part of the second cache.
 constexpr int kColumns = 128;
 static_assert(kColumns % kLanes == 0 && kColumns % kGroup == 0);
 
@@ -42,7 +42,7 @@ void Executor::run_gated(size_t index, Rows rows, int thread) {
   const Buffer& out = buffers_[static_cast<size_t>(swiglu.out)];
   const int64_t count = rows.end - rows.begin;
   Scratch& s = scratch_[static_cast<size_t>(thread)];
-  s.gated.resize(static_cast<size_t>(std::max<int64_t>(count, kStretchRows)) * 2 * kColumns);
+  s.gated.resize(static_cast<size_t>(std::max(count, kMostRows)) * 2 * kColumns);
   float* both = s.gated.data();
   for (int column = 0; column < out.cols; column += kColumns) {
     const int columns = std::min(kColumns, out.cols - column);

@@ -65,18 +65,20 @@ struct alignas(64) Claims {
     return true;
   }
 
-  // Chunks that shrink with what is left, in whole tiles and at most `most` at a time.
+  // Chunks of whole tiles that shrink with what is left, at most `most` at a time; when they would be smaller than
+  // `least`, one for each thread.
   struct Tiles {
-    int64_t tile, most;
+    int64_t tile, least, most;
   };
   bool claim_tiles(int64_t total, Tiles size, int threads, int64_t* begin, int64_t* end) {
     int64_t at = next.load(std::memory_order_relaxed);
     int64_t stop = 0;
     do {
       if (at >= total) return false;
-      int64_t share = (total - at) / (2 * threads) / size.tile * size.tile;
-      if (share > size.most) share = size.most;
-      stop = at + (share > size.tile ? share : size.tile);
+      int64_t share = (total - at) / (2 * threads);
+      if (share < size.least) share = (total - at + threads - 1) / threads + size.tile - 1;
+      share = share / size.tile * size.tile;
+      stop = at + (share < size.most ? share : size.most);
       if (stop > total) stop = total;
     } while (!next.compare_exchange_weak(at, stop, std::memory_order_relaxed));
     *begin = at;
