@@ -17,6 +17,7 @@
 #include "core/abi.h"
 #include "core/cpus.h"
 #include "core/formats.h"
+#include "core/plan.h"
 
 using namespace wayra;
 
@@ -119,12 +120,19 @@ void add_elementwise(std::vector<Case>& cases, const KernelTable& k) {
                    }});
 }
 
+struct Cache {
+  KvType type;
+  const char* unit;
+};
+
 // One KV head of 64 dimensions, `splits` whole splits of keys seen by every row.
-void add_attention(std::vector<Case>& cases, const KernelTable& k, const char* name, int rows, int splits) {
-  constexpr int kDim = 64, kElement = 2;
+void add_attention(std::vector<Case>& cases, const KernelTable& k, Cache cache, const std::string& name, int rows,
+                   int splits) {
+  constexpr int kDim = 64;
   const int blocks = splits * kSplitKeys / kKvBlock;
-  const int64_t half = static_cast<int64_t>(kKvBlock) * kDim * kElement;
-  KvView kv{room<uint8_t>(static_cast<size_t>(blocks * 2 * half)), 2 * half, half, kDim, kDim, KvType::kBF16};
+  const KvShape shape{1, 1, kDim, cache.type};
+  const int64_t bytes = blocks * shape.block_bytes();
+  KvView kv{room<uint8_t>(static_cast<size_t>(bytes)), shape.block_bytes(), shape.v_offset(), kDim, kDim, cache.type};
   auto* table = room<int32_t>(static_cast<size_t>(blocks));
   for (int b = 0; b < blocks; ++b) table[b] = b;
   float* q = noise(static_cast<size_t>(rows) * kDim);
@@ -132,7 +140,7 @@ void add_attention(std::vector<Case>& cases, const KernelTable& k, const char* n
   float *max = room<float>(kMaxAttentionRows), *sum = room<float>(kMaxAttentionRows);
   float* acc = room<float>(kMaxAttentionRows * kDim);
   const double keys = static_cast<double>(splits) * kSplitKeys;
-  cases.push_back({name, "bf16", 4.0 * rows * kDim * keys, 2.0 * keys * kDim * kElement, [=, &k] {
+  cases.push_back({name, cache.unit, 4.0 * rows * kDim * keys, static_cast<double>(bytes), [=, &k] {
                      for (int begin = 0; begin < rows; begin += kMaxAttentionRows) {
                        AttentionArgs a{};
                        a.kv = kv, a.block_table = table, a.q = q, a.q_token_stride = kDim, a.ratio = 1;
@@ -203,8 +211,11 @@ int main(int argc, char** argv) {
       {Format::kBF16, "BF16"}};
   for (const auto& [format, name] : formats)
     for (int rows : {1, 8, 64, 512}) add_linear(cases, k, format, name, rows);
-  add_attention(cases, k, "attention, 64 queries, 2,048 keys", 64, 8);
-  add_attention(cases, k, "attention, 3 queries, 131,072 keys", 3, 512);
+  for (const Cache cache : {Cache{KvType::kInt8, "int8"}, Cache{KvType::kBF16, "bf16"}, Cache{KvType::kF16, "f32"}}) {
+    const std::string name = std::string("attention, ") + (cache.type == KvType::kF16 ? "f16" : cache.unit);
+    add_attention(cases, k, cache, name + " cache, 64 queries, 2,048 keys", 64, 8);
+    add_attention(cases, k, cache, name + " cache, 3 queries, 131,072 keys", 3, 512);
+  }
   add_elementwise(cases, k);
   const int repeats = std::max(1, atoi(argv[2]));
   for (int repeat = 0; repeat < repeats; ++repeat)

@@ -39,12 +39,16 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to time of one model. decode: batch and context of each point. prompts: their lengths."""
+    """What to time of one model. decode: batch and context of each point. prompts: their lengths.
+
+    kv_dtype: of the cache, in as many bits as the planner counts.
+    """
 
     model: str
     path: Path
     decode: tuple[tuple[int, int], ...]
     prompts: tuple[int, ...]
+    kv_dtype: str
 
     def blocks(self) -> int:
         """KV blocks that the largest point takes."""
@@ -89,6 +93,7 @@ def one_turn(wanted: Wanted, threads: int) -> Iterator[Taken]:
         str(wanted.path),
         threads,
         wanted.blocks() * KV_BLOCK_LEN,
+        wanted.kv_dtype,
         max_rows=max((b for b, _ in wanted.decode), default=1),
         packed_cache=False,
     )
