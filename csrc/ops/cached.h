@@ -136,7 +136,8 @@ struct CachedInts {
     auto* words = reinterpret_cast<int16_t*>(row) + key;
     for (int h = 0; h < 2; ++h) {
       const F scaled = simd::mul(p[h], simd::mul(simd::load(value_scales + h * kLanes), factor));
-      simd::store_s16(words + h * kLanes, simd::round_to_int(scaled));
+      // Where no key is seen the scale may be any bytes, and nothing times it no number: the second of the two then.
+      simd::store_s16(words + h * kLanes, simd::round_to_int(simd::max(scaled, simd::zero())));
     }
     return simd::add(simd::add(sum, p[0]), p[1]);
   }

@@ -184,6 +184,19 @@ def test_blocks_that_held_not_a_numbers_serve_the_next_request_alike(load: Load,
     np.testing.assert_array_equal(np.concatenate(after), clean)
 
 
+@pytest.mark.parametrize("byte", [0x7E, 0xFE, 0xFF])
+@pytest.mark.parametrize("kv_dtype", KV_TYPES)
+def test_whatever_blocks_held_serves_the_next_request_alike(load: Load, kv_dtype: str, byte: int) -> None:
+    # As float32, a scale of an int8 cache among them: 8e37, -2e38, not a number.
+    spec, prompt = tiny_spec(VOCAB_SIZE), tokens(45)
+    model = load(record(spec), tiny_weights(spec), replace(OPTIONS, kv_dtype=kv_dtype))
+    clean = prompt_logits(model, prompt, (20, 44))
+    model.allocate_kv(3)
+    model.write_kv(int32(2, 1), np.full((2, model.kv_bytes_per_block()), byte, np.uint8))
+    after = [model.step(chunk_batch(prompt, a, b, [2, 1])).logits for a, b in ((0, 20), (20, 44), (44, 45))]
+    np.testing.assert_array_equal(np.concatenate(after), clean)
+
+
 @pytest.mark.parametrize("kv_dtype", KV_TYPES)
 def test_a_sequence_of_not_a_numbers_leaves_its_neighbours_alone(load: Load, kv_dtype: str) -> None:
     spec, prompt = tiny_spec(VOCAB_SIZE), tokens(9)
