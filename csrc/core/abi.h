@@ -26,6 +26,9 @@ enum class Format : int32_t {
 
 enum class KvType : int32_t { kF32 = 0, kF16 = 1, kBF16 = 2, kInt8 = 3 };
 
+// Dimensions of a key that lie side by side.
+constexpr int32_t key_dims_of(KvType type) { return type == KvType::kInt8 ? 4 : type == KvType::kBF16 ? 2 : 1; }
+
 constexpr int kLanes = 16;                   // weight rows interleaved in a panel
 constexpr int kGroup = 32;                   // consecutive k that share an activation scale
 constexpr int kWordSteps = 8191;             // largest integer of a word: a group's products sum to less than 2^31
@@ -91,8 +94,7 @@ struct KvView {
   int32_t padded_dim;  // head_dim rounded up to 16
   KvType type;
 
-  // Dimensions of a key that lie side by side.
-  int32_t key_dims() const { return type == KvType::kInt8 ? 4 : type == KvType::kBF16 ? 2 : 1; }
+  int32_t key_dims() const { return key_dims_of(type); }
   int64_t key_scales() const { return v_offset - kKvScaleBytes; }                       // bytes from K
   int64_t value_scales() const { return static_cast<int64_t>(kKvBlock) * padded_dim; }  // bytes from V
 };
@@ -164,7 +166,7 @@ struct SampleArgs {
 enum class Peak : int32_t { kInt8, kBF16, kF32 };
 
 // The operations of one instruction set. Every function is free of state and of allocation.
-constexpr int32_t kAbiVersion = 9;  // raised with every change in this file: a library left behind is refused
+constexpr int32_t kAbiVersion = 10;  // raised with every change in this file: a library left behind is refused
 struct KernelTable {
   int32_t abi_version;
   const char* name;

@@ -79,7 +79,7 @@ struct KvShape {
   int64_t element_bytes() const { return type == KvType::kF32 ? 4 : type == KvType::kInt8 ? 1 : 2; }
   int64_t scale_bytes() const { return type == KvType::kInt8 ? kKvScaleBytes : 0; }
   int64_t v_offset() const {
-    const int side_by_side = type == KvType::kInt8 ? 4 : type == KvType::kBF16 ? 2 : 1;
+    const int side_by_side = key_dims_of(type);
     const int64_t dims = (head_dim + side_by_side - 1) / side_by_side * side_by_side;
     return kKvBlock * dims * element_bytes() + scale_bytes();
   }
