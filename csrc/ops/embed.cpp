@@ -48,7 +48,7 @@ void embed_quantised(const PackedMatrix& m, int32_t row, float* out) {
     for (int q = 0; q < 8; ++q) __builtin_memcpy(quads[q], &w[q], 64);
     for (int h = 0; h < 2; ++h) {
       if constexpr (P::kHalfScales) {
-        simd::store(d[h], simd::mul(s.d, simd::to_float(s.half[h])));
+        simd::store(d[h], s.half[h]);
       } else {
         simd::store(d[h], s.d);
       }

@@ -24,16 +24,15 @@ void float_tile(const LinearArgs& a, int panel, int64_t row) {
 }
 
 template <int N, int R>
-void bf16_tile(const LinearArgs& a, int panel, int64_t row) {
+void bf16_tile(const LinearArgs& a, int panel, int64_t row, Part part) {
   const int64_t panel_bytes = a.weight->panel_bytes;
-  const uint8_t* w = a.weight->data + panel * panel_bytes;
-  const uint16_t* x = a.x->bf16 + a.x->at(row, 0) * kGroup;
+  const uint8_t* w = a.weight->data + panel * panel_bytes + part.begin * (kGroup / 2 * kPairBytes);
+  const uint16_t* x = a.x->bf16 + a.x->at(row, part.begin) * kGroup;
   const bool first_tile = N == 1 && row == a.row_begin;  // later ones find the panels in the cache
   F acc[N][R];
-  for (int r = 0; r < R; ++r) {
-    for (int n = 0; n < N; ++n) acc[n][r] = simd::zero();
-  }
-  for (int g = 0; g < a.x->groups; ++g) {
+  take_sums<N, R>(part, acc);
+  for (int g = part.begin; g < part.end; ++g) {
+    if constexpr (N == 2) part.ahead.fetch();
     if (first_tile) prefetch(w, kGroup / 2 * kPairBytes);
 #pragma GCC unroll 16
     for (int p = 0; p < kGroup / 2; ++p) {
@@ -49,9 +48,7 @@ void bf16_tile(const LinearArgs& a, int panel, int64_t row) {
     }
     x += kTileRows * kGroup;
   }
-  for (int r = 0; r < R; ++r) {
-    for (int n = 0; n < N; ++n) write_row(a, panel + n, row + r, acc[n][r]);
-  }
+  give_sums<N, R>(a, panel, row, part, acc);
 }
 
 // The same weights with every bit of the activations: the output head, where a step waits for memory anyway.
@@ -81,7 +78,7 @@ void bf16_by_float_tile(const LinearArgs& a, int panel, int64_t row) {
 struct FloatTile {
   static constexpr int kMaxRows = simd::kMaxRows;
   static constexpr int kPairRows = 0;
-  template <int N, int R>
+  template <int R>
   static void run(const LinearArgs& a, int panel, int64_t row) {
     float_tile<R>(a, panel, row);
   }
@@ -89,15 +86,20 @@ struct FloatTile {
 struct BF16Tile {
   static constexpr int kMaxRows = simd::kMaxRows;
   static constexpr int kPairRows = simd::kAccumulators >= 16 ? 8 : 0;
-  template <int N, int R>
+  using Block = WordBlock;
+  template <int R>
   static void run(const LinearArgs& a, int panel, int64_t row) {
-    bf16_tile<N, R>(a, panel, row);
+    bf16_tile<1, R>(a, panel, row, {0, a.x->groups, true});
+  }
+  template <int R>
+  static void pair(const LinearArgs& a, int panel, int64_t row, const Part& part, const Block&) {
+    bf16_tile<2, R>(a, panel, row, part);
   }
 };
 struct BF16ByFloatTile {
   static constexpr int kMaxRows = simd::kMaxRows;
   static constexpr int kPairRows = 0;
-  template <int N, int R>
+  template <int R>
   static void run(const LinearArgs& a, int panel, int64_t row) {
     bf16_by_float_tile<R>(a, panel, row);
   }

@@ -1,4 +1,6 @@
 // Products of quantised weights with int8 activations.
+#include <limits>
+#include <type_traits>
 #include <utility>
 
 #include "ops/kernels.h"
@@ -58,7 +60,7 @@ struct Unpacked {
   }
 };
 
-// Those of two panels, unpacked as they are needed: the registers hold the sums of both.
+// Those of two panels, as they are packed: unpacked as they are needed, because the registers hold the sums of both.
 template <class P>
 struct PackedPair {
   static constexpr int kPanels = 2;
@@ -67,6 +69,17 @@ struct PackedPair {
   template <int Q>
   B quad(int panel) const {
     return P::template quad<Q>(codes[panel]);
+  }
+};
+
+// Those of two panels, unpacked to memory.
+struct BytesPair {
+  static constexpr int kPanels = 2;
+  const uint8_t (*codes)[512];
+
+  template <int Q>
+  B quad(int panel) const {
+    return simd::load_bytes(codes[panel] + 64 * Q);
   }
 };
 
@@ -131,11 +144,6 @@ inline void add_group(F acc[][R], const Codes& codes, const Scales* s, const Til
   if constexpr (P::kHalfScales) {
     // Floats instead of the products of integers that a file's definition has: one operation a row less, and exact but
     // for the last bit.
-    F first[N], second[N];
-    for (int n = 0; n < N; ++n) {
-      first[n] = simd::mul(s[n].d, simd::to_float(s[n].half[0]));
-      second[n] = simd::mul(s[n].d, simd::to_float(s[n].half[1]));
-    }
     // Row by row where the registers do not hold a second sum of every row.
     constexpr int K = simd::kAccumulators >= 16 && !Fine ? R : 1;
     for (int top = 0; top < R; top += K) {
@@ -145,13 +153,13 @@ inline void add_group(F acc[][R], const Codes& codes, const Scales* s, const Til
       dot_group<P, Fine, K, 0, 4>(dots, codes, x, entry, [&](int r) { return x.neg_sum16[2 * (entry + r)]; });
 #pragma GCC unroll 8
       for (int r = 0; r < K; ++r) {
-        for (int n = 0; n < N; ++n) both[n][r] = simd::mul(simd::to_float(dots[n][r]), first[n]);
+        for (int n = 0; n < N; ++n) both[n][r] = simd::mul(simd::to_float(dots[n][r]), s[n].half[0]);
       }
       dot_group<P, Fine, K, 4, 8>(dots, codes, x, entry, [&](int r) { return x.neg_sum16[2 * (entry + r) + 1]; });
 #pragma GCC unroll 8
       for (int r = 0; r < K; ++r) {
         for (int n = 0; n < N; ++n) {
-          both[n][r] = simd::fma(simd::to_float(dots[n][r]), second[n], both[n][r]);
+          both[n][r] = simd::fma(simd::to_float(dots[n][r]), s[n].half[1], both[n][r]);
           if constexpr (P::kOffsetShift < 0) {
             for (int h = 0; h < 2; ++h) {
               const I neg_sum = simd::set1i(x.neg_sum16[2 * (entry + r) + h]);
@@ -177,50 +185,130 @@ inline void add_group(F acc[][R], const Codes& codes, const Scales* s, const Til
   }
 }
 
-template <class P, bool Fine, int N, int R>
+// The one scale of each row of a panel, where a format has it.
+template <class P, int R>
+inline void scale_rows(const uint8_t* scales, F acc[R]) {
+  if constexpr (P::kRowScale) {
+    Scales s;
+    P::scales(scales, 0, s);
+    for (int r = 0; r < R; ++r) acc[r] = simd::mul(acc[r], s.d);
+  }
+}
+
+template <class P, bool Fine, int R>
 void quantised_tile(const LinearArgs& a, int panel, int64_t row) {
   const int64_t panel_bytes = a.weight->panel_bytes;
   const uint8_t* codes = a.weight->data + panel * panel_bytes;
   const uint8_t* scales = codes + a.weight->scale_offset;
-  F acc[N][R];
-  for (int r = 0; r < R; ++r) {
-    for (int n = 0; n < N; ++n) acc[n][r] = simd::zero();
-  }
+  const Part whole{0, a.x->groups, true};
+  F acc[1][R];
+  take_sums<1, R>(whole, acc);
   const TileRows x(*a.x, row);
   const int64_t stride = panel_bytes / a.x->groups;
-  const bool first_tile = N == 1 && row == a.row_begin;  // later ones find the panels in the cache
+  const bool first_tile = row == a.row_begin;  // later ones find the panel in the cache
   for (int g = 0; g < a.x->groups; ++g) {
-    Scales s[N];
     if (first_tile) prefetch(codes + g * stride, stride);
-    for (int n = 0; n < N; ++n) P::scales(scales + n * panel_bytes, g, s[n]);
+    Scales s;
+    P::scales(scales, g, s);
+    const Unpacked<P> group(codes + static_cast<int64_t>(g) * P::kCodeBytes);
+    add_group<P, Fine, R>(acc, group, &s, x, static_cast<int64_t>(g) * kTileRows);
+  }
+  scale_rows<P, R>(scales, acc[0]);
+  give_sums<1, R>(a, panel, row, whole, acc);
+}
+
+// A block of two panels, read as it is packed.
+template <class P>
+struct PackedBlock {
+  static constexpr int32_t kMostGroups = std::numeric_limits<int32_t>::max();
+  const uint8_t* codes;
+  int64_t panel_bytes, scale_offset;
+
+  PackedBlock(const LinearArgs& a, int panel, const Part&)
+      : codes(a.weight->data + panel * a.weight->panel_bytes),
+        panel_bytes(a.weight->panel_bytes),
+        scale_offset(a.weight->scale_offset) {}
+
+  PackedPair<P> pair(int g) const {
     const uint8_t* group = codes + static_cast<int64_t>(g) * P::kCodeBytes;
-    const int64_t at = static_cast<int64_t>(g) * kTileRows;
-    if constexpr (N == 1) {
-      add_group<P, Fine, R>(acc, Unpacked<P>(group), s, x, at);
-    } else {
-      add_group<P, Fine, R>(acc, PackedPair<P>{{group, group + panel_bytes}}, s, x, at);
-    }
+    return {{group, group + panel_bytes}};
   }
-  for (int r = 0; r < R; ++r) {
-    for (int n = 0; n < N; ++n) {
-      if constexpr (P::kRowScale) {
+  void scales(int g, int n, Scales& s) const { P::scales(codes + n * panel_bytes + scale_offset, g, s); }
+};
+
+// The same of formats that take long to unpack: codes as bytes and scales as floats, once for all rows.
+template <class P>
+struct UnpackedBlock {
+  static constexpr int32_t kMostGroups = 24;  // what stays in the first cache beside the rows that pass
+  static constexpr int kVectors = P::kHalfScales ? (P::kOffsetShift < 0 ? 4 : 2) : P::kHasMin ? 2 : 1;
+  alignas(64) uint8_t codes[kMostGroups][2][512];
+  F factors[kMostGroups][2][kVectors];
+  int first;
+
+  UnpackedBlock(const LinearArgs& a, int panel, const Part& part) : first(part.begin) {
+    for (int g = part.begin; g < part.end; ++g) {
+      for (int n = 0; n < 2; ++n) {
+        const uint8_t* from = a.weight->data + (panel + n) * a.weight->panel_bytes;
+        const Unpacked<P> group(from + static_cast<int64_t>(g) * P::kCodeBytes);
+        for (int q = 0; q < 8; ++q) simd::store_bytes(codes[g - first][n] + 64 * q, group.w[q]);
         Scales s;
-        P::scales(scales + n * panel_bytes, 0, s);
-        acc[n][r] = simd::mul(acc[n][r], s.d);
+        P::scales(from + a.weight->scale_offset, g, s);
+        each_factor(s, factors[g - first][n], [](F& scale, F& factor) { factor = scale; });
       }
-      write_row(a, panel + n, row + r, acc[n][r]);
     }
   }
+
+  BytesPair pair(int g) const { return {codes[g - first]}; }
+  void scales(int g, int n, Scales& s) const {
+    each_factor(s, factors[g - first][n], [](F& scale, const F& factor) { scale = factor; });
+  }
+
+  template <class Factor, class Move>
+  static void each_factor(Scales& s, Factor* v, Move move) {
+    if constexpr (P::kHalfScales) {
+      for (int h = 0; h < 2; ++h) move(s.half[h], v[h]);
+      if constexpr (kVectors == 4) {
+        for (int h = 0; h < 2; ++h) move(s.m_half[h], v[2 + h]);
+      }
+    } else {
+      move(s.d, v[0]);
+      if constexpr (P::kHasMin) move(s.m, v[1]);
+    }
+  }
+};
+
+template <class P, int R, class Block>
+void pair_tile(const LinearArgs& a, int panel, int64_t row, Part part, const Block& block) {
+  F acc[2][R];
+  take_sums<2, R>(part, acc);
+  const TileRows x(*a.x, row);
+  for (int g = part.begin; g < part.end; ++g) {
+    part.ahead.fetch();
+    Scales s[2];
+    for (int n = 0; n < 2; ++n) block.scales(g, n, s[n]);
+    add_group<P, false, R>(acc, block.pair(g), s, x, static_cast<int64_t>(g) * kTileRows);
+  }
+  if (part.last) {
+    for (int n = 0; n < 2; ++n) {
+      scale_rows<P, R>(a.weight->data + (panel + n) * a.weight->panel_bytes + a.weight->scale_offset, acc[n]);
+    }
+  }
+  give_sums<2, R>(a, panel, row, part, acc);
 }
 
 template <class P, bool Fine>
 struct QuantisedTile {
   // Fine activations are those of the head: a few rows a step.
   static constexpr int kMaxRows = Fine ? 4 : simd::kMaxRows;
-  static constexpr int kPairRows = simd::kAccumulators >= 16 && !Fine && !P::kHalfScales ? 4 : 0;
-  template <int N, int R>
+  static constexpr int kPairRows = simd::kAccumulators >= 16 && !Fine ? 4 : 0;
+  using Block = std::conditional_t<P::kUnpackFirst, UnpackedBlock<P>, PackedBlock<P>>;
+  template <int R>
   static void run(const LinearArgs& a, int panel, int64_t row) {
-    quantised_tile<P, Fine, N, R>(a, panel, row);
+    quantised_tile<P, Fine, R>(a, panel, row);
+  }
+  template <int R>
+  static void pair(const LinearArgs& a, int panel, int64_t row, const Part& part, const Block& block) {
+    pair_tile<P, R>(a, panel, row, part, block);
   }
 };
 }  // namespace

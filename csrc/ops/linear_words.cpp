@@ -38,7 +38,7 @@ inline void dot_group(I* dots, const uint8_t* codes, int64_t panel_bytes, const 
 }
 
 template <int N, int R>
-void word_tile(const LinearArgs& a, int panel, int64_t row) {
+void word_tile(const LinearArgs& a, int panel, int64_t row, Part part) {
   const int64_t panel_bytes = a.weight->panel_bytes;
   const uint8_t* codes = a.weight->data + panel * panel_bytes;
   const uint8_t* scales = codes + a.weight->scale_offset;
@@ -47,10 +47,9 @@ void word_tile(const LinearArgs& a, int panel, int64_t row) {
   const float* word_scale = a.x->word_scale + first;
   const bool first_tile = N == 1 && row == a.row_begin;  // later ones find the panels in the cache
   F acc[N][R];
-  for (int r = 0; r < R; ++r) {
-    for (int n = 0; n < N; ++n) acc[n][r] = simd::zero();
-  }
-  for (int g = 0; g < a.x->groups; ++g) {
+  take_sums<N, R>(part, acc);
+  for (int g = part.begin; g < part.end; ++g) {
+    if constexpr (N == 2) part.ahead.fetch();
     if (first_tile) prefetch(codes + g * (kCodeBytes + kScaleBytes), kCodeBytes + kScaleBytes);
     const int16_t* at = words + static_cast<int64_t>(g) * kTileRows * kGroup;
     const float* scale = word_scale + static_cast<int64_t>(g) * kTileRows;
@@ -73,17 +72,20 @@ void word_tile(const LinearArgs& a, int panel, int64_t row) {
       }
     }
   }
-  for (int r = 0; r < R; ++r) {
-    for (int n = 0; n < N; ++n) write_row(a, panel + n, row + r, acc[n][r]);
-  }
+  give_sums<N, R>(a, panel, row, part, acc);
 }
 
 struct WordTile {
   static constexpr int kMaxRows = simd::kMaxRows;
   static constexpr int kPairRows = simd::kAccumulators >= 16 ? 4 : 0;
-  template <int N, int R>
+  using Block = WordBlock;
+  template <int R>
   static void run(const LinearArgs& a, int panel, int64_t row) {
-    word_tile<N, R>(a, panel, row);
+    word_tile<1, R>(a, panel, row, {0, a.x->groups, true});
+  }
+  template <int R>
+  static void pair(const LinearArgs& a, int panel, int64_t row, const Part& part, const Block&) {
+    word_tile<2, R>(a, panel, row, part);
   }
 };
 }  // namespace

@@ -14,7 +14,7 @@ using simd::I;
 struct Scales {
   F d;
   F m;          // formats with a minimum
-  I half[2];    // formats with a scale a half group
+  F half[2];    // formats with a scale a half group
   F m_half[2];  // Q2_K
 };
 
@@ -54,6 +54,8 @@ inline F halves(const uint8_t* p) { return simd::load_f16(reinterpret_cast<const
 template <int CodeBytes, int OffsetShift, bool HasMin, bool HalfScales, bool Wide = false, bool RowScale = false>
 struct Layout {
   static constexpr int kCodeBytes = CodeBytes;
+  // Whose codes or scales take so long to unpack that tiles of two panels want it done beforehand.
+  static constexpr bool kUnpackFirst = HalfScales || CodeBytes == 320;
   static constexpr int kOffsetShift = OffsetShift;  // codes are offset by 1 << OffsetShift; -1 for none
   static constexpr bool kHasMin = HasMin;
   static constexpr bool kHalfScales = HalfScales;
@@ -117,6 +119,7 @@ struct Packed<Format::kI8> : Layout<512, 7, false, false, true, true> {
 };
 template <>
 struct Packed<Format::kQ4_K> : Layout<256, -1, true, false> {
+  static constexpr bool kUnpackFirst = true;
   template <int Q>
   static B quad(const uint8_t* p) {
     return nibbles<Q>(p);
@@ -146,8 +149,8 @@ struct Packed<Format::kQ6_K> : Layout<384, 5, false, true> {
     const uint8_t* super = p + g / 8 * (32 + 8 * 32);
     const uint8_t* at = super + 32 + g % 8 * 32;
     s.d = halves(super);
-    s.half[0] = simd::load_s8(reinterpret_cast<const int8_t*>(at));
-    s.half[1] = simd::load_s8(reinterpret_cast<const int8_t*>(at) + 16);
+    s.half[0] = simd::mul(s.d, simd::to_float(simd::load_s8(reinterpret_cast<const int8_t*>(at))));
+    s.half[1] = simd::mul(s.d, simd::to_float(simd::load_s8(reinterpret_cast<const int8_t*>(at) + 16)));
   }
 };
 template <>
@@ -175,7 +178,7 @@ struct Packed<Format::kQ2_K> : Layout<128, -1, false, true> {
         low[i] = at[16 * h + i] & 15;
         high[i] = at[16 * h + i] >> 4;
       }
-      s.half[h] = simd::load_u8(low);
+      s.half[h] = simd::mul(s.d, simd::to_float(simd::load_u8(low)));
       s.m_half[h] = simd::mul(min, simd::to_float(simd::load_u8(high)));
     }
   }

@@ -4,7 +4,22 @@ from dataclasses import replace
 
 import numpy as np
 
-from wayra.base.formats import BF16, F16, F32, Q4_0, Q4_1, Q4_K, Q6_K, Q8_0, WeightFormat
+from wayra.base.formats import (
+    BF16,
+    F16,
+    F32,
+    Q2_K,
+    Q3_K,
+    Q4_0,
+    Q4_1,
+    Q4_K,
+    Q5_0,
+    Q5_1,
+    Q5_K,
+    Q6_K,
+    Q8_0,
+    WeightFormat,
+)  # fmt: skip
 from wayra.model import families
 from wayra.model.rope import rope_frequencies
 from wayra.model.spec import ModelSpec, RopeSpec
@@ -25,7 +40,12 @@ SCALES_OF = {
     Q8_0.name: {0: 0.015},
     Q4_0.name: {0: 0.22},
     Q4_1.name: {0: 0.22, 2: -1.65},
+    Q5_0.name: {0: 0.11},
+    Q5_1.name: {0: 0.11, 2: -1.65},
+    Q2_K.name: {80: 0.07, 82: 0.105},
+    Q3_K.name: {108: 0.016},
     Q4_K.name: {0: 0.0045, 2: 0.034},
+    Q5_K.name: {0: 0.0022, 2: 0.034},
     Q6_K.name: {208: 4e-4},
 }
 
