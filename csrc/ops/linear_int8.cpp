@@ -204,10 +204,17 @@ void quantised_tile(const LinearArgs& a, int panel, int64_t row) {
   F acc[1][R];
   take_sums<1, R>(whole, acc);
   const TileRows x(*a.x, row);
-  const int64_t stride = panel_bytes / a.x->groups;
+  [[maybe_unused]] const int64_t stride = panel_bytes / a.x->groups;
+  [[maybe_unused]] PanelStream stream(*a.weight, codes, a.x->groups);
   const bool first_tile = row == a.row_begin;  // later ones find the panel in the cache
   for (int g = 0; g < a.x->groups; ++g) {
-    if (first_tile) prefetch(codes + g * stride, stride);
+    if (first_tile) {
+      if constexpr (P::kCodeBytes < 512) {
+        stream.fetch();
+      } else {
+        prefetch(codes + g * stride, stride);
+      }
+    }
     Scales s;
     P::scales(scales, g, s);
     const Unpacked<P> group(codes + static_cast<int64_t>(g) * P::kCodeBytes);
