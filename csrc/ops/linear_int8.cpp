@@ -1,5 +1,6 @@
 // Products of quantised weights with int8 activations.
 #include <limits>
+#include <optional>
 #include <type_traits>
 #include <utility>
 
@@ -204,16 +205,18 @@ void quantised_tile(const LinearArgs& a, int panel, int64_t row) {
   F acc[1][R];
   take_sums<1, R>(whole, acc);
   const TileRows x(*a.x, row);
-  [[maybe_unused]] const int64_t stride = panel_bytes / a.x->groups;
-  [[maybe_unused]] PanelStream stream(*a.weight, codes, a.x->groups);
+  const int64_t stride = panel_bytes / a.x->groups;
   const bool first_tile = row == a.row_begin;  // later ones find the panel in the cache
+  std::optional<PanelStream> stream;
+  // Below eight bits scales are so large a part that they are asked for on their own.
+  if (first_tile && P::kCodeBytes < 512 && panel_bytes > kPrefetchFar) {
+    stream.emplace(*a.weight, codes, a.x->groups);
+  }
   for (int g = 0; g < a.x->groups; ++g) {
-    if (first_tile) {
-      if constexpr (P::kCodeBytes < 512) {
-        stream.fetch();
-      } else {
-        prefetch(codes + g * stride, stride);
-      }
+    if (stream) {
+      stream->fetch();
+    } else if (first_tile) {
+      prefetch(codes + g * stride, stride);
     }
     Scales s;
     P::scales(scales, g, s);

@@ -25,17 +25,15 @@ inline void prefetch(const uint8_t* here, int64_t bytes) {
   }
 }
 
-// The same, a group of a panel after the other, where scales are a good part of it. Codes and scales of a long panel
-// are two streams, far apart: each is followed on its own, into the next panel's.
+// The same for a panel longer than kPrefetchFar, a group after the other. Its codes and scales are two streams, far
+// apart: each is followed on its own, into the next panel's.
 class PanelStream {
  public:
   PanelStream(const PackedMatrix& m, const uint8_t* panel, int64_t groups)
-      : near_(panel + 2 * kPrefetchNear), far_(panel + kPrefetchFar), code_bytes_(m.panel_bytes / groups) {
-    if (m.panel_bytes <= kPrefetchFar) return;
-    const int64_t bytes = code_bytes_, ahead = kPrefetchFar / bytes;
-    code_bytes_ = m.scale_offset / groups;
-    scale_bytes_ = bytes - code_bytes_;
+      : code_bytes_(m.scale_offset / groups), scale_bytes_((m.panel_bytes - m.scale_offset) / groups) {
+    const int64_t ahead = kPrefetchFar / (code_bytes_ + scale_bytes_);
     before_turn_ = groups - ahead;
+    near_ = panel + 2 * kPrefetchNear;
     far_ = panel + ahead * code_bytes_;
     far_scales_ = panel + m.scale_offset + ahead * scale_bytes_;
     next_ = panel + m.panel_bytes;
@@ -48,15 +46,15 @@ class PanelStream {
       __builtin_prefetch(far_ + i, 0, 2);
       __builtin_prefetch(near_ + i, 0, 3);
     }
-    if (scale_bytes_ > 0) __builtin_prefetch(far_scales_, 0, 2);
+    __builtin_prefetch(far_scales_, 0, 2);
     far_ += code_bytes_;
     near_ += code_bytes_;
     far_scales_ += scale_bytes_;
   }
 
  private:
-  const uint8_t *near_, *far_, *far_scales_ = nullptr, *next_ = nullptr, *next_scales_ = nullptr;
-  int64_t code_bytes_, scale_bytes_ = 0, before_turn_ = -1;
+  int64_t code_bytes_, scale_bytes_, before_turn_;
+  const uint8_t *near_, *far_, *far_scales_, *next_, *next_scales_;
 };
 
 // What lies ahead in the two panels of a tile, `apart` bytes from each other: some lines of both with every group.
