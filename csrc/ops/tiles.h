@@ -140,8 +140,8 @@ void cover_panel(const LinearArgs& a, Tile tile, int panel, int64_t row) {
 constexpr int64_t kPairedRows = 128;  // whose sums wait together
 
 // Covers rows [begin, end), a multiple of kPairRows and at most kPairedRows of them, with tiles of two panels: what is
-// loaded of a row serves two products. Of k a block at a time, as much as stays in the first cache while all rows pass
-// it; the next block is asked for meanwhile, so that no tile waits for memory.
+// loaded of a row serves two products. Of k a block at a time, as much as stays in the first cache (words: in the
+// second) while all rows pass it; the next block is asked for meanwhile, so that no tile waits for memory.
 template <class Tile>
 void cover_pair(const LinearArgs& a, Tile tile, int panel, int64_t begin, int64_t end) {
   alignas(64) float sums[kPairedRows * 2 * kLanes];
