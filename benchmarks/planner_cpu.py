@@ -128,9 +128,9 @@ def wanted_of(subject: Subject, grid: Sequence[tuple[int, int]], lengths: Sequen
     described = describe(str(subject.path))
     model = described.model
     kept = tuple(n for n in lengths if n <= model.context_len and prefill_flops(model, n) <= MOST_OPERATIONS)
-    # Constants are of a cache in 16 bits; beside floats the engine takes the slower one by itself.
+    # Constants are of a cache in 16 bits; beside floats the engine takes integers by itself.
     is_quantised = described.stored is not None and described.stored.maths == "int8"
-    return Wanted(subject.name, subject.path, tuple(grid), kept, "bf16" if is_quantised else "f16")
+    return Wanted(subject.name, subject.path, tuple(grid), kept, "bf16" if is_quantised else "int16")
 
 
 def machine_of(times: Sequence[Taken], now: Hardware, model: str | None = None) -> Hardware:

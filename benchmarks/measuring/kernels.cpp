@@ -122,7 +122,8 @@ void add_elementwise(std::vector<Case>& cases, const KernelTable& k) {
 
 struct Cache {
   KvType type;
-  const char* unit;
+  const char* name;
+  const char* unit;  // whose peak is the limit
 };
 
 // One KV head of 64 dimensions, `splits` whole splits of keys seen by every row.
@@ -159,8 +160,9 @@ constexpr int kPasses = 100'000;
 #define PEAK(INSTRUCTION)                                                                                         \
   [] {                                                                                                            \
     for (int i = 0; i < kPasses; ++i)                                                                             \
-      asm volatile(SIXTEEN(INSTRUCTION)::: "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", \
-                   "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");                                 \
+      asm volatile(SIXTEEN(INSTRUCTION)::                                                                         \
+                       : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", \
+                         "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");                                            \
   }
 
 void add_limits(std::vector<Case>& cases) {
@@ -211,8 +213,9 @@ int main(int argc, char** argv) {
       {Format::kBF16, "BF16"}};
   for (const auto& [format, name] : formats)
     for (int rows : {1, 8, 64, 512}) add_linear(cases, k, format, name, rows);
-  for (const Cache cache : {Cache{KvType::kInt8, "int8"}, Cache{KvType::kBF16, "bf16"}, Cache{KvType::kF16, "f32"}}) {
-    const std::string name = std::string("attention, ") + (cache.type == KvType::kF16 ? "f16" : cache.unit);
+  for (const Cache cache : {Cache{KvType::kInt8, "int8", "int8"}, Cache{KvType::kInt16, "int16", "bf16"},
+                            Cache{KvType::kBF16, "bf16", "bf16"}, Cache{KvType::kF16, "f16", "f32"}}) {
+    const std::string name = std::string("attention, ") + cache.name;
     add_attention(cases, k, cache, name + " cache, 64 queries, 2,048 keys", 64, 8);
     add_attention(cases, k, cache, name + " cache, 3 queries, 131,072 keys", 3, 512);
   }

@@ -24,10 +24,15 @@ enum class Format : int32_t {
   kBF16 = 30,
 };
 
-enum class KvType : int32_t { kF32 = 0, kF16 = 1, kBF16 = 2, kInt8 = 3 };
+enum class KvType : int32_t { kF32 = 0, kF16 = 1, kBF16 = 2, kInt8 = 3, kInt16 = 4 };
 
 // Dimensions of a key that lie side by side.
-constexpr int32_t key_dims_of(KvType type) { return type == KvType::kInt8 ? 4 : type == KvType::kBF16 ? 2 : 1; }
+constexpr int32_t key_dims_of(KvType type) {
+  return type == KvType::kInt8 ? 4 : type == KvType::kBF16 || type == KvType::kInt16 ? 2 : 1;
+}
+constexpr int32_t element_bytes_of(KvType type) { return type == KvType::kF32 ? 4 : type == KvType::kInt8 ? 1 : 2; }
+// Whether integers are kept, with a scale a head of a token.
+constexpr bool is_scaled(KvType type) { return type == KvType::kInt8 || type == KvType::kInt16; }
 
 constexpr int kLanes = 16;                   // weight rows interleaved in a panel
 constexpr int kGroup = 32;                   // consecutive k that share an activation scale
@@ -86,6 +91,7 @@ struct LinearArgs {
 // BF16:      K [2 halves][pairs of dimensions][16 keys][2], V [16 pairs of keys][padded_dim][2].
 // Int8:      K [2 halves][quads of dimensions][16 keys][4] as integer + 128, and float32 [32 keys], a scale a key;
 //            V [16 pairs of keys][padded_dim][2], and float32 [32 keys]. Keys and queries are turned (ops/heads.h).
+// Int16:     as BF16, and after K and after V float32 [32 keys], a scale a key.
 struct KvView {
   uint8_t* base;
   int64_t block_stride;
@@ -95,8 +101,8 @@ struct KvView {
   KvType type;
 
   int32_t key_dims() const { return key_dims_of(type); }
-  int64_t key_scales() const { return v_offset - kKvScaleBytes; }                       // bytes from K
-  int64_t value_scales() const { return static_cast<int64_t>(kKvBlock) * padded_dim; }  // bytes from V
+  int64_t key_scales() const { return v_offset - kKvScaleBytes; }                                   // bytes from K
+  int64_t value_scales() const { return int64_t{kKvBlock} * padded_dim * element_bytes_of(type); }  // bytes from V
 };
 
 // Attention of `rows` query rows (token-major: row r is token r / ratio, head r % ratio of the KV head) over splits
@@ -166,7 +172,7 @@ struct SampleArgs {
 enum class Peak : int32_t { kInt8, kBF16, kF32 };
 
 // The operations of one instruction set. Every function is free of state and of allocation.
-constexpr int32_t kAbiVersion = 10;  // raised with every change in this file: a library left behind is refused
+constexpr int32_t kAbiVersion = 11;  // raised with every change in this file: a library left behind is refused
 struct KernelTable {
   int32_t abi_version;
   const char* name;

@@ -76,8 +76,8 @@ struct KvShape {
   KvType type;
 
   int padded_dim() const { return (head_dim + kLanes - 1) / kLanes * kLanes; }
-  int64_t element_bytes() const { return type == KvType::kF32 ? 4 : type == KvType::kInt8 ? 1 : 2; }
-  int64_t scale_bytes() const { return type == KvType::kInt8 ? kKvScaleBytes : 0; }
+  int64_t element_bytes() const { return element_bytes_of(type); }
+  int64_t scale_bytes() const { return is_scaled(type) ? kKvScaleBytes : 0; }
   int64_t v_offset() const {
     const int side_by_side = key_dims_of(type);
     const int64_t dims = (head_dim + side_by_side - 1) / side_by_side * side_by_side;

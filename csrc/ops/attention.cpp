@@ -94,9 +94,11 @@ void score_keys(const AttentionArgs& a, const Blocks& blocks, const Queries<E, R
       fetch_early(reinterpret_cast<const uint8_t*>(blocks.value_scales(key)), kKvScaleBytes);
     }
     for (int d = 0; d < steps; ++d) {
-      if constexpr (R <= simd::kStreamRows) {
-        constexpr int kBytes = kVector * static_cast<int>(sizeof(typename E::T));
+      constexpr int kBytes = kVector * static_cast<int>(sizeof(typename E::T));
+      if constexpr (R <= simd::kStreamRows || E::kDims < 4) {
         for (int i = 0; i < 2 * kBytes; i += 64) __builtin_prefetch(ahead + d * 2 * kBytes + i);
+      }
+      if constexpr (R <= simd::kStreamRows) {
         fetch_early(values + d * 2 * kBytes, 2 * kBytes);
       }
       const auto k0 = E::load_key(k + d * kVector);
@@ -179,12 +181,19 @@ class Softmax {
 
   // The largest scale among the values that a row sees, whatever the tile.
   void find_value_scales(Range whole) {
+    const auto found = [&](int at) { return simd::load(blocks_.value_scales(at) + at % kKvBlock); };
+    // Vectors [common.lo, common.hi) are seen by all rows: the first row begins and ends first.
+    const int lo = (seen_[R - 1].lo + kLanes - 1) / kLanes * kLanes, hi = seen_[0].hi / kLanes * kLanes;
+    const Range common{lo, hi > lo ? hi : lo};
+    F most = simd::zero();
+    for (int at = common.lo; at < common.hi; at += kLanes) most = simd::max(most, found(at));
     const auto largest = [&](Range seen) {
-      F lanes = simd::zero();
-      for (int at = whole.lo; at < whole.hi; at += kLanes) {
-        const F found = simd::load(blocks_.value_scales(at) + at % kKvBlock);
-        lanes = simd::max(lanes, simd::select_range(found, seen.lo - at, seen.hi - at, 0.0f));
-      }
+      F lanes = most;
+      const auto add = [&](int at) {
+        lanes = simd::max(lanes, simd::select_range(found(at), seen.lo - at, seen.hi - at, 0.0f));
+      };
+      for (int at = whole.lo; at < common.lo && at < whole.hi; at += kLanes) add(at);
+      for (int at = common.hi; at < whole.hi; at += kLanes) add(at);
       return simd::reduce_max(lanes);
     };
     for (int r = 0; r < R; ++r) {
@@ -251,6 +260,23 @@ void weigh_values(const Weighed& w, int dim, float* acc_out, const Factors* f, S
   for (int r = 0; r < R; ++r) {
     for (int c = 0; c < C; ++c) acc[r][c] = E::begin_value();
   }
+  // Where integers hold the sums of a few keys only, floats take what they held.
+  [[maybe_unused]] F total[R][C];
+  if constexpr (E::kSumKeys > 0) {
+    for (int r = 0; r < R; ++r) {
+      for (int c = 0; c < C; ++c) total[r][c] = simd::zero();
+    }
+  }
+  const auto empty_sums = [&] {
+    if constexpr (E::kSumKeys > 0) {
+      for (int r = 0; r < R; ++r) {
+        for (int c = 0; c < C; ++c) {
+          total[r][c] = simd::add(total[r][c], simd::to_float(simd::as_ints(acc[r][c])));
+          acc[r][c] = E::begin_value();
+        }
+      }
+    }
+  };
   const int padded = w.padded_dim;
   const auto add = [&](const auto* row, int step, bool half) {
     decltype(E::load_value(row)) value[C];
@@ -266,6 +292,7 @@ void weigh_values(const Weighed& w, int dim, float* acc_out, const Factors* f, S
   };
   const int end = (w.keys.hi + E::kKeys - 1) / E::kKeys;
   constexpr int kBlockSteps = kKvBlock / E::kKeys;
+  constexpr int kSumSteps = E::kSumKeys > 0 ? E::kSumKeys / E::kKeys : kBlockSteps;
   for (int step = w.keys.lo / E::kKeys; step < end;) {
     const auto* v = reinterpret_cast<const typename E::T*>(w.blocks.values(step * E::kKeys)) + dim * E::kKeys;
     const int next = (step / kBlockSteps + 1) * kBlockSteps;
@@ -286,19 +313,32 @@ void weigh_values(const Weighed& w, int dim, float* acc_out, const Factors* f, S
       add(v + at, step++, false);
     };
     const int whole = stop - (cut ? 1 : 0);
-    if (softmax && next < end) {
-      for (int r = 0; r < R; ++r) {
-        softmax->soften(r, next * E::kKeys);
-        for (int i = 0; i < kBlockSteps / R && step < whole; ++i) add_whole();
+    int softened = 0;  // rows of the next block
+    while (step < whole) {
+      const int part = (step / kSumSteps + 1) * kSumSteps;
+      const int last = part < whole ? part : whole;
+      if (softmax && next < end) {
+        const int rows = kSumSteps == kBlockSteps || last == next ? R : softened + R * kSumSteps / kBlockSteps;
+        for (; softened < rows; ++softened) {
+          softmax->soften(softened, next * E::kKeys);
+          for (int i = 0; i < kBlockSteps / R && step < last; ++i) add_whole();
+        }
       }
+      while (step < last) add_whole();
+      if (step == part) empty_sums();  // nowhere else, so that the same keys are summed whatever the tile sees
     }
-    while (step < whole) add_whole();
     if (cut) add(v + static_cast<int64_t>(step++ % kBlockSteps) * padded * E::kKeys, stop - 1, true);
   }
+  empty_sums();
   for (int r = 0; r < R; ++r) {
     float* out = acc_out + r * padded + dim;
     for (int c = 0; c < C; ++c, out += kLanes) {
-      const F found = E::weighed(acc[r][c], w.scales[r]);
+      F found;
+      if constexpr (E::kSumKeys > 0) {
+        found = E::weighed(total[r][c], w.scales[r]);
+      } else {
+        found = E::weighed(acc[r][c], w.scales[r]);
+      }
       simd::store(out, f ? merged(out, found, f->old[r], f->split[r]) : found);
     }
   }
@@ -401,7 +441,8 @@ void attention(const AttentionArgs& a) {
     case KvType::kF32: return attend<CachedFloats<simd::AsF32>>(a);
     case KvType::kF16: return attend<CachedFloats<simd::AsF16>>(a);
     case KvType::kBF16: return attend<CachedPairs>(a);
-    case KvType::kInt8: return attend<CachedInts>(a);
+    case KvType::kInt8: return attend<CachedBytes>(a);
+    case KvType::kInt16: return attend<CachedWords>(a);
   }
 }
 

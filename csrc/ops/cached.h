@@ -1,5 +1,6 @@
 // How keys and values are multiplied, for each type they are cached in. A lane of a key holds kDims consecutive
-// dimensions, a lane of a value kKeys consecutive keys, and so does the scalar beside it.
+// dimensions, a lane of a value kKeys consecutive keys, and so does the scalar beside it. Where kSumKeys is not zero,
+// sums of values are taken of no more keys than that before they become floats.
 #pragma once
 #include "ops/heads.h"
 #include "ops/simd.h"
@@ -23,6 +24,7 @@ struct CachedFloats {
   static constexpr int kDims = 1;
   static constexpr int kKeys = 1;
   static constexpr bool kScaled = false;
+  static constexpr int kSumKeys = 0;
   static F load_key(const T* p) { return E::get(p); }
   static F load_value(const T* p) { return E::get(p); }
   static F keep_first(F v) { return v; }
@@ -55,6 +57,7 @@ struct CachedPairs {
   static constexpr int kDims = 2;
   static constexpr int kKeys = 2;
   static constexpr bool kScaled = false;
+  static constexpr int kSumKeys = 0;
   static constexpr uint32_t kOnes = 0x3f803f80u;
   static simd::B load_key(const T* p) { return simd::load_bytes(reinterpret_cast<const uint8_t*>(p)); }
   static simd::B load_value(const T* p) { return load_key(p); }
@@ -82,49 +85,29 @@ struct CachedPairs {
   }
 };
 
-// Integers of eight bits, a scale a head of a token. The query is rounded to eight bits too; a probability times its
-// value's scale to fifteen, so that the scales are in it and the sums over keys are sums of integers:
-// 256 x 32767 x 127 < 2^31.
+// Integers, a scale a head of a token. A probability times its value's scale is rounded to fifteen bits, so that the
+// scales are in it and the sums over keys are sums of integers. No bit fewer: most probabilities are small.
 struct CachedInts {
   using F = simd::F;
-  using I = simd::I;
-  using T = int8_t;
   using Scalar = uint32_t;
   using Sum = simd::Sums;
-  static constexpr int kDims = 4;
   static constexpr int kKeys = 2;
   static constexpr bool kScaled = true;
   static constexpr float kSteps = 32767.0f;
-  static simd::B load_key(const T* p) { return simd::load_bytes(reinterpret_cast<const uint8_t*>(p)); }
-  static simd::B load_value(const T* p) { return simd::load_as_words(p); }
   static const simd::B& keep_first(const simd::B& v) { return v; }  // nothing times an integer is nothing
-  static Sum begin_score(const RowScales& r) { return simd::as_sums(simd::dot8_init(r.neg_sum)); }
   static Sum begin_value() { return simd::as_sums(simd::zeroi()); }
-  static Sum multiply_key(const Sum& acc, const simd::B& lane, uint32_t scalar) {
-    int8_t four[4];
-    __builtin_memcpy(four, &scalar, sizeof four);
-    return simd::as_sums(simd::dot8(simd::as_ints(acc), lane, four));
-  }
-  static Sum multiply_value(const Sum& acc, const simd::B& lane, uint32_t scalar) {
+  static Sum multiply_words(const Sum& acc, const simd::B& lane, uint32_t scalar) {
     int16_t both[2];
     __builtin_memcpy(both, &scalar, sizeof both);
     return simd::as_sums(simd::dot_words(simd::as_ints(acc), lane, both));
   }
+  static Sum multiply_value(const Sum& acc, const simd::B& lane, uint32_t scalar) {
+    return multiply_words(acc, lane, scalar);
+  }
   static F score(const Sum& acc, const float* key_scales, const RowScales& r) {
     return simd::mul(simd::to_float(simd::as_ints(acc)), simd::mul(simd::load(key_scales), simd::set1(r.query)));
   }
-  static F weighed(const Sum& acc, const RowScales& r) {
-    return simd::mul(simd::to_float(simd::as_ints(acc)), simd::set1(r.step));
-  }
   static F exp2(F x) { return simd::exp2_rough(x); }
-  static void copy_query(const float* q, float factor, int dim, float* out, RowScales& r) {
-    auto* ints = reinterpret_cast<int8_t*>(out);
-    // Turning has lengthened queries and keys.
-    const Rounded rounded = round_head(q, dim, ints);
-    r.query = rounded.scale * factor / static_cast<float>(turn_len(dim));
-    // A not-a-number becomes the least integer: sums may wrap.
-    r.neg_sum = static_cast<int32_t>(0u - static_cast<uint32_t>(simd::reduce_addi(rounded.sums)));
-  }
   // largest: scale of a value that the row sees.
   static void set_steps(float largest, RowScales& r) {
     r.steps = largest > 0.0f ? kSteps / largest : 0.0f;
@@ -140,6 +123,51 @@ struct CachedInts {
       simd::store_s16(words + h * kLanes, simd::round_to_int(simd::max(scaled, simd::zero())));
     }
     return simd::add(simd::add(sum, p[0]), p[1]);
+  }
+};
+
+// Of eight bits. The query is rounded to eight bits too; sums of a whole split fit: 256 x 32767 x 127 < 2^31.
+struct CachedBytes : CachedInts {
+  using T = int8_t;
+  static constexpr int kDims = 4;
+  static constexpr int kSumKeys = 0;
+  static simd::B load_key(const T* p) { return simd::load_bytes(reinterpret_cast<const uint8_t*>(p)); }
+  static simd::B load_value(const T* p) { return simd::load_as_words(p); }
+  static Sum begin_score(const RowScales& r) { return simd::as_sums(simd::dot8_init(r.neg_sum)); }
+  static Sum multiply_key(const Sum& acc, const simd::B& lane, uint32_t scalar) {
+    int8_t four[4];
+    __builtin_memcpy(four, &scalar, sizeof four);
+    return simd::as_sums(simd::dot8(simd::as_ints(acc), lane, four));
+  }
+  static F weighed(const Sum& acc, const RowScales& r) {
+    return simd::mul(simd::to_float(simd::as_ints(acc)), simd::set1(r.step));
+  }
+  static void copy_query(const float* q, float factor, int dim, float* out, RowScales& r) {
+    auto* ints = reinterpret_cast<int8_t*>(out);
+    // Turning has lengthened queries and keys.
+    const Rounded rounded = round_head(q, dim, ints);
+    r.query = rounded.scale * factor / static_cast<float>(turn_len(dim));
+    // A not-a-number becomes the least integer: sums may wrap.
+    r.neg_sum = static_cast<int32_t>(0u - static_cast<uint32_t>(simd::reduce_addi(rounded.sums)));
+  }
+};
+
+// Of sixteen: fourteen of a key, as many of the query as the sum over its dimensions allows, and thirteen of a value,
+// so that sums of sixteen fit, 16 x 32767 x 4095 < 2^31. Products of words are two a lane, where float16 has one and is
+// converted first.
+struct CachedWords : CachedInts {
+  using T = int16_t;
+  static constexpr int kDims = 2;
+  static constexpr int kSumKeys = 16;
+  static simd::B load_key(const T* p) { return simd::load_bytes(reinterpret_cast<const uint8_t*>(p)); }
+  static simd::B load_value(const T* p) { return load_key(p); }
+  static Sum begin_score(const RowScales&) { return simd::as_sums(simd::zeroi()); }
+  static Sum multiply_key(const Sum& acc, const simd::B& lane, uint32_t scalar) {
+    return multiply_words(acc, lane, scalar);
+  }
+  static F weighed(F total, const RowScales& r) { return simd::mul(total, simd::set1(r.step)); }
+  static void copy_query(const float* q, float factor, int dim, float* out, RowScales& r) {
+    r.query = round_query_words(q, dim, reinterpret_cast<int16_t*>(out)) * factor;
   }
 };
 

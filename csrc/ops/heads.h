@@ -1,14 +1,18 @@
-// One head's query, key or value on its way to integers of eight bits.
+// One head's query, key or value on its way to integers.
 //
 // Keys have a few dimensions that are far larger than the rest, and one scale for all would leave the rest few of the
-// 255 steps. So keys and queries are both multiplied with a Hadamard matrix, which spreads every dimension over all and
-// leaves dot products as they are. Source: QuaRot (Ashkboos et al. 2024).
+// 255 steps of eight bits. So keys and queries are both multiplied with a Hadamard matrix, which spreads every
+// dimension over all and leaves dot products as they are. Source: QuaRot (Ashkboos et al. 2024).
 #pragma once
+#include <algorithm>
 #include <limits>
 
 #include "ops/simd.h"
 
 namespace wayra {
+
+// Largest integers of a key's words and of a value's: ops/cached.h.
+constexpr int kKeySteps = 8191, kValueSteps = 4095;
 
 // One stage within vectors: lane i becomes x[i] + x[i ^ H], or x[i ^ H] - x[i] where bit H of i is set.
 template <int H>
@@ -81,6 +85,17 @@ inline void turn(float* x, int head_dim) {
   }
 }
 
+// Whose largest magnitude lies outside becomes zeros: below, steps over it may be no float any more.
+constexpr float kSmallestHead = 1e-30f, kLargestHead = std::numeric_limits<float>::max();
+
+// The largest magnitude of x [head_dim], zero where the head becomes zeros.
+inline float largest_of_head(const float* x, int head_dim) {
+  simd::F most = simd::zero();
+  for (int i = 0; i < head_dim; i += kLanes) most = simd::max(most, simd::abs(load_head(x, i, head_dim)));
+  const float largest = simd::reduce_max(most);
+  return largest >= kSmallestHead && largest <= kLargestHead ? largest : 0.0f;
+}
+
 // What a head was rounded to: its scale, and lanes whose sum is that of its integers.
 struct Rounded {
   float scale;
@@ -90,20 +105,49 @@ struct Rounded {
 // Integers of x [head_dim] with one scale: the largest is 127. out has room up to a whole vector, of which what lies
 // beyond the head becomes zero.
 inline Rounded round_head(const float* x, int head_dim, int8_t* out) {
-  constexpr float kSmallest = 1e-30f;  // below it 127 / max|x| may be no float any more; such a head becomes zeros
-  simd::F most = simd::zero();
-  for (int i = 0; i < head_dim; i += kLanes) most = simd::max(most, simd::abs(load_head(x, i, head_dim)));
-  const float largest = simd::reduce_max(most);
-  const bool usable = largest >= kSmallest && largest <= std::numeric_limits<float>::max();
-  const simd::F factor = simd::set1(usable ? 127.0f / largest : 0.0f);
+  const float largest = largest_of_head(x, head_dim);
+  const simd::F factor = simd::set1(largest > 0.0f ? 127.0f / largest : 0.0f);
   simd::I sums = simd::zeroi();
   for (int i = 0; i < head_dim; i += kLanes) {
     const simd::F scaled = simd::mul(load_head(x, i, head_dim), factor);
-    const simd::I rounded = usable ? simd::round_to_int(scaled) : simd::zeroi();
+    const simd::I rounded = largest > 0.0f ? simd::round_to_int(scaled) : simd::zeroi();
     simd::store_s8(out + i, rounded);
     sums = simd::addi(sums, rounded);
   }
-  return {usable ? largest / 127.0f : 0.0f, sums};
+  return {largest / 127.0f, sums};
+}
+
+// The same times `factor` to words; zeros where that is zero.
+inline void round_words(const float* x, int head_dim, float factor, int16_t* out) {
+  const simd::F f = simd::set1(factor);
+  for (int i = 0; i < head_dim; i += kLanes) {
+    const simd::F scaled = simd::mul(load_head(x, i, head_dim), f);
+    simd::store_s16(out + i, factor > 0.0f ? simd::round_to_int(scaled) : simd::zeroi());
+  }
+}
+
+// Words of a key or a value: the largest is `steps`. Returns the scale.
+inline float round_head_words(const float* x, int head_dim, int steps, int16_t* out) {
+  const float largest = largest_of_head(x, head_dim);
+  round_words(x, head_dim, largest > 0.0f ? static_cast<float>(steps) / largest : 0.0f, out);
+  return largest / static_cast<float>(steps);
+}
+
+// Words of a query: as large as the sum of its products with a key's, below 2^31, allows. Returns the scale.
+inline float round_query_words(const float* x, int head_dim, int16_t* out) {
+  // Rounding adds half a step a dimension at most; as much again for the rounding of the sum.
+  constexpr auto kMost = static_cast<float>(std::numeric_limits<int32_t>::max() / kKeySteps - kMaxHeadDim);
+  simd::F most = simd::zero(), sums = simd::zero();
+  for (int i = 0; i < head_dim; i += kLanes) {
+    const simd::F size = simd::abs(load_head(x, i, head_dim));
+    most = simd::max(most, size);
+    sums = simd::add(sums, size);
+  }
+  const float largest = simd::reduce_max(most), sum = simd::reduce_add(sums);
+  const bool usable = largest >= kSmallestHead && sum <= kLargestHead;
+  const float factor = usable ? std::min(32767.0f / largest, kMost / sum) : 0.0f;
+  round_words(x, head_dim, factor, out);
+  return usable ? 1.0f / factor : 0.0f;
 }
 
 }  // namespace wayra

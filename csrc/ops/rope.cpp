@@ -59,7 +59,7 @@ void write_key(const KvView& kv, uint8_t* block, int slot, const void* key) {
 
 void write_value(const KvView& kv, uint8_t* values, int slot, const void* value) {
   const int64_t of_pair = static_cast<int64_t>(slot / 2) * kv.padded_dim * 2 + slot % 2;
-  if (kv.type == KvType::kBF16) {
+  if (kv.type == KvType::kBF16 || kv.type == KvType::kInt16) {
     scatter<uint16_t>(value, kv.head_dim, values + of_pair * 2, 4);
   } else if (kv.type == KvType::kInt8) {
     scatter<uint8_t>(value, kv.head_dim, values + of_pair, 2);
@@ -76,26 +76,28 @@ class Stored {
 
   void key(float* turned, uint8_t* block, int slot) {
     if (kv_.type == KvType::kInt8) turn(turned, kv_.head_dim);
-    write_key(kv_, block, slot, round(turned, block + kv_.key_scales(), slot));
+    write_key(kv_, block, slot, round(turned, kKeySteps, block + kv_.key_scales(), slot));
   }
   void value(const float* value, uint8_t* values, int slot) {
-    write_value(kv_, values, slot, round(value, values + kv_.value_scales(), slot));
+    write_value(kv_, values, slot, round(value, kValueSteps, values + kv_.value_scales(), slot));
   }
 
  private:
-  const void* round(const float* head, uint8_t* scales, int slot) {
-    if (kv_.type == KvType::kF32) return head;
-    if (kv_.type != KvType::kInt8) {
-      round_to(kv_.type, head, kv_.head_dim, words_);
-      return words_;
+  // steps: of words.
+  const void* round(const float* head, int steps, uint8_t* scales, int slot) {
+    const int dim = kv_.head_dim;
+    const auto keep = [&](float scale) { std::memcpy(scales + slot * 4, &scale, sizeof scale); };
+    switch (kv_.type) {
+      case KvType::kF32: return head;
+      case KvType::kInt8: keep(round_head(head, dim, bytes_).scale); return bytes_;
+      case KvType::kInt16: keep(round_head_words(head, dim, steps, ints_)); return ints_;
+      default: round_to(kv_.type, head, dim, words_); return words_;
     }
-    const float scale = round_head(head, kv_.head_dim, bytes_).scale;
-    std::memcpy(scales + slot * static_cast<int64_t>(sizeof scale), &scale, sizeof scale);
-    return bytes_;
   }
 
   const KvView& kv_;
   alignas(64) uint16_t words_[kMaxHeadDim];
+  alignas(64) int16_t ints_[kMaxHeadDim];
   alignas(64) int8_t bytes_[kMaxHeadDim];
 };
 }  // namespace

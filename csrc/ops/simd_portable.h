@@ -268,12 +268,13 @@ inline F high_bf16(const B& pairs) {
     return from_bits(both & 0xffff0000u);
   });
 }
-// acc + dot of the two words of each lane with the two at a.
+// acc + dot of the two words of each lane with the two at a. Sums of what no sequence has written may wrap.
 inline I dot_words(const I& acc, const B& pairs, const int16_t* a) {
   return lanes<I>([&](int i) {
     int16_t both[2];
     std::memcpy(both, pairs.v + 4 * i, 4);
-    return acc.v[i] + both[0] * a[0] + both[1] * a[1];
+    const auto product = [&](int n) { return static_cast<uint32_t>(both[n] * a[n]); };
+    return static_cast<int32_t>(static_cast<uint32_t>(acc.v[i]) + product(0) + product(1));
   });
 }
 // Thirty-two integers of eight bits as words.

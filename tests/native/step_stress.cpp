@@ -388,6 +388,8 @@ std::vector<Shape> shapes() {
       {2, 96, 6, 2, 32, 160, 77, 300, small, wayra::KvType::kInt8, true},
       {2, 72, 3, 1, 42, 100, 203, 37, floats, wayra::KvType::kInt8, true},
       {1, 256, 4, 2, 64, 256, 33, 0, super, wayra::KvType::kInt8, false},
+      {2, 72, 3, 1, 42, 100, 203, 37, floats, wayra::KvType::kInt16, true},
+      {1, 256, 4, 2, 64, 256, 333, 0, super, wayra::KvType::kInt16, false},
   };
 }
 }  // namespace

@@ -17,7 +17,7 @@ from engine_schedules import (
 from tiny_llama import blocky_spec, tiny_spec, tiny_weights
 
 from wayra.backends.api import Backend, BackendOptions, Model
-from wayra.base.formats import F32, Q4_1, Q4_K, Q6_K, Q8_0, WeightFormat
+from wayra.base.formats import BF16, F16, F32, Q4_1, Q4_K, Q6_K, Q8_0, WeightFormat
 from wayra.engine.engine import Engine
 from wayra.engine.request import Request, SamplingParams
 from wayra.engine.settings import EngineSettings
@@ -76,6 +76,9 @@ def test_numpy_answers_alike_in_any_company(numpy_model: Model, fuzz_cases: int)
         (2, None, "int8", Q8_0),
         (1, "avx2", "int8", Q4_1),
         (1, "portable", "int8", Q4_1),
+        (2, None, "int16", F16),
+        (1, "avx2", "int16", BF16),
+        (1, "portable", "int16", F32),
         (1, "avx2", "f16", Q4_1),
         (1, "avx2", "bf16", Q4_K),
         (1, "portable", "f16", Q4_1),

@@ -104,9 +104,9 @@ class StepResult:
 class BackendOptions:
     """max_step_tokens: tokens a step may hold. max_step_seqs: sequences (and sampled rows) a step may hold.
 
-    kv_dtype: "f32", "f16", "bf16" or "int8". threads, isa: None lets the backend choose. packed_cache: keep the packed
-    weights on disk so that the next start is fast. map_weights: leave them there, for models larger than memory; the
-    system reads what a step needs and drops what it has no room for.
+    kv_dtype: "f32", "f16", "bf16", "int8" or "int16". threads, isa: None lets the backend choose. packed_cache: keep
+    the packed weights on disk so that the next start is fast. map_weights: leave them there, for models larger than
+    memory; the system reads what a step needs and drops what it has no room for.
     """
 
     max_step_tokens: int = 512

@@ -35,8 +35,8 @@ MODEL_OPTIONS = (
     click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Compute threads.  [default: all allowed]"),
     click.option("--backend", type=click.Choice(["native", "numpy", "null"]), default="native", show_default=True,
                  help="native is fast; numpy the slow specification; null computes nothing."),
-    click.option("--kv-dtype", type=click.Choice(["int8", "bf16", "f16", "f32"]),
-                 help="How keys and values are kept.  [default: int8 beside quantised weights, else f16]"),
+    click.option("--kv-dtype", type=click.Choice(["int8", "int16", "bf16", "f16", "f32"]),
+                 help="How keys and values are kept.  [default: int8 beside quantised weights, else int16]"),
     click.option("--mmap", is_flag=True,
                  help="Leave the weights on disk: for a model larger than memory, and slow."),
 )  # fmt: skip

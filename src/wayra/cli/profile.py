@@ -163,8 +163,8 @@ class Entry:
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Compute threads.  [default: all allowed]")
 @click.option(
     "--kv-dtype",
-    type=click.Choice(["int8", "bf16", "f16", "f32"]),
-    help="How keys and values are kept.  [default: int8 beside quantised weights, else f16]",
+    type=click.Choice(["int8", "int16", "bf16", "f16", "f32"]),
+    help="How keys and values are kept.  [default: int8 beside quantised weights, else int16]",
 )
 @click.option("--isa", metavar="NAME", help="Instruction set, as `wayra info` names them.  [default: the best]")
 @click.option(
@@ -316,7 +316,9 @@ class _Loaded:
         if call.op == "attention":
             if kv_dtype == "int8":
                 return "int8_gop_s"
-            return "bf16_gop_s" if kv_dtype == "bf16" and self.isa == "avx512_bf16" else "f32_gop_s"
+            # Integers of sixteen bits are multiplied two at a time, as bfloat16 is where there are units for it.
+            is_wide = kv_dtype == "int16" or (kv_dtype == "bf16" and self.isa == "avx512_bf16")
+            return "bf16_gop_s" if is_wide else "f32_gop_s"
         return None
 
 

@@ -9,7 +9,7 @@ from wayra.engine.settings import MAX_DRAFT_TOKENS, SPECULATION
 if TYPE_CHECKING:
     from wayra.text.template_process import TemplateProcess
 
-KV_DTYPES = ("int8", "bf16", "f16", "f32")
+KV_DTYPES = ("int8", "int16", "bf16", "f16", "f32")
 BACKENDS = ("native", "numpy", "null")
 MAX_BATCH = 1024
 
@@ -41,8 +41,8 @@ class LLMOptions:
     context_len: prompt and answer together, in tokens; None takes the model's own, at most 8192, less when memory is
     short.
     threads, isa: compute threads and instruction set; None lets settings, then the backend, choose.
-    kv_dtype: "int8", "bf16", "f16" or "f32". None: "int8" beside quantised weights, whose rounding hides that of the
-    cache, else "f16". max_batch: requests computed side by side.
+    kv_dtype: "int8", "int16", "bf16", "f16" or "f32". None: "int8" beside quantised weights, whose rounding hides that
+    of the cache, else "int16". max_batch: requests computed side by side.
     prefix_cache: keep the keys and values of past prompts so that a repeated beginning costs nothing.
     prefix_disk_mb: the most of them to keep on disk too, in MiB, so that they outlive the process; 0 keeps none. None:
     what the settings say, else 4 GiB or a twentieth of the free disk.

@@ -12,8 +12,8 @@ from wayra.model.ops import FLOAT_BYTES, TABLE, CallShapes, OpCost, StepSize
 from wayra.model.program import Call, Program
 from wayra.model.slots import Slot
 
-KV_BYTES: Mapping[str, int] = {"f32": 4, "f16": 2, "bf16": 2, "int8": 1}
-KV_SCALE_BYTES: Mapping[str, int] = {"f32": 0, "f16": 0, "bf16": 0, "int8": 4}
+KV_BYTES: Mapping[str, int] = {"f32": 4, "f16": 2, "bf16": 2, "int8": 1, "int16": 2}
+KV_SCALE_BYTES: Mapping[str, int] = {"f32": 0, "f16": 0, "bf16": 0, "int8": 4, "int16": 4}
 """Of each head of a token's key, and of its value."""
 
 

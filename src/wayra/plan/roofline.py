@@ -38,8 +38,9 @@ VALUE_BYTES_ON_CPU = 8
 """Written and read as a float."""
 HEAD_PRODUCTS_ON_CPU = 2
 """Its input is rounded to 15 bits, or not at all."""
-FLOAT_ATTENTION = 2
-"""Beside float weights the cache is float16, and multiplied as floats: half as many at a time as of bfloat16."""
+FLOAT_ATTENTION = 1.25
+"""Beside float weights the cache holds integers of sixteen bits: as many products at a time as of bfloat16, and more
+between them. Measured on a Zen 5, prompts of 4,096 tokens: 1.22 times the time of bfloat16."""
 MAX_BATCH = 1 << 16
 MOST_WAITING = 64
 """Requests at once up to which times to first token were compared with measured ones."""

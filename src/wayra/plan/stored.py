@@ -114,7 +114,9 @@ FORMATS: Mapping[str, Stored] = MappingProxyType(
 _ALIASES: Mapping[str, str] = MappingProxyType(
     {"f16": "fp16", "f32": "fp32", "int4": "awq-int4", "awq": "awq-int4", "gptq": "gptq-int4", "fp4": "nvfp4"}
 )
-KV_BITS: Mapping[str, float] = MappingProxyType({"bf16": 16, "fp16": 16, "f16": 16, "fp8": 8, "int8": 8, "f32": 32})
+KV_BITS: Mapping[str, float] = MappingProxyType(
+    {"bf16": 16, "fp16": 16, "f16": 16, "int16": 16, "fp8": 8, "int8": 8, "f32": 32}
+)
 
 
 def stored_as(name: str) -> Stored:

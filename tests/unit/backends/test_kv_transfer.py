@@ -11,7 +11,7 @@ from wayra.base.errors import ShapeError
 from wayra.model.record import record
 
 
-@pytest.fixture(params=["null", "f32", "f16", "bf16", "int8"])
+@pytest.fixture(params=["null", "f32", "f16", "bf16", "int8", "int16"])
 def pair(request: pytest.FixtureRequest) -> tuple[Model, Model]:
     def make() -> Model:
         if request.param == "null":

@@ -21,7 +21,7 @@ from wayra.model.record import record
 from wayra.weights.tensors import Matrix, ModelWeights, Weight
 
 OPTIONS = BackendOptions(max_step_tokens=64, max_step_seqs=8, threads=1, packed_cache=False)
-KV_TYPES = ("f32", "f16", "bf16", "int8")
+KV_TYPES = ("f32", "f16", "bf16", "int8", "int16")
 VOCAB_SIZE = 50
 NUM_BLOCKS = 5
 

@@ -20,7 +20,7 @@ def load(name: str, kv_dtype: str):
     return BACKENDS[name](record(spec), tiny_weights(spec), options)
 
 
-@pytest.mark.parametrize("kv_dtype", ["f32", "f16", "bf16", "int8"])
+@pytest.mark.parametrize("kv_dtype", ["f32", "f16", "bf16", "int8", "int16"])
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_prompt_goes_on_in_another_model_from_copied_blocks(name: str, kv_dtype: str) -> None:
     tokens = np.random.default_rng(3).integers(0, VOCAB_SIZE, 2 * KV_BLOCK_LEN + 5).astype(np.int32)
@@ -48,5 +48,5 @@ def test_blocks_outside_the_pool_and_rows_of_another_size_are_refused() -> None:
 
 
 def test_the_layout_tells_instruction_sets_and_element_types_apart() -> None:
-    names = [load(name, kv_dtype).kv_layout() for name in SHIPPED for kv_dtype in ("f16", "bf16", "int8")]
+    names = [load(name, kv_dtype).kv_layout() for name in SHIPPED for kv_dtype in ("f16", "bf16", "int8", "int16")]
     assert len(set(names)) == len(names)

@@ -33,15 +33,17 @@ def test_chunks_of_a_prompt_give_the_logits_of_the_whole(chunks: tuple[int, ...]
 
 def test_narrow_caches_lose_in_proportion_to_their_precision() -> None:
     exact = prompt_logits(load(), PROMPT)
-    f16, bf16, int8 = (
+    f16, bf16, int8, int16 = (
         np.sqrt(np.square(prompt_logits(load(BackendOptions(kv_dtype=kv_dtype)), PROMPT) - exact).mean())
-        for kv_dtype in ("f16", "bf16", "int8")
+        for kv_dtype in ("f16", "bf16", "int8", "int16")
     )
     assert 0 < f16 < 0.01 * exact.std()
     # Eleven bits against eight: an eighth of the error.
     assert 4 < bf16 / f16 < 16
     # Steps of the largest value over 127 against those of each value's own size.
     assert 1 < int8 / bf16 < 8
+    # Of values 32 times as many, of keys 64 times, of queries more.
+    assert 32 < int8 / int16 < 128
 
 
 def test_the_forward_runs_directly_on_real_arrays() -> None:

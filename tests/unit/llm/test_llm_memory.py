@@ -126,6 +126,6 @@ def test_a_control_group_already_over_its_limit_leaves_nothing(tmp_path: Path) -
     assert available_bytes(proc, root) == 0
 
 
-@pytest.mark.parametrize(("fmt", "kv_dtype"), [(F32, "f16"), (F16, "f16"), (BF16, "f16"), (Q4_0, "int8")])
+@pytest.mark.parametrize(("fmt", "kv_dtype"), [(F32, "int16"), (F16, "int16"), (BF16, "int16"), (Q4_0, "int8")])
 def test_the_precision_of_the_cache_follows_that_of_the_weights(fmt: WeightFormat, kv_dtype: str) -> None:
     assert kv_dtype_beside(random_weights(blocky_spec(), lambda slot, part: fmt)) == kv_dtype

@@ -19,7 +19,7 @@ def test_an_unknown_option_is_named_with_those_there_are() -> None:
     ("fields", "said"),
     [
         ({"backend": "cuda"}, "backend is 'cuda', expected one of native, numpy, null"),
-        ({"kv_dtype": "int3"}, "kv_dtype is 'int3', expected one of int8, bf16, f16, f32"),
+        ({"kv_dtype": "int3"}, "kv_dtype is 'int3', expected one of int8, int16, bf16, f16, f32"),
         ({"context_len": 0}, "context_len is 0, expected a whole number from 1"),
         ({"context_len": 10.5}, "context_len is 10.5, expected a whole number"),
         ({"threads": -1}, "threads is -1"),

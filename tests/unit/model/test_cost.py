@@ -115,7 +115,8 @@ def test_memory_counts_every_slot_the_cache_and_the_widest_moment() -> None:
     vectors = (2 * 2 * 8 + 8 + 2) * 4
     assert need.weight_bytes == 2 * LAYER_WEIGHTS + 20 * 8 + vectors
     assert need.kv_bytes_per_token == 2 * 2 * 8 * 4
-    with_scales = memory(record(SPEC), tokens=3, rows=1, weight_bits=8.0, kv_dtype="int8")
-    assert with_scales.kv_bytes_per_token == 2 * 2 * (8 + 4 * SPEC.num_kv_heads)
+    for kv_dtype, element_bytes in (("int8", 1), ("int16", 2)):
+        with_scales = memory(record(SPEC), tokens=3, rows=1, weight_bits=8.0, kv_dtype=kv_dtype)
+        assert with_scales.kv_bytes_per_token == 2 * 2 * (8 * element_bytes + 4 * SPEC.num_kv_heads)
     # Widest: the residual stream (8), qkv (32) and the rotated q (16), all for three tokens.
     assert need.activation_bytes == 4 * 3 * (8 + 32 + 16)

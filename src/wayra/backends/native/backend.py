@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["NativeBackend", "NativeModel", "describe"]
 
-KV_TYPES = {"f32": 0, "f16": 1, "bf16": 2, "int8": 3}
-KV_LAYOUT = "native 4: csrc/core/abi.h"
+KV_TYPES = {"f32": 0, "f16": 1, "bf16": 2, "int8": 3, "int16": 4}
+KV_LAYOUT = "native 5: csrc/core/abi.h"
 """Raised with every change of the layout or of the arithmetic: blocks stored by another are never read."""
 MAX_KV_BYTES = 1 << 56
 """More than any address space holds, less than overflows."""
