@@ -36,7 +36,7 @@ constexpr bool is_scaled(KvType type) { return type == KvType::kInt8 || type == 
 
 constexpr int kLanes = 16;                   // weight rows interleaved in a panel
 constexpr int kGroup = 32;                   // consecutive k that share an activation scale
-constexpr int kWordSteps = 8191;             // largest integer of a word: a group's products sum to less than 2^31
+constexpr int kWordSteps = 8191;             // largest integer of a weight's word
 constexpr int kTileRows = 8;                 // rows of activations stored together
 constexpr int kKvBlock = 32;                 // tokens in a KV block
 constexpr int kKvScaleBytes = 4 * kKvBlock;  // of the keys of a block, and of its values
@@ -64,7 +64,7 @@ struct ActRows {
   float* sum;          // [entries] scale times the sum of the group's integers
   int32_t* neg_sum;    // [entries] minus the sum of the group's integers
   int32_t* neg_sum16;  // [entries][2] the same for each half group
-  int16_t* words;      // [entries][32] integers of at most kWordSteps
+  int16_t* words;      // [entries][32] integers whose products with a weight's words sum to less than 2^31
   float* word_scale;   // [entries]
   uint16_t* bf16;      // [entries][32]
   int32_t cols;

@@ -1,5 +1,6 @@
 // A row of activations in the forms that products take.
 #include <algorithm>
+#include <cstring>
 #include <limits>
 
 #include "ops/kernels.h"
@@ -59,11 +60,30 @@ void put_int8(const ActRows& x, int64_t at, F a, F b) {
   x.neg_sum16[2 * at + 1] = static_cast<int32_t>(0u - halves[1]);
 }
 
+// The eight leading bits of a positive v: what is left when sums differ in the last.
+float leading_bits(float v) {
+  uint32_t bits;
+  std::memcpy(&bits, &v, sizeof bits);
+  bits &= 0xffff0000u;
+  std::memcpy(&v, &bits, sizeof v);
+  return v;
+}
+
+// Up to 16 bits: as large as the sum of a group's products with a weight's words leaves below 2^31. Rounding adds half
+// a step a value at most, for which 2^31 / kWordSteps leaves room.
 void put_words(const ActRows& x, int64_t at, F a, F b) {
-  const Integers v(a, b, static_cast<float>(kWordSteps));
-  simd::store_s16(x.words + at * kGroup, v.low);
-  simd::store_s16(x.words + at * kGroup + kLanes, v.high);
-  x.word_scale[at] = v.scale;
+  constexpr auto kMost = static_cast<float>(kGroup * kWordSteps);
+  const F size_a = simd::abs(a), size_b = simd::abs(b);
+  const float largest = simd::reduce_max(simd::max(size_a, size_b));
+  const float sum = simd::reduce_add(simd::add(size_a, size_b));
+  const bool usable = largest >= kSmallest && sum <= std::numeric_limits<float>::max();
+  const float factor = usable ? leading_bits(std::min(32767.0f / largest, kMost / sum)) : 0.0f;
+  const auto rounded = [&](F v) {
+    return usable ? simd::round_to_int(simd::mul(v, simd::set1(factor))) : simd::zeroi();
+  };
+  simd::store_s16(x.words + at * kGroup, rounded(a));
+  simd::store_s16(x.words + at * kGroup + kLanes, rounded(b));
+  x.word_scale[at] = usable ? 1.0f / factor : 0.0f;
 }
 
 #if defined(WAYRA_AVX512)

@@ -224,6 +224,25 @@ def test_sums_of_the_largest_integers_have_room(load: Load, kv_dtype: str, sums:
     assert nmse(found, wanted) <= 1e-6
 
 
+def test_sums_of_the_largest_words_have_room(load: Load) -> None:
+    # Activations and weights are one number throughout: the words of both are as large as a group's sum allows.
+    spec = replace(tiny_spec(), num_layers=1)
+    weights = tiny_weights(spec, F16)
+    ones = {name: weight for name, weight in weights.matrices.items() if name == "embed" or name.endswith("qkv")}
+    assert len(ones) == 2
+    for name, weight in ones.items():
+        (part,) = weight.parts
+        data = np.ones((part.rows, part.cols), "<f2").view(np.uint8).reshape(-1)
+        ones[name] = replace(weight, parts=(replace(part, tensor=replace(part.tensor, data=data)),))
+    vectors = {name: np.ones_like(v) if "norm" in name else v for name, v in weights.vectors.items()}
+    weights = replace(weights, matrices={**weights.matrices, **ones}, vectors=vectors)
+    prompt = tokens(spec, 9)
+    found, wanted = (
+        prompt_logits(of(record(spec), weights, OPTIONS), prompt) for of in (load, NumpyBackend("rounded").load)
+    )
+    assert nmse(found, wanted) <= NMSE_ROUNDED
+
+
 def single_token_sequences(spec: ModelSpec, count: int) -> StepBatch:
     """Sequences of one token each, so that an error in one cannot reach another."""
     return StepBatch(

@@ -18,7 +18,8 @@ INT8_STEPS = 127
 FINE_STEPS = 127 * 128
 """Largest integers of an activation: in 8 bits, and in the 15 that the output head takes."""
 WORD_STEPS = 8191
-"""Largest integer of a word: the products of a group sum to less than 2**31."""
+"""Largest integer of a weight's word. Those of activations are as large as leaves a group's products below 2**31."""
+LARGEST_WORD = 32767
 
 
 def rounding_for(fmt: WeightFormat) -> Rounding:
@@ -40,7 +41,7 @@ def round_activations(x: Floats, rounding: Rounding, is_head: bool) -> Floats:
         case "int8":
             return round_in_groups(x, FINE_STEPS if is_head else INT8_STEPS)
         case "words":
-            return round_in_groups(x, WORD_STEPS)
+            return round_to_wide_words(x)
         case "bf16" if not is_head:
             return decode(encode(x, "bf16"), "bf16")
         case _:
@@ -58,6 +59,23 @@ def round_in_groups(x: Floats, steps: int) -> Floats:
     inverse = np.divide(np.float32(steps), largest, out=np.zeros_like(largest), where=largest >= SMALLEST)
     integers = np.rint(groups * inverse)
     return (integers * (largest / np.float32(steps))).reshape(len(x), -1)[:, : x.shape[1]]
+
+
+def round_to_wide_words(x: Floats) -> Floats:
+    """x [tokens, k] as words represent it.
+
+    Groups as above. Integers are round-half-to-even(x * f), f the eight leading bits of the smaller of 32767 / max|x|
+    and 32 * 8191 / sum|x|: times weights of at most 8191 they sum to less than 2**31.
+    """
+    groups = _in_groups(x)
+    largest, total = np.abs(groups).max(axis=-1, keepdims=True), np.abs(groups).sum(axis=-1, keepdims=True)
+    usable = (largest >= SMALLEST) & np.isfinite(total)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        most = np.minimum(np.float32(LARGEST_WORD) / largest, np.float32(GROUP * WORD_STEPS) / total)
+    # The order of the sum, which is free, hardly ever reaches the leading bits.
+    factor = (np.where(usable, most, 1).astype(np.float32).view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
+    words = np.where(usable, np.rint(groups * factor) * (1 / factor), 0).astype(np.float32)
+    return words.reshape(len(x), -1)[:, : x.shape[1]]
 
 
 def round_to_words(weights: Floats) -> Floats:
