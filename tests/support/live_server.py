@@ -53,9 +53,11 @@ class LiveServer:
         self.url = f"{scheme}://{self.host}:{self.port}"
 
     def log(self) -> str:
+        """The whole lines so far: of one that is being written a part may be seen."""
         # The server writes where this file's position is: reading must not move it.
         handle = self.log_file.fileno()
-        return os.pread(handle, os.fstat(handle).st_size, 0).decode()
+        written = os.pread(handle, os.fstat(handle).st_size, 0)
+        return written[: written.rfind(b"\n") + 1].decode()
 
     def stop(self, sig: int = signal.SIGTERM) -> int:
         """The exit code."""
