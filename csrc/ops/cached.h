@@ -96,13 +96,10 @@ struct CachedInts {
   static constexpr float kSteps = 32767.0f;
   static const simd::B& keep_first(const simd::B& v) { return v; }  // nothing times an integer is nothing
   static Sum begin_value() { return simd::as_sums(simd::zeroi()); }
-  static Sum multiply_words(const Sum& acc, const simd::B& lane, uint32_t scalar) {
+  static Sum multiply_value(const Sum& acc, const simd::B& lane, uint32_t scalar) {
     int16_t both[2];
     __builtin_memcpy(both, &scalar, sizeof both);
     return simd::as_sums(simd::dot_words(simd::as_ints(acc), lane, both));
-  }
-  static Sum multiply_value(const Sum& acc, const simd::B& lane, uint32_t scalar) {
-    return multiply_words(acc, lane, scalar);
   }
   static F score(const Sum& acc, const float* key_scales, const RowScales& r) {
     return simd::mul(simd::to_float(simd::as_ints(acc)), simd::mul(simd::load(key_scales), simd::set1(r.query)));
@@ -163,7 +160,7 @@ struct CachedWords : CachedInts {
   static simd::B load_value(const T* p) { return load_key(p); }
   static Sum begin_score(const RowScales&) { return simd::as_sums(simd::zeroi()); }
   static Sum multiply_key(const Sum& acc, const simd::B& lane, uint32_t scalar) {
-    return multiply_words(acc, lane, scalar);
+    return multiply_value(acc, lane, scalar);  // words too
   }
   static F weighed(F total, const RowScales& r) { return simd::mul(total, simd::set1(r.step)); }
   static void copy_query(const float* q, float factor, int dim, float* out, RowScales& r) {
