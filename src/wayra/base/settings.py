@@ -1,4 +1,4 @@
-"""The only place that reads environment variables. Values are resolved once, by `from_environment`."""
+"""The only place that reads environment variables, or sets one. Values are resolved once, by `from_environment`."""
 
 import os
 import sys
@@ -111,6 +111,14 @@ def _usd_per_h(text: str) -> float | None:
 def child_environment(**changes: str) -> dict[str, str]:
     """This process's environment with `changes`, to be handed to a program it starts."""
     return {**os.environ, **changes}
+
+
+def keep_idle_threads_asleep() -> None:
+    """NumPy's threads of matrix products sleep at once when they have nothing to do, unless the user says otherwise.
+
+    As they come they spin for 0.1 s after they start, on cores that a loading model needs. Before NumPy is imported.
+    """
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # the logarithm of a number of cycles
 
 
 def named_variable(name: str) -> str | None:

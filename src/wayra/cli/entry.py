@@ -17,7 +17,13 @@ def main() -> int:
     _on_ctrl_c(_leave_at_once)
     try:
         _open_closed_streams()
-        from wayra.cli.main import main as run_command_line
+        from wayra.cli.collector import kept_for_good
+
+        with kept_for_good():
+            from wayra.base.settings import keep_idle_threads_asleep
+            from wayra.cli.main import main as run_command_line
+
+        keep_idle_threads_asleep()
 
         _on_ctrl_c(signal.default_int_handler)
         return run_command_line()

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 from wayra.base.errors import InvalidParameter, WayraError
 from wayra.base.settings import Settings
+from wayra.cli.collector import kept_for_good
 from wayra.cli.output import human_bytes
 
 if TYPE_CHECKING:
@@ -116,23 +117,24 @@ def load_model(settings: Settings, options: Mapping[str, Any], use: "OptionField
         return _remote(settings, options)
     if options.get("api_key_file") is not None:
         raise click.UsageError("--api-key-file is for a server; name it with --url")
-    # The renderer starts while the rest of this process is still being imported: that takes one core of them.
-    renderer = _renderer() if use.get("prepare_chat") else None
-    from wayra.cli.progress import make_progress
-    from wayra.llm import LLM
+    with kept_for_good():
+        # The renderer starts while the rest of this process is still being imported: that takes one core of them.
+        renderer = _renderer() if use.get("prepare_chat") else None
+        from wayra.cli.progress import make_progress
+        from wayra.llm import LLM
 
-    chosen: OptionFields = {
-        "backend": options["backend"],
-        "context_len": options["context"],
-        "threads": options["threads"],
-        "kv_dtype": options["kv_dtype"],
-        "map_weights": options["mmap"],
-        "speculate": options.get("speculate"),
-        "draft_model": options.get("draft_model"),
-        "renderer": renderer,
-        **use,
-    }
-    return LLM(options["model"], settings=settings, progress=make_progress(settings), **chosen)
+        chosen: OptionFields = {
+            "backend": options["backend"],
+            "context_len": options["context"],
+            "threads": options["threads"],
+            "kv_dtype": options["kv_dtype"],
+            "map_weights": options["mmap"],
+            "speculate": options.get("speculate"),
+            "draft_model": options.get("draft_model"),
+            "renderer": renderer,
+            **use,
+        }
+        return LLM(options["model"], settings=settings, progress=make_progress(settings), **chosen)
 
 
 def _renderer() -> "TemplateProcess":
