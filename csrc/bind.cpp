@@ -101,6 +101,11 @@ class Arena {
     nb::gil_scoped_release release;
     return wayra::read_checked(path, offset, size, memory_->data(), chunk, hashes, threads);
   }
+  std::string check(size_t chunk, std::vector<uint64_t> hashes, int threads) const {
+    need(chunk > 0, "chunks hold at least a byte");
+    nb::gil_scoped_release release;
+    return memory_->check(chunk, hashes, threads);
+  }
 
  private:
   std::shared_ptr<Memory> memory_;
@@ -160,6 +165,11 @@ class Model {
     }
     nb::capsule owner(out, [](void* q) noexcept { delete[] static_cast<int64_t*>(q); });
     return {out, {cells / p.entries(), p.entries(), 2}, owner};
+  }
+
+  bool settle(size_t max_bytes) {
+    nb::gil_scoped_release release;
+    return memory_->settle(max_bytes, executor_->threads());
   }
 
   void read_kv(Array<const int32_t> blocks, Table<uint8_t> out) const {
@@ -309,7 +319,8 @@ NB_MODULE(_native, m) {
       .def_static("mapped", &Arena::mapped, "path"_a, "offset"_a, "size"_a)
       .def_prop_ro("size", &Arena::size)
       .def("view", &Arena::view, "offset"_a, "size"_a)
-      .def("read", &Arena::read, "path"_a, "offset"_a, "size"_a, "chunk"_a, "hashes"_a, "threads"_a);
+      .def("read", &Arena::read, "path"_a, "offset"_a, "size"_a, "chunk"_a, "hashes"_a, "threads"_a)
+      .def("check", &Arena::check, "chunk"_a, "hashes"_a, "threads"_a);
   nb::class_<Sampling>(m, "Sampling")
       .def(
           "__init__",
@@ -389,6 +400,7 @@ NB_MODULE(_native, m) {
       .def("profile", &Model::profile)
       .def("read_kv", &Model::read_kv, "block_ids"_a, "out"_a)
       .def("write_kv", &Model::write_kv, "block_ids"_a, "data"_a)
+      .def("settle", &Model::settle, "max_bytes"_a)
       .def("activation_bytes", [](Model& s) { return s.executor().activation_bytes(); })
       .def("step", &Model::step, "token_ids"_a, "positions"_a, "query_starts"_a, "kv_lens"_a, "block_tables"_a,
            "logit_rows"_a, "targets"_a.none(), "target_logprobs"_a.none(), "logits"_a.none(), "hidden"_a.none(),

@@ -3,6 +3,7 @@
 Nothing here may need torch, a model hub or a GPU.
 """
 
+import gc
 import signal
 from pathlib import Path
 
@@ -56,6 +57,11 @@ def pytest_configure(config: pytest.Config) -> None:
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     )
     hypothesis_settings.load_profile("wayra")
+
+
+def pytest_sessionfinish() -> None:
+    # Commands that ran in this process froze what was there; at the end it is garbage like everything else.
+    gc.unfreeze()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

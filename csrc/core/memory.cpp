@@ -1,4 +1,4 @@
-// mmap, madvise and pread behind a small owner type.
+// mmap, mremap, madvise and pread behind a small owner type.
 #include "core/memory.h"
 
 #include <fcntl.h>
@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstring>
@@ -18,6 +19,51 @@
 namespace wayra {
 namespace {
 constexpr size_t kHugePage = size_t{2} << 20;
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22  // Linux 5.14
+#endif
+
+uintptr_t page_bytes() { return static_cast<uintptr_t>(sysconf(_SC_PAGESIZE)); }
+uintptr_t down(uintptr_t value, uintptr_t step) { return value / step * step; }
+uintptr_t up(uintptr_t value, uintptr_t step) { return down(value + step - 1, step); }
+template <class P>
+uintptr_t address(P* p) {
+  return reinterpret_cast<uintptr_t>(p);
+}
+void* pointer(uintptr_t at) { return reinterpret_cast<void*>(at); }
+
+// Has the system bring in the pages of a mapped file. 0, or errno where it cannot read them: touching such a page would
+// end the process. An older system is not asked.
+int bring_in(uintptr_t from, uintptr_t to) {
+  if (madvise(pointer(from), to - from, MADV_POPULATE_READ) == 0 || errno == EINVAL) return 0;
+  return errno;
+}
+
+// What became of reading chunks: errno, or one of these.
+constexpr int kTooShort = -1, kWrongHash = -2;
+
+std::string told(int fault) {
+  if (fault == 0) return {};
+  if (fault == kTooShort) return "the file is shorter than its header says";
+  if (fault == kWrongHash) return "a chunk does not match its recorded hash";
+  if (fault == EFAULT) return "a page cannot be read";  // what the system says of mapped ones
+  return std::strerror(fault);
+}
+
+// get(begin, bytes) for every chunk of [0, size), on `threads` threads, until one gives a fault. Returns it, or 0.
+template <class Get>
+int for_chunks(size_t size, size_t chunk_bytes, int threads, const Get& get) {
+  const size_t chunks = (size + chunk_bytes - 1) / chunk_bytes;
+  std::atomic<size_t> next{0};
+  std::atomic<int> fault{0};
+  run_on_threads(threads, [&] {
+    for (size_t c; (c = next.fetch_add(1)) < chunks && fault.load() == 0;) {
+      const size_t begin = c * chunk_bytes;
+      if (const int found = get(begin, std::min(chunk_bytes, size - begin))) fault.store(found);
+    }
+  });
+  return fault.load();
+}
 
 uint64_t load64(const uint8_t* p) {
   uint64_t v;
@@ -38,10 +84,10 @@ Memory::Memory(size_t bytes, bool huge_pages) : size_(bytes) {
     mapping_ = nullptr;
     throw std::bad_alloc();
   }
-  auto at = reinterpret_cast<uintptr_t>(mapping_);
+  auto at = address(mapping_);
   if (huge_pages) {
-    at = (at + kHugePage - 1) / kHugePage * kHugePage;
-    madvise(reinterpret_cast<void*>(at), bytes, MADV_HUGEPAGE);
+    at = up(at, kHugePage);
+    madvise(pointer(at), bytes, MADV_HUGEPAGE);
   }
   data_ = reinterpret_cast<uint8_t*>(at);
 }
@@ -51,10 +97,10 @@ Memory Memory::map_file(const std::string& path, uint64_t offset, size_t bytes) 
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) fail(std::strerror(errno));
   struct stat info{};
-  const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-  const uint64_t begin = offset / page * page;
+  const uint64_t begin = down(offset, page_bytes());
+  const size_t needed = bytes + (offset - begin);
   Memory found;
-  found.mapped_ = bytes + (offset - begin);
+  uintptr_t at = 0;
   int fault = 0;
   bool is_short = false;
   if (fstat(fd, &info) != 0) {
@@ -62,18 +108,63 @@ Memory Memory::map_file(const std::string& path, uint64_t offset, size_t bytes) 
   } else if (static_cast<uint64_t>(info.st_size) < offset + bytes) {
     is_short = true;  // touching what is not there would end the process
   } else {
-    found.mapping_ = mmap(nullptr, found.mapped_, PROT_READ, MAP_SHARED, fd, static_cast<off_t>(begin));
+    // Room to begin where a huge page may, for `settle`.
+    found.mapped_ = needed + kHugePage;
+    found.mapping_ = mmap(nullptr, found.mapped_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (found.mapping_ == MAP_FAILED) {
       fault = errno;
       found.mapping_ = nullptr;
+    } else {
+      at = up(address(found.mapping_), kHugePage);
+      const int flags = MAP_SHARED | MAP_FIXED;
+      if (mmap(pointer(at), needed, PROT_READ, flags, fd, static_cast<off_t>(begin)) == MAP_FAILED) fault = errno;
     }
   }
   close(fd);
   if (is_short) fail("the file is shorter than its header says");
   if (fault) fail(std::strerror(fault));
   found.size_ = bytes;
-  found.data_ = static_cast<uint8_t*>(found.mapping_) + (offset - begin);
+  found.in_file_ = reinterpret_cast<uint8_t*>(at);
+  found.in_file_bytes_ = up(needed, page_bytes());
+  found.data_ = found.in_file_ + (offset - begin);
   return found;
+}
+
+std::string Memory::check(size_t chunk_bytes, const std::vector<uint64_t>& expected, int threads) const {
+  return told(for_chunks(size_, chunk_bytes, threads, [&](size_t begin, size_t bytes) {
+    const uint8_t* chunk = data_ + begin;
+    if (const int fault = bring_in(down(address(chunk), page_bytes()), address(chunk) + bytes)) return fault;
+    const size_t number = begin / chunk_bytes;
+    return number < expected.size() && hash64(chunk, bytes) != expected[number] ? kWrongHash : 0;
+  }));
+}
+
+bool Memory::settle(size_t max_bytes, int threads) {
+  if (in_file_bytes_ == 0) return false;
+  const size_t bytes = std::min(in_file_bytes_, std::max(down(max_bytes, kHugePage), kHugePage));
+  const size_t room = bytes + kHugePage;
+  void* reserved = mmap(nullptr, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (reserved == MAP_FAILED) {
+    in_file_bytes_ = 0;
+    return false;
+  }
+  const uintptr_t at = up(address(reserved), kHugePage), end = address(reserved) + room;
+  madvise(pointer(at), bytes, MADV_HUGEPAGE);
+  for_chunks(bytes, kHugePage, threads, [&](size_t begin, size_t count) {
+    std::memcpy(reinterpret_cast<uint8_t*>(at) + begin, in_file_ + begin, count);
+    return 0;
+  });
+  mprotect(pointer(at), bytes, PROT_READ);
+  if (mremap(pointer(at), bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, in_file_) == MAP_FAILED) {
+    munmap(reserved, room);
+    in_file_bytes_ = 0;
+    return false;
+  }
+  if (at > address(reserved)) munmap(reserved, at - address(reserved));
+  munmap(pointer(at + bytes), end - at - bytes);
+  in_file_ += bytes;
+  in_file_bytes_ -= bytes;
+  return in_file_bytes_ > 0;
 }
 
 Memory::~Memory() {
@@ -87,6 +178,8 @@ Memory& Memory::operator=(Memory&& other) noexcept {
   std::swap(size_, other.size_);
   std::swap(mapping_, other.mapping_);
   std::swap(mapped_, other.mapped_);
+  std::swap(in_file_, other.in_file_);
+  std::swap(in_file_bytes_, other.in_file_bytes_);
   return *this;
 }
 
@@ -109,32 +202,19 @@ uint64_t hash64(const uint8_t* data, size_t size) {
 std::string read_checked(const std::string& path, uint64_t offset, size_t size, uint8_t* out, size_t chunk_bytes,
                          const std::vector<uint64_t>& expected, int threads) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return path + ": " + std::strerror(errno);
-  const size_t chunks = (size + chunk_bytes - 1) / chunk_bytes;
-  std::atomic<size_t> next{0};
-  std::atomic<int> fault{0};  // errno, -1 for a short file, -2 for a wrong hash
-  const auto work = [&] {
-    for (size_t c; (c = next.fetch_add(1)) < chunks && fault.load() == 0;) {
-      const size_t begin = c * chunk_bytes;
-      const size_t n = begin + chunk_bytes < size ? chunk_bytes : size - begin;
-      for (size_t done = 0; done < n;) {
-        const ssize_t got = pread(fd, out + begin + done, n - done, static_cast<off_t>(offset + begin + done));
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0) {
-          fault.store(got < 0 ? errno : -1);
-          return;
-        }
-        done += static_cast<size_t>(got);
-      }
-      if (c < expected.size() && hash64(out + begin, n) != expected[c]) fault.store(-2);
+  if (fd < 0) return std::strerror(errno);
+  const int fault = for_chunks(size, chunk_bytes, threads, [&](size_t begin, size_t bytes) {
+    for (size_t done = 0; done < bytes;) {
+      const ssize_t got = pread(fd, out + begin + done, bytes - done, static_cast<off_t>(offset + begin + done));
+      if (got < 0 && errno == EINTR) continue;
+      if (got <= 0) return got < 0 ? errno : kTooShort;
+      done += static_cast<size_t>(got);
     }
-  };
-  run_on_threads(threads, work);
+    const size_t number = begin / chunk_bytes;
+    return number < expected.size() && hash64(out + begin, bytes) != expected[number] ? kWrongHash : 0;
+  });
   close(fd);
-  if (fault == 0) return {};
-  if (fault == -1) return path + ": the file is shorter than its header says";
-  if (fault == -2) return path + ": a chunk does not match its recorded hash";
-  return path + ": " + std::strerror(fault);
+  return told(fault);
 }
 
 }  // namespace wayra

@@ -1,5 +1,4 @@
-// Page-aligned memory straight from the system, zeroed, with huge pages where asked; mapped and hashed reading of
-// files.
+// Page-aligned memory straight from the system, zeroed, with huge pages where asked; files read or mapped, and hashed.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -17,6 +16,12 @@ class Memory {
   // A part of a file, read-only; the system reads its pages when they are touched and may drop them again.
   // Throws std::runtime_error saying why it cannot be mapped.
   static Memory map_file(const std::string& path, uint64_t offset, size_t bytes);
+  // Reads and hashes what map_file mapped, as read_checked does; the system has its pages ready afterwards.
+  std::string check(size_t chunk_bytes, const std::vector<uint64_t>& expected, int threads) const;
+  // Copies up to max_bytes more of what map_file mapped to memory of our own with huge pages, which takes the place of
+  // the file's at the same addresses. True while some are left. What the system has no room for stays in the file.
+  // Whoever reads meanwhile finds the same bytes before and after; but two callers must not settle at once.
+  bool settle(size_t max_bytes, int threads);
   ~Memory();
   Memory(Memory&& other) noexcept;
   Memory& operator=(Memory&& other) noexcept;
@@ -31,6 +36,8 @@ class Memory {
   size_t size_ = 0;
   void* mapping_ = nullptr;
   size_t mapped_ = 0;
+  uint8_t* in_file_ = nullptr;  // what is still the file's, at a huge page's beginning
+  size_t in_file_bytes_ = 0;
 };
 
 // Memory that begins with a line of the cache: a vector register's load or store then touches one line, not two.

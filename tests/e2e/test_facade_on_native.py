@@ -1,6 +1,7 @@
 """The Python facade on the real model and the native backend: the same answers alone, together, streamed and async."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +54,22 @@ def test_weights_left_on_disk_give_the_same_tokens(
     settings: Settings, smollm2_path: Path, alone: list[tuple[int, ...]]
 ) -> None:
     with LLM(smollm2_path, settings=settings, context_len=512, max_batch=8, map_weights=True) as other:
+        assert [c.token_ids for c in other.generate(PROMPTS, GREEDY)] == alone
+
+
+def test_a_quick_start_gives_the_same_tokens_before_and_after_the_weights_have_moved(
+    llm: LLM, settings: Settings, smollm2_path: Path, alone: list[tuple[int, ...]]
+) -> None:
+    def is_on_disk() -> bool:
+        return str(settings.cache_dir / "packed") in Path("/proc/self/maps").read_text()
+
+    with LLM(smollm2_path, settings=settings, context_len=512, max_batch=8, quick_start=True) as other:
+        assert is_on_disk()
+        assert [c.token_ids for c in other.generate(PROMPTS, GREEDY)] == alone
+        deadline = time.monotonic() + 60
+        while is_on_disk():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         assert [c.token_ids for c in other.generate(PROMPTS, GREEDY)] == alone
 
 

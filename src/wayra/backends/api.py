@@ -106,7 +106,8 @@ class BackendOptions:
 
     kv_dtype: "f32", "f16", "bf16", "int8" or "int16". threads, isa: None lets the backend choose. packed_cache: keep
     the packed weights on disk so that the next start is fast. map_weights: leave them there, for models larger than
-    memory; the system reads what a step needs and drops what it has no room for.
+    memory; the system reads what a step needs and drops what it has no room for. quick_start: leave them there only
+    until `Model.settle` moves them, so that a first step need not wait for it.
     """
 
     max_step_tokens: int = 512
@@ -116,6 +117,7 @@ class BackendOptions:
     isa: str | None = None
     packed_cache: bool = True
     map_weights: bool = False
+    quick_start: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,11 @@ class Model(Protocol):
 
     def step(self, batch: StepBatch) -> StepResult:
         """Run the Program once. Writes the KV slots of the batch's tokens. Raises ShapeError on a malformed batch."""
+        ...
+
+    def settle(self, max_bytes: int) -> bool:
+        """Between steps: move about so many bytes more of what a quick start left on disk to memory, where steps read
+        them a little faster. True while some are left. Changes no result."""
         ...
 
     def memory(self) -> MemoryReport: ...

@@ -113,6 +113,9 @@ class NullModel:
             )
         return self._answer(batch, favourites[batch.logit_rows])
 
+    def settle(self, max_bytes: int) -> bool:
+        return False
+
     def memory(self) -> MemoryReport:
         return MemoryReport(weights_bytes=0, kv_bytes=self._kv.nbytes, activation_bytes=0)
 

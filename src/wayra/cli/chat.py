@@ -28,6 +28,7 @@ from wayra.cli.output import json_option, note, print_line, report_error, to_jso
 if TYPE_CHECKING:
     from wayra.engine.request import SamplingParams
     from wayra.llm import LLM, Completion
+    from wayra.llm.options import OptionFields
 
 EPILOG = """\b
 Examples:
@@ -72,7 +73,8 @@ def chat(settings: Settings, name: str | None, as_json: bool, **options: Any) ->
         options["model"] = name
     params = sampling_params(options)
     messages = saved.load(options["load_path"]) if options["load_path"] else []
-    with load_model(settings, options, {"max_batch": 1, "score_rows": 1, "prepare_chat": True}) as llm:
+    use: OptionFields = {"max_batch": 1, "score_rows": 1, "prepare_chat": True, "quick_start": True}
+    with load_model(settings, options, use) as llm:
         if not llm.can_chat:
             raise TemplateError(f'{llm.name} has no chat template; continue a text with: wayra run --raw -m NAME "..."')
         talk = _conversation(llm, params.max_tokens or 0)

@@ -71,7 +71,13 @@ def run(ctx: click.Context, prompt: Sequence[str], as_json: bool, **options: Any
     params = sampling_params(options)
     options["structured"] = structure_spec(options)
     text = _prompt_text(prompt)
-    use: OptionFields = {"max_batch": 1, "score_rows": 1, "prefix_cache": False, "prepare_chat": not options["raw"]}
+    use: OptionFields = {
+        "max_batch": 1,
+        "score_rows": 1,
+        "prefix_cache": False,
+        "prepare_chat": not options["raw"],
+        "quick_start": True,
+    }
     with load_model(settings, options, use) as llm:
         if as_json:
             completion = _answer(llm, text, params, options, show=False)

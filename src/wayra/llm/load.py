@@ -74,6 +74,7 @@ class Loaded:
     """Everything the facade needs of one model.
 
     digest: 64 hex digits of the files it came from (`Checkpoint.digest`).
+    settle: moves about so many bytes more of what a quick start left on disk, between steps; True while some are left.
     release: frees the model; call it once, when the engine is at rest. load_s: what `load` took.
     """
 
@@ -86,6 +87,7 @@ class Loaded:
     engine: Engine
     plan: KVPlan
     memory: Callable[[], MemoryReport]
+    settle: Callable[[int], bool]
     release: Callable[[], None]
     load_s: float
 
@@ -139,6 +141,7 @@ def load(
             engine=engine,
             plan=planned.kv,
             memory=lambda: _total([model.memory() for model in models]),
+            settle=lambda max_bytes: any(model.settle(max_bytes) for model in models),
             release=made.pop_all().close,
             load_s=time.perf_counter() - started,
         )
@@ -240,6 +243,7 @@ def _plan(
         threads=options.threads or settings.threads,
         isa=options.isa or settings.isa,
         map_weights=options.map_weights,
+        quick_start=options.quick_start,
     )
     return _Planned(record(spec), weights, backend_options, plan)
 

@@ -30,7 +30,7 @@ class LocalHost:
         self.context_len: int | None = loaded.plan.context_len
         self.can_chat = loaded.template is not None
         self.reader = PromptReader(loaded.tokenizer, loaded.template, loaded.spec.vocab_size)
-        self.runner = EngineRunner(loaded.engine, loaded.release)
+        self.runner = EngineRunner(loaded.engine, loaded.release, loaded.settle)
         self._grammars = GrammarCompiler(loaded.tokenizer, loaded.spec.vocab_size)
         self._ids = itertools.count(1)
 

@@ -32,6 +32,7 @@ class OptionFields(TypedDict, total=False):
     draft_tokens: int
     prefix_disk_mb: int | None
     map_weights: bool
+    quick_start: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ class LLMOptions:
     draft_model: name of a smaller model with the same tokenizer. draft_tokens: the most to guess at a time.
     map_weights: leave the packed weights on disk, for a model larger than memory; every step then reads from there what
     the system has no room for.
+    quick_start: answer from weights on disk at first, and move them to memory when nobody has asked for a moment. Saves
+    most of loading; until they are moved, answers come a few per cent slower.
     """
 
     backend: str = "native"
@@ -73,6 +76,7 @@ class LLMOptions:
     draft_tokens: int = 15
     prefix_disk_mb: int | None = None
     map_weights: bool = False
+    quick_start: bool = False
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:

@@ -16,6 +16,11 @@ from wayra.llm.results import Chunk
 
 Event = Chunk | Exception
 
+IDLE_S = 0.2
+"""So long without work, and the next request is not about to come."""
+SETTLE_BYTES = 8 << 20
+"""Moved in a few milliseconds, which the next request may have to wait."""
+
 
 class SteppedEngine(Protocol):
     """What the runner needs of an engine."""
@@ -47,11 +52,15 @@ class EngineRunner:
     """Owns the engine from the first submitted job on: nobody else may touch it until `close` has returned.
 
     release: called once, when no step can run any more; frees the model.
+    settle: called with a number of bytes when nothing has been asked for a while, until it returns False.
     """
 
-    def __init__(self, engine: SteppedEngine, release: Callable[[], None]) -> None:
+    def __init__(
+        self, engine: SteppedEngine, release: Callable[[], None], settle: Callable[[int], bool] | None = None
+    ) -> None:
         self._engine = engine
         self._release = release
+        self._settle = settle
         self._wake = threading.Condition()
         self._submitted: deque[Job] = deque()
         self._cancelled: deque[str] = deque()
@@ -111,6 +120,8 @@ class EngineRunner:
                         self._dispatch(output)
                 elif self._live:
                     raise IntegrityError(f"the engine lost {len(self._live)} requests; this is a bug of wayra")
+                else:
+                    self._settle_meanwhile()
         except Exception as error:
             self._fail(error)
         else:
@@ -121,8 +132,9 @@ class EngineRunner:
     def _take_commands(self) -> bool:
         """Wait for something to do and apply what was asked. False when closing."""
         with self._wake:
-            while not (self._closing or self._submitted or self._cancelled or self._live or self._engine.has_work()):
-                self._wake.wait()
+            while not self._is_wanted():
+                if not self._wake.wait(None if self._settle is None else IDLE_S):
+                    return True
             if self._closing:
                 return False
             jobs, cancelled = list(self._submitted), list(self._cancelled)
@@ -133,6 +145,14 @@ class EngineRunner:
         for request_id in cancelled:
             self._cancel(request_id)
         return True
+
+    def _is_wanted(self) -> bool:
+        return bool(self._closing or self._submitted or self._cancelled or self._live or self._engine.has_work())
+
+    def _settle_meanwhile(self) -> None:
+        while self._settle is not None and not self._is_wanted():
+            if not self._settle(SETTLE_BYTES):
+                self._settle = None
 
     def _add(self, job: Job) -> None:
         try:

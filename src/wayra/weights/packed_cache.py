@@ -22,7 +22,7 @@ from typing import IO
 
 import msgspec
 
-from wayra.base.errors import CacheError, IntegrityError, InvalidParameter
+from wayra.base.errors import CacheError, InvalidParameter
 from wayra.base.settings import Settings
 
 MAGIC = b"WAYRAPCK"
@@ -84,22 +84,6 @@ class PackedFile:
     chunk_bytes: int
     chunk_hashes: tuple[int, ...]
     hash_name: str
-
-    def check_payload(self, hash_chunk: HashChunk) -> None:
-        """Read the whole payload and compare every chunk. Raises IntegrityError, CacheError."""
-        try:
-            with self.path.open("rb") as file:
-                file.seek(self.payload_offset)
-                for number, expected in enumerate(self.chunk_hashes):
-                    size = min(self.chunk_bytes, self.payload_size - number * self.chunk_bytes)
-                    found = hash_chunk(memoryview(file.read(size)))
-                    if found != expected:
-                        raise IntegrityError(
-                            f"chunk {number} of {self.path.name} hashes to {found:016x}, expected {expected:016x}; "
-                            "delete the file, it will be packed again"
-                        )
-        except OSError as error:
-            raise CacheError(f"cannot read {self.path} ({error.strerror}); check the disk") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -162,7 +163,7 @@ def test_a_damaged_file_is_not_mapped_but_packed_again(tmp_path: Path, caplog: p
     path.write_bytes(content)
     with caplog.at_level(logging.WARNING):
         np.testing.assert_array_equal(mapped_logits(tmp_path), fresh)
-    assert "packing the weights again: chunk 0" in caplog.text
+    assert "a chunk does not match its recorded hash" in caplog.text
     np.testing.assert_array_equal(mapped_logits(tmp_path), fresh)
 
 
@@ -182,3 +183,78 @@ def test_a_file_shorter_than_what_is_mapped_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="No such file"):
         _native.Arena.mapped(str(tmp_path / "none"), 4096, 1000)
     assert _native.Arena.mapped(str(path), 4096, 904).size == 904
+
+
+QUICK = replace(OPTIONS, quick_start=True)
+LARGE_SPEC = blocky_spec(vocab_size=30_000)
+
+
+def is_mapped(path: Path) -> bool:
+    return str(path) in Path("/proc/self/maps").read_text()
+
+
+def test_a_quick_start_gives_the_same_bits_while_its_weights_move_to_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, weights = record(LARGE_SPEC), tiny_weights(LARGE_SPEC, Q4_K)
+    fresh = prompt_logits(NativeBackend(tmp_path).load(program, weights, OPTIONS), PROMPT)
+    monkeypatch.setattr(packing, "_pack_span", never)
+    model = NativeBackend(tmp_path).load(program, weights, QUICK)
+    assert is_mapped(packed_file(tmp_path))
+    np.testing.assert_array_equal(prompt_logits(model, PROMPT), fresh)
+    moved = 0
+    while model.settle(1):
+        moved += 1
+        np.testing.assert_array_equal(prompt_logits(model, PROMPT), fresh)
+    # A huge page at a time, the last one not whole.
+    assert moved == -(-packed_file(tmp_path).stat().st_size // (2 << 20)) - 1 >= 2
+    assert not is_mapped(packed_file(tmp_path))
+    assert not model.settle(1 << 30)
+    np.testing.assert_array_equal(prompt_logits(model, PROMPT), fresh)
+    model.close()
+
+
+def test_a_quick_start_needs_the_file_no_longer_once_it_is_mapped(tmp_path: Path) -> None:
+    fresh = logits(tmp_path)
+    model = NativeBackend(tmp_path).load(record(SPEC), tiny_weights(SPEC, Q4_K), QUICK)
+    packed_file(tmp_path).unlink()
+    np.testing.assert_array_equal(prompt_logits(model, PROMPT), fresh)
+    assert not model.settle(1 << 30)
+    np.testing.assert_array_equal(prompt_logits(model, PROMPT), fresh)
+
+
+def test_what_is_left_on_disk_by_wish_stays_there(tmp_path: Path) -> None:
+    logits(tmp_path)
+    options = replace(MAPPED, quick_start=True)
+    model = NativeBackend(tmp_path).load(record(SPEC), tiny_weights(SPEC, Q4_K), options)
+    assert not model.settle(1 << 30)
+    assert is_mapped(packed_file(tmp_path))
+
+
+@pytest.mark.parametrize("damage", ["a bit", "half the file"])
+def test_a_quick_start_from_a_damaged_file_packs_again(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh = logits(tmp_path)
+    path = packed_file(tmp_path)
+    sound = path.read_bytes()
+    path.write_bytes(
+        sound[: len(sound) // 2] if damage == "half the file" else sound[:-30_000] + b"\x55" + sound[-29_999:]
+    )
+    for _ in range(2):
+        model = NativeBackend(tmp_path).load(record(SPEC), tiny_weights(SPEC, Q4_K), QUICK)
+        np.testing.assert_array_equal(prompt_logits(model, PROMPT), fresh)
+        monkeypatch.setattr(packing, "_pack_span", never)
+    assert packed_file(tmp_path).read_bytes() == sound
+
+
+@pytest.mark.skipif(
+    tuple(map(int, platform.release().split(".")[:2])) < (5, 14), reason="Linux tells of unreadable pages since 5.14"
+)
+def test_a_file_that_shrinks_under_its_mapping_is_told_and_ends_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "shrinking"
+    path.write_bytes(bytes(1 << 20))
+    arena = _native.Arena.mapped(str(path), 4096, (1 << 20) - 4096)
+    assert arena.check(1 << 16, [], 2) == ""
+    os.truncate(path, 1 << 17)
+    assert arena.check(1 << 16, [], 2) == "a page cannot be read"

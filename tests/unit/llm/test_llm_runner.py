@@ -10,7 +10,7 @@ from wayra.base.errors import BackendError, ContextOverflow, IntegrityError
 from wayra.engine.request import Output, Request, SamplingParams
 from wayra.llm.assemble import Assembler
 from wayra.llm.results import Chunk
-from wayra.llm.runner import EngineRunner, Event, Job
+from wayra.llm.runner import IDLE_S, EngineRunner, Event, Job
 from wayra.text.from_gguf import tokenizer_from_gguf
 
 TOKENIZER = tokenizer_from_gguf(byte_level_metadata())
@@ -186,5 +186,48 @@ def test_closing_from_the_engines_own_thread_does_not_wait_for_itself(
 
     runner.submit(Job(request, Assembler(TOKENIZER, request), close_there))
     assert done.wait(WAIT_S)
+    runner.close()
+    assert released == ["once"]
+
+
+def test_what_can_wait_is_done_only_when_nothing_is_asked(engine: ScriptedEngine) -> None:
+    left = [3]
+    seen_live: list[int] = []
+    done = threading.Event()
+
+    def settle(max_bytes: int) -> bool:
+        assert max_bytes > 0
+        seen_live.append(len(engine.live))
+        left[0] -= 1
+        if left[0] == 0:
+            done.set()
+        return left[0] > 0
+
+    runner = EngineRunner(engine, lambda: None, settle)
+    caller = Caller(runner, "r")
+    assert isinstance(caller.next(), Chunk)
+    assert not done.wait(3 * IDLE_S)
+    runner.cancel("r")
+    caller.last()
+    assert done.wait(WAIT_S)
+    again = Caller(runner, "again")
+    assert isinstance(again.next(), Chunk)
+    runner.close()
+    assert seen_live == [0, 0, 0]
+
+
+def test_closing_does_not_wait_for_what_can_wait(engine: ScriptedEngine) -> None:
+    begun = threading.Event()
+
+    def settle(_max_bytes: int) -> bool:
+        begun.set()
+        return True
+
+    released: list[str] = []
+    runner = EngineRunner(engine, lambda: released.append("once"), settle)
+    caller = Caller(runner, "r")
+    caller.next()
+    runner.cancel("r")
+    assert begun.wait(WAIT_S)
     runner.close()
     assert released == ["once"]

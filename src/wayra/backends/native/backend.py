@@ -14,7 +14,7 @@ from wayra.backends.check_batch import check_batch
 from wayra.backends.native import _native
 from wayra.backends.native.isa import choose_isa, choose_threads, describe
 from wayra.backends.native.lower import lower
-from wayra.backends.native.packing import fill_arena, map_arena, plan_spans
+from wayra.backends.native.packing import fill_arena, map_arena, plan_spans, quick_arena
 from wayra.base.errors import BackendError, InvalidParameter, OutOfMemory, ShapeError
 from wayra.model.program import Program
 from wayra.model.spec import ModelSpec
@@ -52,7 +52,7 @@ class NativeBackend:
         choice = choose_isa(options.isa)
         threads = choose_threads(options.threads)
         spans, size = plan_spans(weights)
-        place = map_arena if options.map_weights else fill_arena
+        place = map_arena if options.map_weights else quick_arena if options.quick_start else fill_arena
         arena = place(weights, spans, size, self._cache_root if options.packed_cache else None, threads)
         limits = [options.max_step_tokens, options.max_step_seqs, spec.vocab_size]
         kv = [spec.num_layers, spec.num_kv_heads, spec.head_dim, KV_TYPES[options.kv_dtype]]
@@ -127,6 +127,9 @@ class NativeModel:
         """Put back what `read_kv` of a model of the same `kv_layout` gave. Raises ShapeError."""
         with _shape_errors():
             self._native().write_kv(block_ids, data)
+
+    def settle(self, max_bytes: int) -> bool:
+        return not self._options.map_weights and self._native().settle(max_bytes)
 
     def step(self, batch: StepBatch) -> StepResult:
         """Run the Program once. Writes the KV slots of the batch's tokens. Raises ShapeError on a malformed batch."""

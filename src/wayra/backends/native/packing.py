@@ -1,4 +1,4 @@
-"""Packed weights: read from the packed cache, or packed from the model's file and kept there; or mapped from it."""
+"""Packed weights: read or mapped from the packed cache, or packed from the model's file and kept there."""
 
 import logging
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wayra.backends.native import _native
 from wayra.base import formats
-from wayra.base.errors import BackendError, CacheError, IntegrityError, OutOfMemory
+from wayra.base.errors import BackendError, CacheError, OutOfMemory
 from wayra.base.formats import WeightFormat
 from wayra.weights.packed_cache import PackedCache, PackedFile, PackedKey
 from wayra.weights.row_scaled import scaled_rows
@@ -68,27 +68,16 @@ def fill_arena(
 
     A damaged cache file is packed again; a cache that cannot be written is a warning. Raises OutOfMemory.
     """
-    try:
-        arena = _native.Arena(size, True)
-    except MemoryError:
-        raise OutOfMemory(f"no room for {size / 1e6:,.0f} MB of packed weights; take a smaller model") from None
-    if cache_root is None:
-        _pack(arena, spans, threads)
-        return arena
-    cache = PackedCache(cache_root, hash_chunk=_hash_chunk, hash_name=HASH_NAME)
-    key = PackedKey(weights.digest, LAYOUT)
-    packed = cache.open(key)
-    if packed is not None and _matches(packed, spans, size):
-        problem = arena.read(
-            str(packed.path), packed.payload_offset, size, packed.chunk_bytes, list(packed.chunk_hashes), threads
-        )
-        if not problem:
-            return arena
-        log.warning("packing the weights again: %s", problem)
-        cache.discard(key)
-    _pack(arena, spans, threads)
-    _keep(cache, key, arena, spans)
-    return arena
+    return _filled(weights, spans, size, _cache(cache_root), threads)
+
+
+def quick_arena(
+    weights: ModelWeights, spans: Mapping[str, Span], size: int, cache_root: Path | None, threads: int
+) -> _native.Arena:
+    """As `fill_arena`, but what the cache has stays in its file, checked and mapped, until `Arena.settle` moves it."""
+    cache = _cache(cache_root)
+    arena = None if cache is None else _mapped(cache, weights.digest, spans, size, threads)
+    return _filled(weights, spans, size, cache, threads) if arena is None else arena
 
 
 def map_arena(
@@ -98,33 +87,80 @@ def map_arena(
 
     Raises CacheError when it cannot be kept on disk, BackendError without a cache.
     """
-    if cache_root is None:
+    cache = _cache(cache_root)
+    if cache is None:
         raise BackendError("weights can only be mapped from the packed cache; leave it on, or load them into memory")
-    cache = PackedCache(cache_root, hash_chunk=_hash_chunk, hash_name=HASH_NAME)
-    key = PackedKey(weights.digest, LAYOUT)
-    packed = cache.open(key)
-    if packed is not None and _matches(packed, spans, size):
-        try:
-            packed.check_payload(_hash_chunk)
-            return _native.Arena.mapped(str(packed.path), packed.payload_offset, size)
-        except (IntegrityError, RuntimeError) as error:
-            log.warning("packing the weights again: %s", error)
-            cache.discard(key)
+    arena = _mapped(cache, weights.digest, spans, size, threads)
+    if arena is not None:
+        return arena
     # The file is all there will be: only its own size must fit.
     cache.require_free(size + size // 64)
-    with cache.writer(key) as writer:
+    with cache.writer(_key(weights.digest)) as writer:
         for name, span in spans.items():
             room = np.empty(span.size, np.uint8)
             _pack_span(span, room, threads)
             writer.append(name, room.data)
     cache.prune(MAX_CACHE_BYTES)
-    packed = cache.open(key)
-    if packed is None or not _matches(packed, spans, size):
+    arena = _mapped(cache, weights.digest, spans, size, threads)
+    if arena is None:
         raise CacheError(f"the packed weights cannot be read back from {cache_root}; check the disk")
+    return arena
+
+
+def _cache(root: Path | None) -> PackedCache | None:
+    return None if root is None else PackedCache(root, hash_chunk=_hash_chunk, hash_name=HASH_NAME)
+
+
+def _key(digest: str) -> PackedKey:
+    return PackedKey(digest, LAYOUT)
+
+
+def _filled(
+    weights: ModelWeights, spans: Mapping[str, Span], size: int, cache: PackedCache | None, threads: int
+) -> _native.Arena:
     try:
-        return _native.Arena.mapped(str(packed.path), packed.payload_offset, size)
+        arena = _native.Arena(size, True)
+    except MemoryError:
+        raise OutOfMemory(f"no room for {size / 1e6:,.0f} MB of packed weights; take a smaller model") from None
+    if cache is None:
+        _pack(arena, spans, threads)
+        return arena
+    key = _key(weights.digest)
+    packed = cache.open(key)
+    if packed is not None and _matches(packed, spans, size):
+        problem = arena.read(
+            str(packed.path), packed.payload_offset, size, packed.chunk_bytes, list(packed.chunk_hashes), threads
+        )
+        if not problem:
+            return arena
+        _discard(cache, packed, problem)
+    _pack(arena, spans, threads)
+    _keep(cache, key, arena, spans)
+    return arena
+
+
+def _mapped(
+    cache: PackedCache, digest: str, spans: Mapping[str, Span], size: int, threads: int
+) -> _native.Arena | None:
+    """The spans where the cache has them, read once and checked; None when it has them not, or damaged."""
+    packed = cache.open(_key(digest))
+    if packed is None or not _matches(packed, spans, size):
+        return None
+    try:
+        arena = _native.Arena.mapped(str(packed.path), packed.payload_offset, size)
+        problem = arena.check(packed.chunk_bytes, list(packed.chunk_hashes), threads)
     except RuntimeError as error:
-        raise CacheError(f"the packed weights cannot be mapped: {error}") from error
+        problem = str(error)
+    else:
+        if not problem:
+            return arena
+    _discard(cache, packed, problem)
+    return None
+
+
+def _discard(cache: PackedCache, packed: PackedFile, problem: str) -> None:
+    log.warning("packing the weights again: %s: %s", packed.path, problem)
+    cache.discard(packed.key)
 
 
 def _hash_chunk(chunk: memoryview) -> int:

@@ -143,6 +143,9 @@ class NumpyModel:
         assert hidden is not None
         return cast(NDArray[np.float32], hidden), values[program.output.id]
 
+    def settle(self, max_bytes: int) -> bool:
+        return False
+
     def memory(self) -> MemoryReport:
         """Bytes held; activations are those of the largest step."""
         tokens = self._options.max_step_tokens
