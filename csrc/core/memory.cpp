@@ -33,10 +33,10 @@ uintptr_t address(P* p) {
 void* pointer(uintptr_t at) { return reinterpret_cast<void*>(at); }
 
 // Has the system bring in the pages of a mapped file. 0, or errno where it cannot read them: touching such a page would
-// end the process. An older system is not asked.
+// end the process. An older system, or one short of memory, says nothing of the file.
 int bring_in(uintptr_t from, uintptr_t to) {
-  if (madvise(pointer(from), to - from, MADV_POPULATE_READ) == 0 || errno == EINVAL) return 0;
-  return errno;
+  if (madvise(pointer(from), to - from, MADV_POPULATE_READ) == 0) return 0;
+  return errno == EFAULT || errno == EIO || errno == EHWPOISON ? errno : 0;
 }
 
 // What became of reading chunks: errno, or one of these.

@@ -74,7 +74,7 @@ def fill_arena(
 def quick_arena(
     weights: ModelWeights, spans: Mapping[str, Span], size: int, cache_root: Path | None, threads: int
 ) -> _native.Arena:
-    """As `fill_arena`, but what the cache has stays in its file, checked and mapped, until `Arena.settle` moves it."""
+    """As `fill_arena`, but what the cache has stays in its file, checked and mapped, until `Model.settle` moves it."""
     cache = _cache(cache_root)
     arena = None if cache is None else _mapped(cache, weights.digest, spans, size, threads)
     return _filled(weights, spans, size, cache, threads) if arena is None else arena
