@@ -1,7 +1,8 @@
-"""Keeps the garbage collector out of the way while modules and a model come in: what they make lives as long as this
-process, and looking through it again and again took a twelfth of the time to a first token.
+"""Keeps the garbage collector out of the way while modules and a model come in.
 
-Only for a process of our own: what `freeze` takes is never looked at again, and a host program's objects are not ours.
+What they make lives as long as this process, and looking through it again and again took a twelfth of the time to a
+first token. Only for a process of our own: what `freeze` takes is never looked at again, and a host program's objects
+are not ours.
 """
 
 import gc

@@ -84,6 +84,9 @@ def test_spans_of_any_size_come_back_and_the_hashes_cover_them(
     assert packed is not None
     assert {name: span(packed, name) for name in packed.entries} == contents
     assert len(packed.chunk_hashes) == -(-packed.payload_size // CHUNK_BYTES)
+    payload = packed.path.read_bytes()[packed.payload_offset :][: packed.payload_size]
+    chunks = [payload[start : start + CHUNK_BYTES] for start in range(0, len(payload), CHUNK_BYTES)]
+    assert packed.chunk_hashes == tuple(first_64_bits(memoryview(chunk)) for chunk in chunks)
 
 
 def test_the_largest_hash_is_kept_exactly(tmp_path: Path) -> None:
@@ -156,8 +159,15 @@ def test_a_truncated_or_lengthened_file_is_absent(cache: PackedCache) -> None:
         assert cache.open(KEY) is None
 
 
-def test_a_discarded_file_is_not_found_again(cache: PackedCache) -> None:
-    write_small(cache)
+def test_a_flipped_bit_in_the_payload_is_one_the_chunk_hashes_tell(cache: PackedCache) -> None:
+    packed = write_small(cache)
+    damaged = bytearray(packed.path.read_bytes())
+    damaged[packed.payload_offset + 7] ^= 4
+    packed.path.write_bytes(damaged)
+    again = cache.open(KEY)
+    assert again is not None
+    payload = memoryview(damaged)[again.payload_offset :][: again.payload_size]
+    assert first_64_bits(payload) != again.chunk_hashes[0]
     cache.discard(KEY)
     assert cache.open(KEY) is None
 

@@ -76,7 +76,7 @@ def quick_arena(
 ) -> _native.Arena:
     """As `fill_arena`, but what the cache has stays in its file, checked and mapped, until `Model.settle` moves it."""
     cache = _cache(cache_root)
-    arena = None if cache is None else _mapped(cache, weights.digest, spans, size, threads)
+    arena = None if cache is None else _checked(cache, weights.digest, spans, size, threads)
     return _filled(weights, spans, size, cache, threads) if arena is None else arena
 
 
@@ -90,7 +90,7 @@ def map_arena(
     cache = _cache(cache_root)
     if cache is None:
         raise BackendError("weights can only be mapped from the packed cache; leave it on, or load them into memory")
-    arena = _mapped(cache, weights.digest, spans, size, threads)
+    arena = _checked(cache, weights.digest, spans, size, threads)
     if arena is not None:
         return arena
     # The file is all there will be: only its own size must fit.
@@ -101,10 +101,14 @@ def map_arena(
             _pack_span(span, room, threads)
             writer.append(name, room.data)
     cache.prune(MAX_CACHE_BYTES)
-    arena = _mapped(cache, weights.digest, spans, size, threads)
-    if arena is None:
+    # What was hashed as it was written is not read again: it may be larger than memory.
+    packed = _found(cache, weights.digest, spans, size)
+    if packed is None:
         raise CacheError(f"the packed weights cannot be read back from {cache_root}; check the disk")
-    return arena
+    try:
+        return _mapped(packed, size)
+    except RuntimeError as error:
+        raise CacheError(f"the packed weights cannot be mapped: {error}") from error
 
 
 def _cache(root: Path | None) -> PackedCache | None:
@@ -125,9 +129,8 @@ def _filled(
     if cache is None:
         _pack(arena, spans, threads)
         return arena
-    key = _key(weights.digest)
-    packed = cache.open(key)
-    if packed is not None and _matches(packed, spans, size):
+    packed = _found(cache, weights.digest, spans, size)
+    if packed is not None:
         problem = arena.read(
             str(packed.path), packed.payload_offset, size, packed.chunk_bytes, list(packed.chunk_hashes), threads
         )
@@ -135,19 +138,19 @@ def _filled(
             return arena
         _discard(cache, packed, problem)
     _pack(arena, spans, threads)
-    _keep(cache, key, arena, spans)
+    _keep(cache, _key(weights.digest), arena, spans)
     return arena
 
 
-def _mapped(
+def _checked(
     cache: PackedCache, digest: str, spans: Mapping[str, Span], size: int, threads: int
 ) -> _native.Arena | None:
-    """The spans where the cache has them, read once and checked; None when it has them not, or damaged."""
-    packed = cache.open(_key(digest))
-    if packed is None or not _matches(packed, spans, size):
+    """The spans where the cache has them, mapped, read once and checked; None when it has them not, or damaged."""
+    packed = _found(cache, digest, spans, size)
+    if packed is None:
         return None
     try:
-        arena = _native.Arena.mapped(str(packed.path), packed.payload_offset, size)
+        arena = _mapped(packed, size)
         problem = arena.check(packed.chunk_bytes, list(packed.chunk_hashes), threads)
     except RuntimeError as error:
         problem = str(error)
@@ -156,6 +159,11 @@ def _mapped(
             return arena
     _discard(cache, packed, problem)
     return None
+
+
+def _mapped(packed: PackedFile, size: int) -> _native.Arena:
+    """Raises RuntimeError."""
+    return _native.Arena.mapped(str(packed.path), packed.payload_offset, size)
 
 
 def _discard(cache: PackedCache, packed: PackedFile, problem: str) -> None:
@@ -167,12 +175,14 @@ def _hash_chunk(chunk: memoryview) -> int:
     return _native.hash64(np.frombuffer(chunk, np.uint8))
 
 
-def _matches(packed: PackedFile, spans: Mapping[str, Span], size: int) -> bool:
-    """Whether the file holds exactly these spans at these places."""
-    if packed.payload_size != size or packed.entries.keys() != spans.keys():
-        return False
+def _found(cache: PackedCache, digest: str, spans: Mapping[str, Span], size: int) -> PackedFile | None:
+    """The file that holds exactly these spans at these places, if there is one."""
+    packed = cache.open(_key(digest))
+    if packed is None or packed.payload_size != size or packed.entries.keys() != spans.keys():
+        return None
     found = packed.entries
-    return all((found[name].offset, found[name].size) == (s.offset, s.size) for name, s in spans.items())
+    is_same = all((found[name].offset, found[name].size) == (s.offset, s.size) for name, s in spans.items())
+    return packed if is_same else None
 
 
 def _pack(arena: _native.Arena, spans: Mapping[str, Span], threads: int) -> None:
