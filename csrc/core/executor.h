@@ -14,7 +14,7 @@ namespace wayra {
 // Rows of each thread from which on threads take rows through a stretch of operations.
 constexpr int64_t kStretchRows = 64;
 // How many of them at a time: all weights of the stretch are read anew for them, and their floats stay in the caches.
-constexpr int64_t kLeastRows = 48, kMostRows = 128;
+constexpr int64_t kLeastRows = 96, kMostRows = 192;
 
 class Executor {
  public:

@@ -1,6 +1,7 @@
 // A persistent pool. The caller is thread 0; a job runs on every thread; inside a job threads meet at barriers and
 // claim work from counters, so that a thread that loses its core does not hold up the others' share.
 #pragma once
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -65,21 +66,29 @@ struct alignas(64) Claims {
     return true;
   }
 
-  // Chunks of whole tiles that shrink with what is left, at most `most` at a time; when they would be smaller than
-  // `least`, one for each thread.
+  // Shares of whole tiles, in rounds of one for each thread: three quarters of what is left, so that the threads end
+  // together; all of it for one thread, or where a share would be below `least`. Never above `most`.
   struct Tiles {
     int64_t tile, least, most;
+
+    int64_t share(int64_t left, int threads) const {
+      const int64_t some = left * 3 / 4 / threads / tile * tile;
+      const int64_t all = ((left + threads - 1) / threads + tile - 1) / tile * tile;
+      return std::min(threads == 1 || some < least ? all : some, most);
+    }
   };
   bool claim_tiles(int64_t total, Tiles size, int threads, int64_t* begin, int64_t* end) {
     int64_t at = next.load(std::memory_order_relaxed);
     int64_t stop = 0;
     do {
       if (at >= total) return false;
-      int64_t share = (total - at) / (2 * threads);
-      if (share < size.least) share = (total - at + threads - 1) / threads + size.tile - 1;
-      share = share / size.tile * size.tile;
-      stop = at + (share < size.most ? share : size.most);
-      if (stop > total) stop = total;
+      int64_t round = 0;
+      int64_t share = size.share(total, threads);
+      while (at >= round + share * threads) {
+        round += share * threads;
+        share = size.share(total - round, threads);
+      }
+      stop = std::min(at + share, total);
     } while (!next.compare_exchange_weak(at, stop, std::memory_order_relaxed));
     *begin = at;
     *end = stop;

@@ -251,8 +251,11 @@ template <class P>
 struct UnpackedBlock {
   static constexpr int32_t kMostGroups = 24;  // what stays in the first cache beside the rows that pass
   static constexpr int kVectors = P::kHalfScales ? (P::kOffsetShift < 0 ? 4 : 2) : P::kHasMin ? 2 : 1;
-  alignas(64) uint8_t codes[kMostGroups][2][512];
-  F factors[kMostGroups][2][kVectors];
+  struct Group {
+    alignas(64) uint8_t codes[2][512];
+    F factors[2][kVectors];
+  };
+  Group groups[kMostGroups];
   int first;
 
   UnpackedBlock(const LinearArgs& a, int panel, const Part& part) : first(part.begin) {
@@ -260,17 +263,18 @@ struct UnpackedBlock {
       for (int n = 0; n < 2; ++n) {
         const uint8_t* from = a.weight->data + (panel + n) * a.weight->panel_bytes;
         const Unpacked<P> group(from + static_cast<int64_t>(g) * P::kCodeBytes);
-        for (int q = 0; q < 8; ++q) simd::store_bytes(codes[g - first][n] + 64 * q, group.w[q]);
+        Group& to = groups[g - first];
+        for (int q = 0; q < 8; ++q) simd::store_bytes(to.codes[n] + 64 * q, group.w[q]);
         Scales s;
         P::scales(from + a.weight->scale_offset, g, s);
-        each_factor(s, factors[g - first][n], [](F& scale, F& factor) { factor = scale; });
+        each_factor(s, to.factors[n], [](F& scale, F& factor) { factor = scale; });
       }
     }
   }
 
-  BytesPair pair(int g) const { return {codes[g - first]}; }
+  BytesPair pair(int g) const { return {groups[g - first].codes}; }
   void scales(int g, int n, Scales& s) const {
-    each_factor(s, factors[g - first][n], [](F& scale, const F& factor) { scale = factor; });
+    each_factor(s, groups[g - first].factors[n], [](F& scale, const F& factor) { scale = factor; });
   }
 
   template <class Factor, class Move>

@@ -137,7 +137,7 @@ void cover_panel(const LinearArgs& a, Tile tile, int panel, int64_t row) {
   for (; row < end; ++row) tile.template run<1>(a, panel, row);
 }
 
-constexpr int64_t kPairedRows = 128;  // whose sums wait together
+constexpr int64_t kPairedRows = 192;  // whose sums wait together
 
 // Covers rows [begin, end), a multiple of kPairRows and at most kPairedRows of them, with tiles of two panels: what is
 // loaded of a row serves two products. Of k a block at a time, as much as stays in the first cache (words: in the

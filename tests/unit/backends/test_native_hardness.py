@@ -251,11 +251,14 @@ def test_vector_instruction_sets_and_thread_counts_give_identical_bits(fmt: Weig
 
 
 @pytest.mark.parametrize("fmt", [F32, Q4_1, Q6_K], ids=lambda fmt: fmt.name)
-def test_long_prompts_give_the_bits_of_short_chunks_on_any_number_of_threads(fmt: WeightFormat) -> None:
+@pytest.mark.parametrize("isa", ["avx512_bf16", "avx2", "portable"])
+def test_long_prompts_give_the_bits_of_short_chunks_on_any_number_of_threads(isa: str, fmt: WeightFormat) -> None:
+    if not _runs(isa):
+        pytest.skip(f"this processor has no {isa}")
     # Long enough that every thread takes rows of its own through all operations between two attentions.
     spec, prompt = blocky_spec(VOCAB_SIZE), tokens(330)
     options = replace(OPTIONS, max_step_tokens=330)
-    load = BACKENDS["native-avx2" if _runs("avx2") else "native-portable"]
+    load = BACKENDS[f"native-{isa}"]
     expected = prompt_logits(load(record(spec), tiny_weights(spec, fmt), options), prompt, tuple(range(25, 330, 25)))
     for threads in (1, 2, 3, 5):
         model = load(record(spec), tiny_weights(spec, fmt), replace(options, threads=threads))
