@@ -5,6 +5,7 @@
 namespace wayra {
 void linear(const LinearArgs&);
 void linear_int8(const LinearArgs&);
+void linear_w8a8(const LinearArgs&);
 void linear_words(const LinearArgs&);
 void linear_float(const LinearArgs&);
 void quantise(const ActRows& x, int64_t row, const float* src, int32_t group_begin, int32_t group_end);

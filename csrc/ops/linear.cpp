@@ -7,6 +7,7 @@ void linear(const LinearArgs& a) {
     case Format::kF32:
     case Format::kBF16: return linear_float(a);
     case Format::kF16: return linear_words(a);
+    case Format::kI8: return linear_w8a8(a);
     default: return linear_int8(a);
   }
 }
