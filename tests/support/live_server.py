@@ -107,7 +107,7 @@ class LiveServer:
         return socket.create_connection((self.host, self.port), timeout=WAIT_S)
 
     def begin_chat(self, **fields: Any) -> socket.socket:
-        """A streamed chat of which the first bytes have come."""
+        """A streamed chat of which the first text has come; the chunk with the role, and an empty text, is not it."""
         body = json.dumps(
             {"messages": [{"role": "user", "content": "Hi"}], "stream": True, "ignore_eos": True, **fields}
         ).encode()
@@ -115,7 +115,7 @@ class LiveServer:
         head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {self.host}\r\nContent-Type: application/json\r\n"
         sock.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         seen = b""
-        while b'"content":"' not in seen:
+        while not re.search(rb'"content":"[^"]', seen):
             part = sock.recv(65536)
             assert part, f"the stream ended: {seen!r}"
             seen += part
